@@ -1,0 +1,3 @@
+"""Learning speech embeddings without labels, on SpeechBrain."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""A folder on disk becomes a manifest: one module a corpus."""

@@ -1,0 +1,35 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of real speech beside the checkout; the test is skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("real speech is not here: no ../shared/data beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def voxceleb_mini(shared_data):
+    """Real speech in VoxCeleb's layout."""
+    return shared_data / "voxceleb_mini"
+
+
+@pytest.fixture(scope="session")
+def noise_rir_mini(shared_data):
+    """Real noises and impulse responses."""
+    return shared_data / "noise_rir_mini"
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Every test starts from the same seed and on one thread."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
