@@ -1,0 +1,164 @@
+"""Projection head with prototypes, and the branch encoder -> embedding -> head."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Prototypes(nn.Module):
+    """Linear layer of unit rows without bias: a weight-normalised layer of gain 1.
+
+    Arguments
+    ---------
+    in_dim : int
+        Size of the input.
+    out_dim : int
+        Number of prototypes K.
+
+    Example
+    -------
+    >>> prototypes = Prototypes(4, 10)
+    >>> prototypes(torch.randn(3, 4)).shape
+    torch.Size([3, 10])
+    >>> torch.allclose(prototypes.unit_rows().norm(dim=1), torch.ones(10))
+    True
+    """
+
+    def __init__(self, in_dim, out_dim):
+        super().__init__()
+        # The length of a row only sets how fast it turns: as in the original, that
+        # of nn.Linear's initialisation.
+        self.weight = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.data)
+
+    def unit_rows(self):
+        """The prototypes (K, in_dim), each of length 1."""
+        return F.normalize(self.weight, dim=1)
+
+    def forward(self, x):
+        """Scalar products of ``x`` (N, in_dim) with the prototypes, (N, K)."""
+        return F.linear(x, self.unit_rows())
+
+
+class DINOHead(nn.Module):
+    """Multi-layer perceptron, L2 normalisation, prototypes.
+
+    The defaults are the paper's: GELU, no BatchNorm, truncated normal weights.
+
+    Arguments
+    ---------
+    in_dim : int
+        Size of the embedding.
+    out_dim : int
+        Number of prototypes K.
+    hidden_dim : int
+        Size of the hidden layers.
+    bottleneck_dim : int
+        Size of the normalised layer in front of the prototypes.
+    num_layers : int
+        Number of Linear layers before the prototypes.
+    batch_norm : bool
+        BatchNorm between each hidden Linear and its GELU.
+
+    Example
+    -------
+    >>> head = DINOHead(in_dim=8, out_dim=32, hidden_dim=16, bottleneck_dim=4)
+    >>> head(torch.randn(5, 8)).shape
+    torch.Size([5, 32])
+    """
+
+    def __init__(
+        self,
+        in_dim,
+        out_dim=65536,
+        hidden_dim=2048,
+        bottleneck_dim=256,
+        num_layers=3,
+        batch_norm=False,
+    ):
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}; a head has at least one")
+        sizes = [in_dim] + [hidden_dim] * (num_layers - 1)
+        layers = []
+        for size in sizes[:-1]:
+            layers.append(nn.Linear(size, hidden_dim))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(hidden_dim))
+            layers.append(nn.GELU())
+        layers.append(nn.Linear(sizes[-1], bottleneck_dim))
+        self.mlp = nn.Sequential(*layers)
+        self.mlp.apply(_init_linear)
+        self.prototypes = Prototypes(bottleneck_dim, out_dim)
+
+    def forward(self, embeddings):
+        """Logits (N, K), cosines with the prototypes, of embeddings (N, in_dim)."""
+        # In half precision the squares of a norm may overflow or vanish.
+        bottleneck = self.mlp(embeddings).float()
+        return self.prototypes(F.normalize(bottleneck, dim=-1))
+
+
+class Branch(nn.Module):
+    """Encoder and head: what the student is, and of what the teacher is a copy.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Features (N, T, F) -> embeddings (N, D) or (N, 1, D).
+    head : torch.nn.Module
+        Embeddings (N, D) -> logits (N, K).
+
+    Example
+    -------
+    >>> class Mean(nn.Module):
+    ...     def forward(self, feats):
+    ...         return feats.mean(1, keepdim=True)
+    >>> branch = Branch(Mean(), DINOHead(8, 32, hidden_dim=16, bottleneck_dim=4))
+    >>> embeddings, logits = branch([torch.randn(4, 40, 8), torch.randn(8, 20, 8)])
+    >>> embeddings.shape, logits.shape
+    (torch.Size([12, 8]), torch.Size([12, 32]))
+    """
+
+    def __init__(self, encoder, head):
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    @property
+    def embedding_model(self):
+        """The encoder, under the name it has in SpeechBrain's inference folder."""
+        return self.encoder
+
+    def forward(self, feats):
+        """Embeds crops, one encoder call a length, and projects all in one call.
+
+        Arguments
+        ---------
+        feats : list of torch.Tensor
+            Features (N_i, T_i, F), crops of one length in one tensor.
+
+        Returns
+        -------
+        embeddings : torch.Tensor
+            (sum of N_i, D), in the order given.
+        logits : torch.Tensor
+            (sum of N_i, K).
+        """
+        embeddings = torch.cat([_flat(self.encoder(crops)) for crops in feats])
+        return embeddings, self.head(embeddings)
+
+
+def _flat(embeddings):
+    if embeddings.dim() == 3 and embeddings.shape[1] == 1:
+        return embeddings.squeeze(1)
+    if embeddings.dim() != 2:
+        raise ValueError(
+            f"the encoder returned {tuple(embeddings.shape)}; expected one embedding "
+            "an utterance, (N, D) or (N, 1, D): does it pool over time?"
+        )
+    return embeddings
+
+
+def _init_linear(module):
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

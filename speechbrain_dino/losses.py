@@ -1,0 +1,167 @@
+"""The DINO objective: a pure function of logits, and the module with its centre."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+# Axes: s = student views, t = teacher views, b = batch, k = prototypes.
+
+
+def dino_cross_entropy(log_probs, targets):
+    """Cross-entropy of every teacher view with every other student view.
+
+    The sums over views are taken before the product, so nothing of the size
+    views x views x batch x prototypes ever exists.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        Log-probabilities of the student (S, B, K).
+    targets : torch.Tensor
+        Probabilities of the teacher (T, B, K); teacher view t is student view t.
+
+    Returns
+    -------
+    torch.Tensor
+        Mean over the batch and the S * T - T pairs of different views, in nats.
+
+    Raises
+    ------
+    ValueError
+        When no pair of different views is left, or the shapes do not fit.
+
+    Example
+    -------
+    >>> log_probs = torch.full((3, 5, 8), 1 / 8).log()
+    >>> targets = torch.eye(8)[torch.zeros(2, 5, dtype=torch.long)]
+    >>> round(dino_cross_entropy(log_probs, targets).item(), 4)  # ln 8
+    2.0794
+    """
+    _check_views(log_probs.shape, targets.shape)
+    num_student, num_teacher, batch = len(log_probs), len(targets), targets.shape[1]
+    # Teacher views are also student views: those S = T pairs are taken out again.
+    all_pairs = (log_probs.sum(0) * targets.sum(0)).sum()
+    same_view = (log_probs[:num_teacher] * targets).sum()
+    pairs = num_student * num_teacher - num_teacher
+    return (same_view - all_pairs) / (pairs * batch)
+
+
+class DINOLoss(nn.Module):
+    """Self-distillation without labels (Caron et al. 2021), with a moving centre.
+
+    The teacher's logits are centred and sharpened; the centre moves *after* the
+    loss, in training mode only, by the mean over batch, views and all processes.
+
+    Arguments
+    ---------
+    out_dim : int
+        Number of prototypes K.
+    student_temp : float
+        Temperature of the student.
+    teacher_temp : float
+        Temperature of the teacher; the attribute of the same name may be set before
+        any step, by a schedule.
+    center_momentum : float
+        Share of the old centre that is kept in a step; 1 holds it fixed.
+
+    Example
+    -------
+    >>> loss = DINOLoss(out_dim=16)
+    >>> student, teacher = torch.randn(6, 4, 16), torch.randn(2, 4, 16)
+    >>> loss(student, teacher).shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self, out_dim, student_temp=0.1, teacher_temp=0.04, center_momentum=0.9
+    ):
+        super().__init__()
+        for name, temp in (("student", student_temp), ("teacher", teacher_temp)):
+            if not temp > 0:
+                raise ValueError(f"{name}_temp is {temp}; it must be positive")
+        if not 0 <= center_momentum <= 1:
+            raise ValueError(f"center_momentum is {center_momentum}; it lies in 0..1")
+        self.out_dim = out_dim
+        self.student_temp = student_temp
+        self.teacher_temp = teacher_temp
+        self.center_momentum = center_momentum
+        self.register_buffer("center", torch.zeros(out_dim))
+
+    def forward(self, student, teacher):
+        """Loss of one batch; moves the centre in training mode.
+
+        Arguments
+        ---------
+        student : torch.Tensor
+            Logits of the student (S, B, K), the teacher's views first.
+        teacher : torch.Tensor
+            Logits of the teacher (T, B, K).
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, float32, in nats.
+
+        Raises
+        ------
+        ValueError
+            When views, batch or number of prototypes do not fit together.
+        """
+        _check_views(student.shape, teacher.shape)
+        if student.shape[-1] != self.out_dim:
+            raise ValueError(
+                f"the logits have {student.shape[-1]} prototypes, DINOLoss was built "
+                f"with out_dim={self.out_dim}; give head and loss the same out_dim"
+            )
+        targets = self.targets(teacher)
+        loss = dino_cross_entropy(self.log_probs(student), targets)
+        if self.training:
+            self._move_center(teacher)
+        return loss
+
+    def log_probs(self, student):
+        """Log-probabilities of the student's logits (..., K), in float32."""
+        return torch.log_softmax(student.float() / self.student_temp, dim=-1)
+
+    @torch.no_grad()
+    def targets(self, teacher):
+        """Centred, sharpened probabilities of the teacher's logits (..., K)."""
+        centred = teacher.float() - self.center
+        return torch.softmax(centred / self.teacher_temp, dim=-1)
+
+    @torch.no_grad()
+    def _move_center(self, teacher):
+        total = teacher.flatten(0, 1).float().sum(0)
+        count = total.new_full((1,), teacher.shape[0] * teacher.shape[1])
+        if dist.is_available() and dist.is_initialized():
+            # Sum and count travel together: exact for unequal batches as well.
+            both = torch.cat([total, count])
+            dist.all_reduce(both)
+            total, count = both[:-1], both[-1:]
+        mean = total / count
+        moved = torch.lerp(mean, self.center, self.center_momentum)
+        # Decided on the device: one bad batch must not spoil the centre for good.
+        self.center.copy_(torch.where(mean.isfinite().all(), moved, self.center))
+
+
+def _check_views(student, teacher):
+    if len(student) != 3 or len(teacher) != 3:
+        raise ValueError(
+            "logits must be (views, batch, prototypes); got student "
+            f"{tuple(student)} and teacher {tuple(teacher)}"
+        )
+    if student[1:] != teacher[1:]:
+        raise ValueError(
+            "student and teacher must agree in batch and prototypes; got student "
+            f"{tuple(student)} and teacher {tuple(teacher)}"
+        )
+    if student[0] < 2:
+        raise ValueError(
+            f"{student[0]} student view: the same view is skipped, so nothing is left "
+            "to compare; use at least two crops"
+        )
+    if not 1 <= teacher[0] <= student[0]:
+        raise ValueError(
+            f"{teacher[0]} teacher views for {student[0]} student views; the teacher's "
+            "views must be the first of the student's, at least one"
+        )

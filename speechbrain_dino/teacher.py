@@ -1,0 +1,173 @@
+"""The teacher: a copy of the student that follows it slowly."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Teacher(nn.Module):
+    """Exponential moving average of a student, with weights of its own.
+
+    Arguments
+    ---------
+    student : torch.nn.Module
+        The module to copy; may be wrapped by DistributedDataParallel or
+        ``torch.compile``.
+    buffers : str
+        ``"own"``: BatchNorm statistics are the teacher's own and its mode follows
+        ``train()`` and ``eval()`` (the paper). ``"student"``: they are copied from
+        the student at each update and the teacher stays in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        When ``buffers`` is unknown or the copy shares memory with the student.
+
+    Example
+    -------
+    >>> student = nn.Linear(2, 2)
+    >>> teacher = Teacher(student)
+    >>> _ = student.weight.data.add_(1.0)
+    >>> teacher.update(student, momentum=0.75)
+    >>> torch.allclose(student.weight - teacher.branch.weight, torch.tensor(0.75))
+    True
+    """
+
+    def __init__(self, student, buffers="own"):
+        super().__init__()
+        if buffers not in ("own", "student"):
+            raise ValueError(f"buffers is {buffers!r}; expected 'own' or 'student'")
+        self.buffers_from = buffers
+        student = unwrap(student)
+        self.branch = copy.deepcopy(student)
+        self.branch.requires_grad_(False)
+        for parameter in self.branch.parameters():
+            parameter.grad = None
+        shared = _shared_tensors(self.branch, student)
+        if shared:
+            raise ValueError(
+                f"teacher and student share the memory of {', '.join(shared)}; a "
+                "teacher that is its student learns nothing. Give the modules a "
+                "__deepcopy__ that copies, and no tensors outside their own"
+            )
+        self.train(student.training)
+
+    def train(self, mode=True):
+        """Sets the mode; with the student's statistics the teacher stays in eval."""
+        super().train(mode)
+        if self.buffers_from == "student":
+            self.branch.eval()
+        return self
+
+    @torch.no_grad()
+    def forward(self, *args, **kwargs):
+        """What the copy returns, without gradients."""
+        return self.branch(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self, student, momentum):
+        """Moves the weights: ``momentum * teacher + (1 - momentum) * student``.
+
+        Arguments
+        ---------
+        student : torch.nn.Module
+            The student, wrapped or not.
+        momentum : float
+            Share of the old weights that is kept, 0..1.
+
+        Raises
+        ------
+        ValueError
+            When momentum is out of range or the student is another network.
+        """
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
+        student = unwrap(student)
+        for own, others in self._pairs(student):
+            torch._foreach_lerp_(own, others, 1 - momentum)
+        if self.buffers_from == "student":
+            for own, other in zip(self.branch.buffers(), student.buffers()):
+                own.copy_(other)
+
+    @torch.no_grad()
+    def distance(self, student):
+        """Length of (teacher - student) by length of the student, over all weights.
+
+        Zero tells a teacher that is its student, or one that is never trained.
+
+        Arguments
+        ---------
+        student : torch.nn.Module
+            The student, wrapped or not.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar on the device of the weights; nothing is waited for.
+        """
+        gaps, lengths = [], []
+        for own, others in self._pairs(unwrap(student)):
+            gaps += torch._foreach_norm(torch._foreach_sub(own, others))
+            lengths += torch._foreach_norm(others)
+        gap = torch.stack([norm.float() for norm in gaps]).norm()
+        return gap / torch.stack([norm.float() for norm in lengths]).norm()
+
+    def _pairs(self, student):
+        """Lists of own and student's weights, one pair of lists a dtype and device."""
+        own, others = list(self.branch.parameters()), list(student.parameters())
+        if [p.shape for p in own] != [p.shape for p in others]:
+            raise ValueError(
+                f"the teacher has {len(own)} weight tensors, the student {len(others)}, "
+                "and number or shapes differ: update the teacher with the student it "
+                "was made from"
+            )
+        groups = {}
+        for mine, other in zip(own, others):
+            lists = groups.setdefault((mine.device, mine.dtype), ([], []))
+            lists[0].append(mine)
+            lists[1].append(other)
+        return groups.values()
+
+
+def unwrap(module):
+    """The module inside DistributedDataParallel and ``torch.compile`` wrappers.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        Wrapped any number of times, or not at all.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Example
+    -------
+    >>> linear = nn.Linear(2, 2)
+    >>> unwrap(torch.compile(linear)) is linear
+    True
+    """
+    while True:
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif hasattr(module, "_orig_mod"):
+            module = module._orig_mod
+        else:
+            return module
+
+
+def _shared_tensors(one, other):
+    """Names of the tensors of ``one`` that lie in memory of ``other``."""
+    taken = {t.untyped_storage().data_ptr() for _, t in _tensors(other)}
+    return [
+        name
+        for name, tensor in _tensors(one)
+        if tensor.untyped_storage().data_ptr() in taken
+    ]
+
+
+def _tensors(module):
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.numel():  # empty tensors all have the address 0
+            yield name, tensor
