@@ -1,9 +1,18 @@
 """Fixtures that several test files share."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import speechbrain  # noqa: F401  puts its redirects into sys.modules
 import torch
+from speechbrain.utils.importutils import LazyModule
+
+# Hypothesis asks every loaded module for its file; SpeechBrain's redirects answer
+# by importing packages that are not installed, which ends the whole test run.
+for module in list(sys.modules.values()):
+    if isinstance(module, LazyModule):
+        vars(module).setdefault("__file__", None)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
