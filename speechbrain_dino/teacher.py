@@ -118,9 +118,9 @@ class Teacher(nn.Module):
         own, others = list(self.branch.parameters()), list(student.parameters())
         if [p.shape for p in own] != [p.shape for p in others]:
             raise ValueError(
-                f"the teacher has {len(own)} weight tensors, the student {len(others)}, "
-                "and number or shapes differ: update the teacher with the student it "
-                "was made from"
+                f"the teacher's {len(own)} weight tensors and the student's "
+                f"{len(others)} differ in number or shape; update the teacher with the "
+                "student that it was made from"
             )
         groups = {}
         for mine, other in zip(own, others):

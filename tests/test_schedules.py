@@ -1,0 +1,70 @@
+"""Schedules against the arrays of the original DINO code."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from speechbrain_dino.schedules import constant, cosine, linear_ramp, warmup_cosine
+
+
+def original(base, final, epochs, steps_an_epoch, warmup_epochs=0):
+    """The original's array of one value a step.
+
+    Its warm-up reaches the peak one step early and stays there for two steps; here
+    the line ends with the warm-up (``endpoint=False``).
+    """
+    warmup_steps = warmup_epochs * steps_an_epoch
+    warmup = np.linspace(0, base, warmup_steps, endpoint=False)
+    steps = np.arange(epochs * steps_an_epoch - warmup_steps)
+    half_cosine = 1 + np.cos(np.pi * steps / len(steps))
+    return np.concatenate([warmup, final + 0.5 * (base - final) * half_cosine])
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 10])
+@pytest.mark.parametrize("steps", [1, 7, 100])
+def test_learning_rate_of_each_step_is_the_originals(warmup, steps):
+    expected = original(0.0025, 1e-6, 20, steps, warmup)
+    values = [
+        warmup_cosine(step / steps, 0.0025, 1e-6, warmup, 20)
+        for step in range(20 * steps)
+    ]
+    np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_teacher_momentum_of_each_step_is_the_originals():
+    expected = original(0.996, 1.0, 70, 13)
+    values = [cosine(step / 13, 0.996, 1.0, 70) for step in range(70 * 13)]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_ramp_is_numpys_interpolation():
+    t = np.linspace(0, 50, 101)
+    values = [linear_ramp(x, 0.04, 0.07, 30) for x in t]
+    np.testing.assert_allclose(values, np.interp(t, [0, 30], [0.04, 0.07]))
+    assert linear_ramp(0, 0.04, 0.07, 0) == 0.07
+
+
+def test_after_the_end_the_last_value_stays():
+    for t in (20, 20.01, 1e9):
+        assert warmup_cosine(t, 1.0, 0.1, 5, 20) == 0.1
+        assert cosine(t, 1.0, 0.1, 20) == 0.1
+        assert constant(t, 0.1) == 0.1
+    assert warmup_cosine(5, 1.0, 0.1, 5, 5) == 0.1
+
+
+@given(
+    t=st.floats(0, 100),
+    peak=st.floats(1e-6, 10),
+    final=st.floats(0, 10),
+    warmup=st.floats(0, 20),
+    rest=st.floats(0, 50),
+)
+def test_no_value_leaves_its_bounds(t, peak, final, warmup, rest):
+    value = warmup_cosine(t, peak, final, warmup, warmup + rest)
+    assert -1e-12 <= value <= max(peak, final) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("warmup", [-1, 21])
+def test_warmup_longer_than_the_run_is_named(warmup):
+    with pytest.raises(ValueError, match="warmup"):
+        warmup_cosine(0, 1.0, 0.0, warmup, 20)
