@@ -137,7 +137,9 @@ def operating_points(target_scores, nontarget_scores):
     """
     targets = _sorted(target_scores, "target")
     nontargets = _sorted(nontarget_scores, "non-target")
-    values = np.unique(np.concatenate([targets, nontargets]))
+    # A stable sort merges two sorted halves; np.unique would sort anew, much slower.
+    values = np.sort(np.concatenate([targets, nontargets]), kind="stable")
+    values = values[np.append(True, values[1:] > values[:-1])]
     miss = np.searchsorted(targets, values, side="right") / len(targets)
     accepted = len(nontargets) - np.searchsorted(nontargets, values, side="right")
     false_alarm = accepted / len(nontargets)

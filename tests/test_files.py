@@ -1,0 +1,34 @@
+"""A reader sees the old state or the new one."""
+
+import pytest
+
+from speechbrain_dino.files import replacing
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), replacing(target) as draft:
+        draft.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_is_replaced_and_parents_are_made(tmp_path):
+    target = tmp_path / "b" / "a.txt"
+    for text in ("old", "new"):
+        with replacing(target) as draft:
+            draft.write_text(text)
+    assert target.read_text() == "new"
+    assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    for name in ("one", "two"):
+        with replacing(target) as draft:
+            draft.mkdir()
+            (draft / name).write_text(name)
+    assert [p.name for p in target.iterdir()] == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
