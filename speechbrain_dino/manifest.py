@@ -1,12 +1,12 @@
 """The list of utterances that training reads: packed, SpeechBrain's columns."""
 
 import csv
-import os
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from speechbrain_dino.files import replacing
 from speechbrain_dino.manifest_builder import KNOWN, REQUIRED, ManifestBuilder
 from speechbrain_dino.packed import CHUNK, row_number
 
@@ -137,8 +137,10 @@ class Manifest:
         """
         names = list(self._columns)
         extra = [name for name in names if name not in KNOWN]
-        partial = f"{path}.part"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(path) as draft,
+            open(draft, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
             for i in range(len(self)):
@@ -146,7 +148,6 @@ class Manifest:
                 utterance["ID"] = utterance.pop("id")
                 utterance.update({name: self._columns[name][i] for name in extra})
                 writer.writerow([_text(utterance[name]) for name in names])
-        os.replace(partial, path)
 
     def __len__(self):
         return len(self._columns["ID"])

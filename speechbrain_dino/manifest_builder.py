@@ -159,7 +159,7 @@ class ManifestBuilder:
         if "speech" in self._names:
             offsets = smallest(np.cumsum(np.concatenate(self._counts)))
             columns["speech"] = Runs(smallest(np.concatenate(self._runs)), offsets)
-        return columns
+        return {name: columns[name] for name in self._names}
 
     def _fail(self, k, what):
         raise ValueError(f"{self._source}: row {self._rows + k + 1} {what}")

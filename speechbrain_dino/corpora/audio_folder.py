@@ -1,0 +1,109 @@
+"""Any folder of speech, without labels."""
+
+import os
+
+from speechbrain_dino.checks import LeftOut
+from speechbrain_dino.corpora.common import Source, list_files
+from speechbrain_dino.corpora.speech import prepare_speech
+
+
+def prepare_audio_folder(
+    data_folder,
+    save_folder,
+    trial_lists=(),
+    sample_rate=16000,
+    min_duration=2.0,
+    vad=False,
+    check="full",
+    num_workers=None,
+):
+    """Writes the manifest of a folder of wav, flac, ogg, opus, mp3 or m4a files.
+
+    The files may lie at any depth, have any sampling rate and several channels. Mono
+    WAV and FLAC of the sample rate is used where it lies, everything else is converted
+    once into ``save_folder/audio``. Names of folders are not read as labels.
+    Preparing again does nothing as long as arguments and files stay as they are.
+
+    Arguments
+    ---------
+    data_folder : str
+        The folder.
+    save_folder : str
+        Where train.csv, test.csv, trials/ and prepare.json are written.
+    trial_lists : sequence of str
+        Lists of ``label enrol test``: paths, or names of files in the folder. They
+        name files relative to the folder, and these stay out of training.
+    sample_rate : int
+        Samples a second.
+    min_duration : float
+        Seconds (of speech if ``vad``) below which a file is left out.
+    vad : bool
+        Whether to find the speech by energy and train on nothing else.
+    check : str
+        "full" reads all samples once, "headers" only what the files say.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+
+    Returns
+    -------
+    dict
+        {"kept": files, "hours": h, "left_out": {kind: {"count", "example",
+        "remedy"}}, ...}, as in prepare.json.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to train on, or a trial list names an unknown or a bad
+        file.
+    FileNotFoundError
+        If the folder or a trial list is not there.
+    ImportError
+        If there is m4a to convert, and no PyAV.
+
+    Example
+    -------
+    >>> import numpy as np, soundfile as sf
+    >>> folder = getfixture("tmp_path")
+    >>> noise = np.random.default_rng(0).uniform(-0.5, 0.5, (24000, 2))
+    >>> sf.write(folder / "a.ogg", noise, 8000)
+    >>> prepare_audio_folder(folder, folder / "save")["kept"]
+    1
+    >>> from speechbrain_dino.manifest import Manifest
+    >>> Manifest.from_csv(folder / "save" / "train.csv")[0].stop
+    48000
+    """
+    left_out = LeftOut()
+    sources = [
+        Source(
+            id=name,
+            name=name,
+            path=path,
+            size=size,
+            changed=changed,
+            # Folders may be named by speaker: only the file's own name counts.
+            order=(os.path.basename(name),),
+        )
+        for name, path, size, changed in list_files(
+            data_folder, left_out, skip=[save_folder]
+        )
+    ]
+    rows = {source.name: row for row, source in enumerate(sources)}
+    arguments = {
+        "corpus": "audio_folder",
+        "data_folder": os.path.abspath(data_folder),
+        "trial_lists": trial_lists,
+        "sample_rate": sample_rate,
+        "min_duration": min_duration,
+        "vad": vad,
+        "check": check,
+        "num_workers": num_workers,
+    }
+    return prepare_speech(
+        sources=sources,
+        index_of=lambda name: rows.get(os.path.normpath(name).replace(os.sep, "/")),
+        folders=[data_folder],
+        save_folder=save_folder,
+        left_out=left_out,
+        hold_out_speakers=False,
+        arguments=arguments,
+    )

@@ -1,0 +1,235 @@
+"""Audio of any kind into 16-bit mono WAV, once, in parallel."""
+
+import importlib.util
+import os
+from functools import partial
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from scipy.signal import firwin, resample_poly
+
+from speechbrain_dino.audio_facts import map_parallel
+from speechbrain_dino.files import replacing
+from speechbrain_dino.ledger import Ledger
+
+AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
+_BLOCK_SECONDS = 30
+
+
+class Resampler:
+    """Changes the sampling rate of a signal that comes in blocks.
+
+    The result is the same, to rounding, as for the signal in one piece.
+
+    Arguments
+    ---------
+    source_rate, target_rate : int
+        Samples a second.
+
+    Example
+    -------
+    >>> resampler = Resampler(48000, 16000)
+    >>> blocks = [resampler(np.ones(4800)), resampler(np.ones(4800)), resampler.end()]
+    >>> sum(map(len, blocks))
+    3200
+    """
+
+    def __init__(self, source_rate, target_rate):
+        common = gcd(source_rate, target_rate)
+        self.up, self.down = target_rate // common, source_rate // common
+        widest = max(self.up, self.down)
+        # Kaiser window of beta 10 and 24 zero crossings: stop band below -90 dB.
+        self._filter = firwin(48 * widest + 1, 0.95 / widest, window=("kaiser", 10.0))
+        reach = -(-24 * widest // self.up)
+        self._margin = -(-reach // self.down) * self.down
+        self._pending, self._past = np.zeros(0), np.zeros(0)
+        self._read = self._written = 0
+
+    def __call__(self, samples):
+        """Takes in samples, float (T,), and returns those that are ready, (T',)."""
+        self._read += len(samples)
+        self._pending = np.concatenate([self._pending, samples])
+        ready = (len(self._pending) - self._margin) // self.down * self.down
+        return self._emit(ready) if ready > 0 else np.zeros(0)
+
+    def end(self):
+        """Returns the last samples, float (T',)."""
+        total = -(-self._read * self.up // self.down)
+        rest = total - self._written
+        return self._emit(len(self._pending))[:rest]
+
+    def _emit(self, ready):
+        context = len(self._past)
+        signal = np.concatenate([self._past, self._pending[: ready + self._margin]])
+        if self.up == self.down:
+            result = signal
+        elif len(signal):
+            result = resample_poly(signal, self.up, self.down, window=self._filter)
+        else:
+            result = np.zeros(0)
+        first = context * self.up // self.down
+        last = first + -(-ready * self.up // self.down)
+        history = np.concatenate([self._past, self._pending[:ready]])
+        self._past = history[max(len(history) - self._margin, 0) :]
+        # The past must begin where an output sample lies.
+        self._past = self._past[len(self._past) % self.down :]
+        self._pending = self._pending[ready:]
+        self._written += last - first
+        return result[first:last]
+
+
+def convert(source, target, sample_rate=16000, channel=None):
+    """Makes a 16-bit mono WAV of a file; ``target`` appears when it is complete.
+
+    Arguments
+    ---------
+    source : str or Path
+        What libsndfile reads, or m4a, aac, mp4 (these need PyAV).
+    target : str or Path
+        WAV to write; its folder is made.
+    sample_rate : int
+        Samples a second wanted.
+    channel : int, optional
+        Channel to take; the mean of all if None.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no audio ("empty") or samples that are not finite
+        ("non_finite"); the message is that kind.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> sf.write(folder / "a.flac", np.zeros((8000, 2)), 8000)
+    >>> convert(folder / "a.flac", folder / "a.wav")
+    >>> sf.info(folder / "a.wav").frames, sf.info(folder / "a.wav").channels
+    (16000, 1)
+    """
+    extension = os.path.splitext(source)[1].lower()
+    blocks = _decode_av if extension in AV_EXTENSIONS else _decode
+    with (
+        replacing(target) as draft,
+        sf.SoundFile(
+            draft, "w", sample_rate, 1, subtype="PCM_16", format="WAV"
+        ) as file,
+    ):
+        resampler = None
+        for block, rate in blocks(source):
+            if not np.isfinite(block).all():
+                raise ValueError("non_finite")
+            mono = block.mean(axis=1) if channel is None else block[:, channel]
+            resampler = resampler or Resampler(rate, sample_rate)
+            file.write(_int16(resampler(mono)))
+        if resampler is None:
+            raise ValueError("empty")
+        file.write(_int16(resampler.end()))
+
+
+def _int16(samples):
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+
+
+def _decode(source):
+    with sf.SoundFile(source) as file:
+        size = _BLOCK_SECONDS * file.samplerate
+        for block in file.blocks(size, dtype="float64", always_2d=True):
+            yield block, file.samplerate
+
+
+def _decode_av(source):
+    import av
+
+    with av.open(str(source)) as container:
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray()
+            if not frame.format.is_planar:
+                samples = samples.reshape(-1, frame.layout.nb_channels).T
+            scale = 1.0 if samples.dtype.kind == "f" else -np.iinfo(samples.dtype).min
+            yield samples.T / scale, frame.sample_rate
+
+
+def require_av(sources):
+    """Makes sure that PyAV is there if any file needs it.
+
+    Arguments
+    ---------
+    sources : iterable of str
+        Files to be converted.
+
+    Raises
+    ------
+    ImportError
+        If it is needed and missing; names the remedy.
+    """
+    needy = [s for s in sources if os.path.splitext(s)[1].lower() in AV_EXTENSIONS]
+    if needy and importlib.util.find_spec("av") is None:
+        raise ImportError(
+            f"{len(needy)} files, such as {needy[0]}, are AAC, which needs PyAV: "
+            'pip install "speechbrain-dino[m4a]"'
+        )
+
+
+def _convert_job(job, sample_rate, channel):
+    source, target = job
+    try:
+        convert(source, target, sample_rate, channel)
+    except ValueError as error:
+        known = str(error) in ("empty", "non_finite")
+        return str(error) if known else "unreadable"
+    except (sf.SoundFileError, OSError, EOFError, IndexError):
+        # PyAV's errors are OSError, ValueError or EOFError; IndexError: no audio track.
+        return "unreadable"
+    return ""
+
+
+def convert_all(jobs, ledger, sample_rate=16000, channel=None, num_workers=None):
+    """Converts files in parallel; what an earlier run has done is not done again.
+
+    Arguments
+    ---------
+    jobs : list of tuple
+        (source, target), paths as str.
+    ledger : str or Path
+        File in which finished conversions are noted.
+    sample_rate : int
+        Samples a second wanted.
+    channel : int, optional
+        Channel to take; the mean of all if None.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+
+    Returns
+    -------
+    list of str
+        Per job "", or "missing", "empty", "unreadable", "non_finite".
+
+    Raises
+    ------
+    ImportError
+        If PyAV is needed and missing.
+    """
+    settings = [sample_rate, channel]
+    problems = {}
+    with Ledger(ledger) as notes:
+        todo = []
+        for source, target in jobs:
+            done = [target, *settings]
+            if notes.get(source) == done and os.path.exists(target):
+                problems[source] = ""
+            elif not os.path.exists(source):
+                problems[source] = "missing"
+            else:
+                todo.append((source, target))
+        require_av(source for source, _ in todo)
+        work = partial(_convert_job, sample_rate=sample_rate, channel=channel)
+        fresh = map_parallel(work, todo, num_workers, "converting audio")
+        for (source, target), problem in zip(todo, fresh):
+            problems[source] = problem
+            if not problem:
+                notes.put(source, [target, *settings])
+            else:
+                Path(target).unlink(missing_ok=True)
+    return [problems[source] for source, _ in jobs]

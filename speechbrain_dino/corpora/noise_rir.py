@@ -1,0 +1,158 @@
+"""Noises and room impulse responses: MUSAN, RIRS_NOISES, or any folder.
+
+MUSAN: https://www.openslr.org/17/ ; RIRS_NOISES: https://www.openslr.org/28/
+"""
+
+import csv
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+
+from speechbrain_dino.checks import LeftOut, problem_of, reads_samples, report
+from speechbrain_dino.corpora.common import (
+    Preparation,
+    Source,
+    list_files,
+    usable_audio,
+)
+from speechbrain_dino.files import replacing
+
+KINDS = ("noise", "music", "speech")
+COLUMNS = ("ID", "duration", "wav", "wav_format", "wav_opts", "kind")
+_MIN_NOISE_SECONDS = 0.5
+
+
+def prepare_noise_rir(
+    save_folder,
+    noise_folder=None,
+    rir_folder=None,
+    exclude=(),
+    sample_rate=16000,
+    check="full",
+    num_workers=None,
+):
+    """Writes noise.csv and rir.csv in the form of SpeechBrain's augmentations.
+
+    Files that are not mono WAV or FLAC of the sample rate are converted once into
+    ``save_folder``: noises mixed down, of impulse responses the first channel.
+    Preparing again does nothing as long as arguments and files stay as they are.
+
+    Arguments
+    ---------
+    save_folder : str
+        Where noise.csv, rir.csv, noise.json and rir.json are written.
+    noise_folder : str, optional
+        MUSAN, RIRS_NOISES (its noises are taken), or any folder. Files below a
+        folder named music or speech are of that kind, others are noise. None: no
+        noise.csv.
+    rir_folder : str, optional
+        RIRS_NOISES (its impulse responses are taken), or any folder. None: no
+        rir.csv.
+    exclude : sequence of str
+        Patterns of paths, relative to their folder, to leave alone, such as
+        ``"speech/*"`` or ``"simulated_rirs/largeroom/*"``.
+    sample_rate : int
+        Samples a second.
+    check : str
+        "full" reads all samples once, "headers" only what the files say.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+
+    Returns
+    -------
+    dict
+        "noise" and "rir" (where asked for) -> {"kept", "hours", "left_out", ...}
+
+    Raises
+    ------
+    ValueError
+        If a folder holds nothing usable.
+    FileNotFoundError
+        If a folder does not exist.
+
+    Example
+    -------
+    >>> import numpy as np, soundfile as sf
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "music").mkdir()
+    >>> noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
+    >>> sf.write(folder / "music" / "a.wav", noise, 16000)
+    >>> prepare_noise_rir(folder / "save", noise_folder=folder)["noise"]["kept"]
+    1
+    >>> (folder / "save" / "noise.csv").read_text().splitlines()[1].endswith("music")
+    True
+    """
+    options = {
+        "exclude": list(exclude),
+        "sample_rate": sample_rate,
+        "check": check,
+    }
+    result = {}
+    for what, folder in (("noise", noise_folder), ("rir", rir_folder)):
+        if folder is not None:
+            result[what] = _prepare(what, folder, save_folder, options, num_workers)
+    return result
+
+
+def _prepare(what, folder, save_folder, options, num_workers):
+    save_folder = Path(os.path.abspath(save_folder))
+    left_out = LeftOut()
+    sources = [
+        Source(name, f"{what}/{name}", path, size, changed, order=(name,))
+        for name, path, size, changed in list_files(folder, left_out, [save_folder])
+        if _wanted(what, name) and not any(fnmatch(name, p) for p in options["exclude"])
+    ]
+    job = Preparation(
+        save_folder,
+        {"folder": os.path.abspath(folder), **options},
+        [(s.path, s.size, s.changed) for s in sources],
+        outputs=[f"{what}.csv"],
+        summary=f"{what}.json",
+    )
+    done = job.previous()
+    if done is not None:
+        return done
+    rate, full = options["sample_rate"], reads_samples(options["check"])
+    # The mean over an array's microphones would be a comb filter, not a room.
+    channel = 0 if what == "rir" else None
+    audio = usable_audio(sources, save_folder, rate, full, False, num_workers, channel)
+    rows, seconds = [], 0.0
+    shortest = _MIN_NOISE_SECONDS if what == "noise" else 0.0
+    for source, (path, facts) in zip(sources, audio):
+        problem = problem_of(facts, rate, shortest)
+        if problem:
+            left_out.add(problem, source.path)
+            continue
+        duration = facts.frames / rate
+        seconds += duration
+        kind = _kind(source.path) if what == "noise" else "rir"
+        rows.append(
+            (source.id, round(duration, 6), path, path[-4:].strip("."), "", kind)
+        )
+    report(len(rows), left_out, f"{what} to augment with in {folder}")
+    with (
+        replacing(save_folder / f"{what}.csv") as draft,
+        open(draft, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    summary = {"kept": len(rows), "hours": seconds / 3600}
+    return job.finish(summary | {"left_out": left_out.as_dict()})
+
+
+def _wanted(what, name):
+    """Whether a file is what its place in RIRS_NOISES says, any other file is."""
+    folders, file = os.path.split(name.lower())
+    if "simulated_rirs" in folders:
+        return what == "rir"
+    if "pointsource_noises" in folders:
+        return what == "noise"
+    if "real_rirs_isotropic_noises" in folders:
+        return ("noise" in file) == (what == "noise")
+    return True
+
+
+def _kind(path):
+    parts = [part for part in path.lower().split(os.sep)[:-1] if part in KINDS]
+    return parts[-1] if parts else "noise"

@@ -1,0 +1,89 @@
+"""What is known of a file, for as long as the file does not change."""
+
+import contextlib
+import json
+import os
+
+
+class Ledger:
+    """A file of notes on other files, each good for one size and time of change.
+
+    Notes are appended as they come, so that killed work is not done again.
+
+    Arguments
+    ---------
+    path : str or Path
+        The ledger; made if missing.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.wav").write_text("old")
+    >>> with Ledger(folder / "notes.jsonl") as ledger:
+    ...     ledger.put(str(folder / "a.wav"), [16000])
+    >>> Ledger(folder / "notes.jsonl").get(str(folder / "a.wav"))
+    [16000]
+    >>> _ = (folder / "a.wav").write_text("another")
+    >>> Ledger(folder / "notes.jsonl").get(str(folder / "a.wav")) is None
+    True
+    """
+
+    def __init__(self, path):
+        self.path, self._file, self._notes = str(path), None, {}
+        if os.path.exists(self.path):
+            with open(self.path, encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    # A process killed while writing leaves half a line.
+                    with contextlib.suppress(ValueError):
+                        name, size, changed, note = json.loads(line)
+                        self._notes[name] = (size, changed, note)
+
+    def __enter__(self):
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+        self._file = open(self.path, "a", encoding="utf-8")
+        if self._file.tell():
+            self._file.write("\n")
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def get(self, name):
+        """The note on a file.
+
+        Arguments
+        ---------
+        name : str
+            Path of the file.
+
+        Returns
+        -------
+        object or None
+            The last note, None if there is none or the file has changed since.
+        """
+        known = self._notes.get(name)
+        if known is None or known[:2] != _state(name):
+            return None
+        return known[2]
+
+    def put(self, name, note):
+        """Notes something on a file as it is now.
+
+        Arguments
+        ---------
+        name : str
+            Path of the file.
+        note : object
+            Anything that JSON holds.
+        """
+        size, changed = _state(name)
+        self._notes[name] = (size, changed, note)
+        print(json.dumps([name, size, changed, note]), file=self._file)
+
+
+def _state(name):
+    try:
+        stat = os.stat(name)
+    except OSError:
+        return (-1, -1)
+    return (stat.st_size, stat.st_mtime_ns)
