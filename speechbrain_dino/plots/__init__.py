@@ -1,0 +1,17 @@
+"""Pictures of a run, in one style.
+
+Every function returns a matplotlib figure; nothing here needs a display.
+"""
+
+from speechbrain_dino.plots.embedding_map import map_figure
+from speechbrain_dino.plots.training import health_figure, training_figure
+from speechbrain_dino.plots.verification import det_figure, det_points, score_figure
+
+__all__ = [
+    "det_figure",
+    "det_points",
+    "health_figure",
+    "map_figure",
+    "score_figure",
+    "training_figure",
+]

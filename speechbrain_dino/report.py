@@ -1,0 +1,177 @@
+"""One page a run: figures, curves, pictures, configuration.
+
+    python -m speechbrain_dino.report RUN_FOLDER [OTHER_RUN_FOLDER ...]
+
+writes ``RUN_FOLDER/report/index.html``, which needs no network and no script, and the
+pictures beside it as PNG. Further runs join the first in its table and DET curves.
+"""
+
+import argparse
+import base64
+import io
+from pathlib import Path
+
+from speechbrain_dino import plots
+from speechbrain_dino.files import replacing
+from speechbrain_dino.page import details, page, picture, results_table, rows_table
+from speechbrain_dino.run_folder import read_run
+
+_PLAIN = ("seed", "git", "hardware", "seconds")
+
+
+def write_report(output_folder, others=()):
+    """Writes the page of a run, or of what is there of it.
+
+    Arguments
+    ---------
+    output_folder : path
+        The run's folder.
+    others : sequence of path
+        Folders of runs to compare with.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder does not exist.
+
+    Example
+    -------
+    >>> page = write_report(getfixture("tmp_path"))
+    >>> page.name, "not been evaluated yet" in page.read_text(encoding="utf-8")
+    ('index.html', True)
+    """
+    runs = _distinct([read_run(folder) for folder in (output_folder, *others)])
+    first = runs[0]
+    figures = _figures(runs)
+    with replacing(first.path / "report") as folder:
+        folder.mkdir()
+        inlined = {}
+        for name, figure in figures.items():
+            file = io.BytesIO()
+            figure.savefig(file, format="png", facecolor="white")
+            (folder / f"{name}.png").write_bytes(file.getvalue())
+            inlined[name] = base64.b64encode(file.getvalue()).decode("ascii")
+        html = page(first.name, _summary(runs), _sections(runs, inlined))
+        (folder / "index.html").write_text(html, encoding="utf-8")
+    return first.path / "report" / "index.html"
+
+
+def _distinct(runs):
+    """Runs of equal folder names get their parents' names as well."""
+    names = [run.name for run in runs]
+    return [
+        run._replace(name="/".join(run.path.resolve().parts[-2:]))
+        if names.count(run.name) > 1
+        else run
+        for run in runs
+    ]
+
+
+def _figures(runs):
+    """The pictures for which there is something to draw."""
+    first = runs[0]
+    figures = {}
+    if not (first.steps.empty and first.epochs.empty):
+        before = first.results.get("verification_before")
+        figures["training"] = plots.training_figure(first.steps, first.epochs, before)
+    if not first.epochs.empty:
+        figures["health"] = plots.health_figure(first.epochs)
+    systems = {run.name: run.scores for run in runs if run.scores}
+    if systems:
+        figures["det"] = plots.det_figure(systems)
+    if first.scores:
+        figures["scores"] = plots.score_figure(first.scores)
+    if first.embeddings is not None and len(first.embeddings):
+        figures["map"] = plots.map_figure(first.embeddings)
+    return figures
+
+
+def _summary(runs):
+    results = runs[0].results
+    parts = []
+    data = results.get("data", {})
+    if "kept" in data:
+        parts.append(f"{data['kept']:,} training utterances")
+    if "hours" in data:
+        parts.append(f"{data['hours']:.1f} hours of speech")
+    if "seconds" in results:
+        parts.append(f"{results['seconds'] / 60:.1f} minutes")
+    if len(runs) > 1:
+        parts.append("compared with " + ", ".join(run.name for run in runs[1:]))
+    return " · ".join(parts)
+
+
+def _sections(runs, inlined):
+    first = runs[0]
+    health = rows_table(first.results.get("health", {}))
+    sections = [
+        ("Speaker verification", results_table(runs), ""),
+        ("Detection error trade-off", picture(inlined, "det", _DET), ""),
+        ("Scores", picture(inlined, "scores", _SCORES), ""),
+        ("Map of the embeddings", picture(inlined, "map", _MAP), ""),
+        ("Training", picture(inlined, "training", _TRAINING), ""),
+        ("Health", picture(inlined, "health", _HEALTH), health),
+        ("Data", _data(first.results.get("data", {})), ""),
+        ("How it was made", _making(first), ""),
+        ("Not here", _missing(runs), ""),
+    ]
+    return [(title, body + more) for title, body, more in sections if body or more]
+
+
+_DET = "Misses against false alarms at every threshold; the mark is the EER."
+_SCORES = "Scores of the trials; the dashed line is the threshold of the EER."
+_MAP = "t-SNE of test utterances, one colour and mark a speaker, its name above."
+_TRAINING = "Open marks at epoch 0: before training. Thin line: single steps."
+_HEALTH = "A collapsed model shows here first: no divergence, few prototypes, rank 1."
+
+
+def _data(data):
+    plain = {k: v for k, v in data.items() if not isinstance(v, dict)}
+    left_out = data.get("left_out", {})
+    lines = [("left out", "items", "example", "remedy")]
+    for kind, item in left_out.items():
+        lines.append((kind, item["count"], item["example"], item["remedy"]))
+    body = rows_table(plain)
+    return body + (rows_table(lines) if left_out else "")
+
+
+def _making(run):
+    results = run.results
+    body = rows_table({name: results[name] for name in _PLAIN if name in results})
+    command = results.get("command", "")
+    command = command if isinstance(command, str) else " ".join(map(str, command))
+    if command:
+        body += details("Command", command, opened=True)
+    if run.settings:
+        body += details("Configuration (hyperparams.yaml)", run.settings)
+    return body
+
+
+def _missing(runs):
+    lines = {}
+    for run in runs:
+        for text in run.missing:
+            name, _, meaning = text.partition(": ")
+            lines[name if len(runs) == 1 else f"{run.name}: {name}"] = meaning
+    return rows_table(lines)
+
+
+def main(arguments=None):
+    """Command line: ``python -m speechbrain_dino.report RUN_FOLDER ...``."""
+    parser = argparse.ArgumentParser(description="Writes the HTML page of a run.")
+    parser.add_argument("run_folder", type=Path, help="output folder of the run")
+    parser.add_argument("others", nargs="*", type=Path, help="runs to compare with")
+    known = parser.parse_args(arguments)
+    try:
+        print(write_report(known.run_folder, known.others))
+    except FileNotFoundError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Reads what a run left behind, as far as it got."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from speechbrain_dino.embedding_table import EmbeddingTable
+
+
+class RunFolder(NamedTuple):
+    """Contents of a run's output folder.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The folder.
+    name : str
+        What to call the run.
+    results : dict
+        ``results.json``, empty if there is none.
+    steps, epochs : pandas.DataFrame
+        Lines of the two kinds in ``curves.jsonl``, one row a step or epoch; where a
+        resumed run repeated some, the later ones count.
+    scores : dict
+        Trial list -> (labels int8 (M,), scores float64 (M,)).
+    embeddings : EmbeddingTable or None
+        Embeddings of the test utterances.
+    settings : str
+        Text of ``hyperparams.yaml``, empty if there is none.
+    missing : list of str
+        What is not there, in words.
+    """
+
+    path: Path
+    name: str
+    results: dict
+    steps: pd.DataFrame
+    epochs: pd.DataFrame
+    scores: dict
+    embeddings: EmbeddingTable
+    settings: str
+    missing: list
+
+
+def read_run(folder):
+    """Reads a run's output folder.
+
+    Arguments
+    ---------
+    folder : path
+        The folder; any part of it may be missing.
+
+    Returns
+    -------
+    RunFolder
+        What is there, and the names of what is not.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> line = '{"kind": "step", "step": 1, "epoch": 0.5, "loss": 2.0}'
+    >>> _ = (folder / "curves.jsonl").write_text(line)
+    >>> run = read_run(folder)
+    >>> run.steps["loss"].tolist(), "results.json" in run.missing[0]
+    ([2.0], True)
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no run folder {folder}: name the --output_folder of a training"
+        )
+    missing = []
+    results, settings = {}, ""
+    if (folder / "results.json").is_file():
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    else:
+        missing.append("results.json: the run has not been evaluated yet")
+    if (folder / "hyperparams.yaml").is_file():
+        settings = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+    else:
+        missing.append("hyperparams.yaml: the configuration is not known")
+    steps, epochs = _curves(folder / "curves.jsonl")
+    if steps.empty and epochs.empty:
+        missing.append("curves.jsonl: no training has been logged here")
+    files = sorted((folder / "scores").glob("*.txt"))
+    scores = {path.stem: _scores(path) for path in files}
+    if not scores:
+        missing.append("scores/: no trial list has been scored, so no DET curve")
+    table = folder / "embeddings" / "test"
+    embeddings = EmbeddingTable.load(table) if table.is_dir() else None
+    if embeddings is None:
+        missing.append("embeddings/test/: no test embeddings, so no map of speakers")
+    return RunFolder(
+        path=folder,
+        name=folder.resolve().name,
+        results=results,
+        steps=steps,
+        epochs=epochs,
+        scores=scores,
+        embeddings=embeddings,
+        settings=settings,
+        missing=missing,
+    )
+
+
+def _curves(path):
+    found = {"step": {}, "epoch": {}}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a run that was killed leaves half a line
+            found[row["kind"]][row[row["kind"]]] = row
+    return tuple(
+        pd.DataFrame([rows[key] for key in sorted(rows)])
+        for rows in (found["step"], found["epoch"])
+    )
+
+
+def _scores(path):
+    table = pd.read_csv(path, sep=" ", header=None, usecols=[0, 3])
+    return table[0].to_numpy(np.int8), table[3].to_numpy(np.float64)
