@@ -122,13 +122,12 @@ def health_figure(epochs):
         ("prototypes_used", "Prototypes in use", "", 1),
         ("embedding_std", "Spread of the embeddings", "standard deviation", 1),
         ("effective_rank", "Rank of the embeddings", "effective dimensions", 1),
-        ("neighbour_agreement", "Neighbours kept under augmentation", "%", 100),
+        ("neighbour_agreement", "Agreement of neighbours", "%", 100),
     )
     for number, (axis, part) in enumerate(zip(axes.flat, parts)):
         column, title, unit, scale = part
         caption(axis, title, unit, "epoch" if number > 2 else "")
         _line(axis, epochs, column, COLOURS[number], scale)
-        axis.set_ylim(bottom=0)
     if {"ln_k", "teacher_entropy"} <= set(epochs):
         top = epochs["ln_k"].iloc[-1]
         axes[0, 0].axhline(top, color=MUTED, linestyle=DASHES[1], linewidth=1.2)
@@ -136,4 +135,6 @@ def health_figure(epochs):
             0.99, top, "ln K (uniform)", va="bottom", ha="right", fontsize=8.5
         )
         axes[0, 0].texts[-1].set_transform(axes[0, 0].get_yaxis_transform())
+    for axis in axes.flat:
+        axis.set_ylim(bottom=0)
     return figure

@@ -105,7 +105,14 @@ def det_figure(systems):
             low = min(low, shares.min())
     _det_axes(axis, max(low, _TICKS[0]))
     side.axis("off")
-    legend(side, loc="upper left", fontsize=9.5, labelspacing=1.1, borderaxespad=0)
+    legend(
+        side,
+        loc="upper left",
+        fontsize=9.5,
+        labelspacing=1.1,
+        handlelength=3.5,
+        borderaxespad=0,
+    )
     return figure
 
 
