@@ -173,7 +173,8 @@ def look_up(paths, full, vad, num_workers=None, ledger=None):
 
 def _enough(facts, full, vad):
     if facts.problem:
-        return facts.problem != "missing"
+        # These two may have passed without a change of the file: a mount, a right.
+        return facts.problem not in ("missing", "unreadable")
     listened = bool(facts.digest) or not full
     searched = facts.speech is not None or facts.channels != 1 or not vad
     return listened and searched

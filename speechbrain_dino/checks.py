@@ -229,7 +229,7 @@ def report(kept, left_out, what="utterance to train on"):
     """
     if not kept:
         raise ValueError(
-            "no utterance is left to train on. "
+            f"there is no {what}. "
             + (
                 f"What was left out:\n{left_out}"
                 if str(left_out)

@@ -200,24 +200,31 @@ def usable_audio(
     list of tuple
         Per source the path to read and its Facts.
     """
-    ledger = save_folder / "checks.jsonl"
-    direct = [s.path for s in sources if s.path.lower().endswith(IN_PLACE)]
-    facts = dict(zip(direct, look_up(direct, full, vad, num_workers, ledger)))
-    jobs = []
-    for source in sources:
-        found = facts.get(source.path)
-        fits = found and (found.rate, found.channels) == (sample_rate, 1)
-        if not (fits or (found and found.problem)):
-            target = save_folder / "audio" / f"{source.name}.wav"
-            jobs.append((source.path, str(target)))
-    problems = convert_all(
-        jobs, save_folder / "converted.jsonl", sample_rate, channel, num_workers
-    )
-    good = [target for (_, target), problem in zip(jobs, problems) if not problem]
-    facts |= zip(good, look_up(good, full, vad, num_workers, ledger))
-    final = {source.path: source.path for source in sources}
-    for (path, target), problem in zip(jobs, problems):
-        final[path] = path if problem else target
+
+    def converted(some):
+        jobs = [(s.path, str(save_folder / "audio" / f"{s.name}.wav")) for s in some]
+        ledger = save_folder / "converted.jsonl"
+        problems = convert_all(jobs, ledger, sample_rate, channel, num_workers)
+        return [(*job, problem) for job, problem in zip(jobs, problems)]
+
+    def facts_of(paths):
+        ledger = save_folder / "checks.jsonl"
+        return zip(paths, look_up(paths, full, vad, num_workers, ledger))
+
+    in_place = [s for s in sources if s.path.lower().endswith(IN_PLACE)]
+    done = converted([s for s in sources if not s.path.lower().endswith(IN_PLACE)])
+    facts = dict(facts_of([s.path for s in in_place]))
+    done += converted([s for s in in_place if _differs(facts[s.path], sample_rate)])
+    facts |= facts_of([target for _, target, problem in done if not problem])
+    final = {}
+    for path, target, problem in done:
         if problem:
             facts[path] = Facts(problem=problem)
-    return [(final[s.path], facts[final[s.path]]) for s in sources]
+        else:
+            final[path] = target
+    paths = [final.get(s.path, s.path) for s in sources]
+    return [(path, facts[path]) for path in paths]
+
+
+def _differs(facts, sample_rate):
+    return not facts.problem and (facts.rate, facts.channels) != (sample_rate, 1)

@@ -125,7 +125,7 @@ def _prepare(what, folder, save_folder, options, num_workers):
             continue
         duration = facts.frames / rate
         seconds += duration
-        kind = _kind(source.path) if what == "noise" else "rir"
+        kind = _kind(folder, source.id) if what == "noise" else "rir"
         rows.append(
             (source.id, round(duration, 6), path, path[-4:].strip("."), "", kind)
         )
@@ -153,6 +153,8 @@ def _wanted(what, name):
     return True
 
 
-def _kind(path):
-    parts = [part for part in path.lower().split(os.sep)[:-1] if part in KINDS]
-    return parts[-1] if parts else "noise"
+def _kind(folder, name):
+    """Kind by the folder given or those below it; those above it say nothing."""
+    parts = [os.path.basename(os.path.abspath(folder)), *name.split("/")[:-1]]
+    kinds = [part.lower() for part in parts if part.lower() in KINDS]
+    return kinds[-1] if kinds else "noise"

@@ -52,6 +52,9 @@ def prepare_speech(
     """
     save_folder = Path(os.path.abspath(save_folder))
     full = reads_samples(arguments["check"])
+    names = arguments["trial_lists"]
+    names = [names] if isinstance(names, str | os.PathLike) else names
+    arguments = arguments | {"trial_lists": [str(name) for name in names]}
     lists = _find_lists(arguments["trial_lists"], folders, save_folder)
     job = _job(sources, lists, save_folder, arguments)
     done = job.previous()
@@ -100,7 +103,7 @@ def prepare_speech(
 
 def _find_lists(names, folders, save_folder):
     lists = {}
-    for name in [names] if isinstance(names, str | os.PathLike) else names:
+    for name in names:
         path = find_list(name, folders, save_folder / "downloads")
         if path.stem in lists:
             raise ValueError(

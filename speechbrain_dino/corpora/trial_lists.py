@@ -1,5 +1,6 @@
 """Finding trial lists: local files first, then VoxCeleb's addresses."""
 
+import hashlib
 import logging
 import os
 import urllib.error
@@ -85,7 +86,9 @@ def find_list(name, folders, download_folder):
     places = [Path(name), Path(file_name)] if "://" not in name else []
     for folder in folders:
         places += [Path(folder, file_name), Path(folder, "meta", file_name)]
-    target = Path(download_folder, file_name)
+    # Lists from two addresses may have one name.
+    origin = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    target = Path(download_folder, origin, os.path.basename(file_name))
     places.append(target)
     for place in places:
         if place.is_file():

@@ -109,17 +109,19 @@ def _utterances(folders, save_folder, left_out):
     chosen = {}
     for number, folder in enumerate(folders):
         files = list_files(folder, left_out, skip=[save_folder])
-        below_trees = any(_TREES & set(file[0].split("/")[:-1]) for file in files)
+        below_trees = any(_TREES & set(_folders(file[0])) for file in files)
         for name, path, size, changed in files:
             parts = name.split("/")
-            trees = [k for k, part in enumerate(parts[:-1]) if part.lower() in _TREES]
+            trees = [k for k, part in enumerate(_folders(name)) if part in _TREES]
             root = trees[-1] + 1 if below_trees and trees else 0
             if len(parts) - root != 3 or (below_trees and not trees):
                 left_out.add("layout", path)
                 continue
             speaker, session, file = parts[root:]
             key = _key(name)
-            tree = "/".join(part for part in parts[:root] if part not in _TREES)
+            tree = "/".join(
+                part for part in _folders(name)[:root] if part not in _TREES
+            )
             source = Source(
                 id=key.replace("/", "--"),
                 name=key,
@@ -131,6 +133,10 @@ def _utterances(folders, save_folder, left_out):
             )
             _choose(chosen, source, left_out)
     return list(chosen.values())
+
+
+def _folders(name):
+    return name.lower().split("/")[:-1]
 
 
 def _choose(chosen, source, left_out):

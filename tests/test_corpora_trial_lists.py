@@ -1,0 +1,94 @@
+"""Where trial lists are found, and what is said when they are not."""
+
+import os
+
+import pytest
+
+from speechbrain_dino.corpora import trial_lists
+from speechbrain_dino.corpora.trial_lists import addresses, find_list, resolve
+
+LIST = "1 a/b/1.wav a/b/2.wav\n0 a/b/1.wav c/d/1.wav\n"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A data folder with two lists, and where downloads go."""
+    (tmp_path / "data" / "meta").mkdir(parents=True)
+    (tmp_path / "data" / "veri_test.txt").write_text(LIST)
+    (tmp_path / "data" / "meta" / "list_test_hard.txt").write_text(LIST)
+    return [tmp_path / "data"], tmp_path / "downloads"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Addresses that cannot be reached are tried, and remembered here."""
+    tried = []
+
+    def refuse(source, timeout):
+        tried.append(source)
+        raise OSError("no network")
+
+    monkeypatch.setattr(trial_lists.urllib.request, "urlopen", refuse)
+    return tried
+
+
+def test_local_files_first(folders, offline, tmp_path):
+    data, downloads = folders
+    own = tmp_path / "own.txt"
+    own.write_text(LIST)
+    assert find_list(own, data, downloads) == own
+    assert find_list("veri_test", data, downloads) == data[0] / "veri_test.txt"
+    assert find_list("veri_test.txt", data, downloads) == data[0] / "veri_test.txt"
+    hard = find_list("list_test_hard", data, downloads)
+    assert hard == data[0] / "meta" / "list_test_hard.txt"
+    assert offline == []
+
+
+def test_download_once(folders, tmp_path):
+    data, downloads = folders
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "mine.txt").write_text(LIST)
+    address = (tmp_path / "server" / "mine.txt").as_uri()
+    found = find_list(address, data, downloads)
+    assert found.read_text() == LIST
+    assert found.name == "mine.txt"
+    os.remove(tmp_path / "server" / "mine.txt")
+    assert find_list(address, data, downloads) == found
+
+
+def test_a_page_in_place_of_the_list_is_refused(folders, tmp_path):
+    data, downloads = folders
+    (tmp_path / "moved.txt").write_text("<html>moved to another place</html>")
+    with pytest.raises(FileNotFoundError, match="expected 'label enrol test'"):
+        find_list((tmp_path / "moved.txt").as_uri(), data, downloads)
+    assert not list(downloads.rglob("*.txt"))
+
+
+def test_not_found(folders, offline):
+    data, downloads = folders
+    with pytest.raises(FileNotFoundError, match="no network") as error:
+        find_list("veri_test2", data, downloads)
+    assert offline == addresses("veri_test2")
+    assert f"Put the list into {data[0]} as veri_test2.txt" in str(error.value)
+    offline.clear()
+    with pytest.raises(FileNotFoundError, match="'nothing' was not found"):
+        find_list("nothing", data, downloads)
+    assert offline == []
+
+
+def test_every_well_known_list_has_addresses():
+    for name in trial_lists.WELL_KNOWN:
+        assert len(addresses(name)) >= 2
+        assert all(a.startswith("https://") for a in addresses(name))
+
+
+def test_unknown_file_is_named_with_list_and_line(folders):
+    path = folders[0][0] / "veri_test.txt"
+    known = {"a/b/1.wav": 0, "a/b/2.wav": 1}
+    with pytest.raises(
+        ValueError, match=r"veri_test.txt:2: .*'c/d/1.wav' \(1 of the 3"
+    ):
+        resolve(path, known.get)
+    trials, files = resolve(path, (known | {"c/d/1.wav": 2}).get)
+    assert trials.labels.tolist() == [1, 0]
+    assert files == {"a/b/1.wav": 0, "a/b/2.wav": 1, "c/d/1.wav": 2}
