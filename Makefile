@@ -38,7 +38,8 @@ format: $(STAMP)
 
 install: $(STAMP)
 
-# An environment that was left half-made has no working pip: it is made anew.
+# An environment without a working pip was left half-made, or is of another make: pip
+# is put into it, and where that does not work it is made anew.
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 	  echo "There is no '$(PYTHON)'. Install Python 3.10 or newer, or name yours:"; \
@@ -47,7 +48,8 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	  echo "Python 3.10 or newer is needed, '$(PYTHON)' is" \
 	    "`$(PYTHON) --version 2>&1`. Name another one:"; \
 	  echo "  make PYTHON=python3.12 ..."; exit 1; }
-	@$(ALONE) $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	@$(ALONE) $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	  $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "This Python cannot make virtual environments. On Debian and Ubuntu:"; \
 	    echo "  sudo apt install python3-venv"; exit 1; }; \

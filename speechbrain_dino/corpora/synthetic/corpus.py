@@ -27,6 +27,7 @@ from speechbrain_dino.corpora.synthetic.speaker import (
     make_speaker,
     write_wav,
 )
+from speechbrain_dino.files import replacing
 from speechbrain_dino.progress import progress
 
 MARKER = "synthetic.json"
@@ -123,11 +124,9 @@ def _is_complete(folder, settings):
 
 
 def _write_marker(folder, settings, done):
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"settings": settings, "done": done}, indent=2) + "\n"
-    partial = folder / (MARKER + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, folder / MARKER)
+    with replacing(folder / MARKER) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _tasks(folder, settings):
