@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""Recipe for self-supervised speaker embeddings on VoxCeleb or any folder of audio.
+
+To run this recipe, do the following:
+> python train.py hparams/dino.yaml --data_folder /data/VoxCeleb
+
+The YAML chooses corpus, method, encoder, crops and augmentation. The same command
+continues a run that was stopped.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+
+from speechbrain_dino.pretraining import finish_run, make_brain, prepare, start_run
+
+if __name__ == "__main__":
+    hparams, run_opts = start_run(sys.argv[1:])
+    train_loader = prepare(hparams, run_opts)
+    brain = make_brain(hparams, run_opts)
+    brain.fit(hparams["epoch_counter"], train_loader)
+    finish_run(brain)

@@ -1,0 +1,146 @@
+"""Encoders that SpeechBrain lacks; its ECAPA-TDNN, x-vector and ResNet serve too."""
+
+import torch
+from torch import nn
+
+
+class LResNet34(nn.Module):
+    """The paper's light ResNet-34, log-mels to one embedding an utterance.
+
+    Basic blocks [3, 4, 6, 3] with 16-32-64-128 channels, a 3x3 stem of stride 1
+    without pooling, mean and standard deviation over time, then a linear layer
+    without bias and batch normalisation.
+
+    Arguments
+    ---------
+    input_size : int
+        Mel bands.
+    channels : list of int
+        Channels of the four stages.
+    block_sizes : list of int
+        Blocks of the four stages.
+    strides : list of int
+        Stride of each stage, in time and frequency.
+    lin_neurons : int
+        Size of the embedding.
+
+    Example
+    -------
+    >>> encoder = LResNet34(input_size=80).eval()
+    >>> encoder(torch.rand(2, 200, 80)).shape
+    torch.Size([2, 1, 256])
+    """
+
+    def __init__(
+        self,
+        input_size=80,
+        channels=(16, 32, 64, 128),
+        block_sizes=(3, 4, 6, 3),
+        strides=(1, 2, 2, 2),
+        lin_neurons=256,
+    ):
+        super().__init__()
+        self.stem = _conv(1, channels[0], 3)
+        self.stem_norm = nn.BatchNorm2d(channels[0])
+        blocks, width, bands = [], channels[0], input_size
+        for out, count, stride in zip(channels, block_sizes, strides):
+            for number in range(count):
+                blocks.append(BasicBlock(width, out, stride if number == 0 else 1))
+                width = out
+            bands = -(-bands // stride)
+        self.blocks = nn.ModuleList(blocks)
+        self.embedding = nn.Linear(2 * width * bands, lin_neurons, bias=False)
+        self.embedding_norm = nn.BatchNorm1d(lin_neurons)
+
+    def forward(self, feats, lengths=None):
+        """Computes embeddings.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            Log-mels ``(batch, frames, input_size)``.
+        lengths : torch.Tensor, optional
+            Relative lengths ``(batch,)``. The padding is masked exactly: an embedding
+            does not depend on what else is in the batch.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings ``(batch, 1, lin_neurons)``.
+        """
+        mask = _frame_mask(lengths, feats)
+        # (batch, 1, bands, frames)
+        x = feats.transpose(1, 2).unsqueeze(1)
+        x = _masked(torch.relu(self.stem_norm(self.stem(_masked(x, mask)))), mask)
+        for block in self.blocks:
+            x, mask = block(x, mask)
+        x = self.embedding(_statistics(x.flatten(1, 2), mask))
+        return self.embedding_norm(x).unsqueeze(1)
+
+    @property
+    def masks_padding(self):
+        """Whether utterances of several lengths may share a batch: yes."""
+        return True
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al., 2016).
+
+    Arguments
+    ---------
+    width : int
+        Channels of the input.
+    out : int
+        Channels of the output.
+    stride : int
+        Stride in time and frequency.
+    """
+
+    def __init__(self, width, out, stride):
+        super().__init__()
+        self.stride = stride
+        self.conv1 = _conv(width, out, 3, stride)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.conv2 = _conv(out, out, 3)
+        self.norm2 = nn.BatchNorm2d(out)
+        self.shortcut = nn.Identity()
+        if stride != 1 or width != out:
+            self.shortcut = nn.Sequential(
+                _conv(width, out, 1, stride), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x, mask=None):
+        """Applies the block; returns the result and the mask at its frame rate."""
+        inner = None if mask is None else mask[:, :: self.stride]
+        y = _masked(torch.relu(self.norm1(self.conv1(x))), inner)
+        y = self.norm2(self.conv2(y)) + self.shortcut(x)
+        return _masked(torch.relu(y), inner), inner
+
+
+def _conv(width, out, kernel, stride=1):
+    return nn.Conv2d(width, out, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def _frame_mask(lengths, feats):
+    if lengths is None:
+        return None
+    frames = feats.shape[1]
+    ends = (lengths.to(feats.device) * frames).round()
+    return torch.arange(frames, device=feats.device) < ends[:, None]
+
+
+def _masked(x, mask):
+    return x if mask is None else x * mask[:, None, None]
+
+
+def _statistics(x, mask, floor=1e-5):
+    """Mean and standard deviation over time, ``(batch, 2 channels)``, in float32."""
+    x = x.float()
+    if mask is None:
+        mean = x.mean(dim=2)
+        variance = x.var(dim=2, unbiased=False)
+    else:
+        weight = mask[:, None] / mask.sum(1)[:, None, None]
+        mean = (x * weight).sum(dim=2)
+        variance = ((x - mean[..., None]).square() * weight).sum(dim=2)
+    return torch.cat([mean, variance.clamp(min=floor).sqrt()], dim=1)

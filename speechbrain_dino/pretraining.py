@@ -1,0 +1,213 @@
+"""The stations of a pretraining run, for the recipes' ``train.py``."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+import torch
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    get_rank,
+    if_main_process,
+    run_on_main,
+)
+
+from speechbrain_dino.brain import PretrainingBrain
+from speechbrain_dino.checkpoints import WholeCheckpointer, average_checkpoints
+from speechbrain_dino.command_line import start_run
+from speechbrain_dino.crops import MultiCropDataset, crop_loader
+from speechbrain_dino.curves import Curves
+from speechbrain_dino.embeddings import embed
+from speechbrain_dino.inference import export_inference_folder
+from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.report import write_report
+from speechbrain_dino.results import provenance, update_results
+from speechbrain_dino.teacher import unwrap
+from speechbrain_dino.validation import Validator, teacher_embedder
+
+__all__ = ["finish_run", "make_brain", "prepare", "start_run"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(hparams, run_opts):
+    """Prepares the data and makes the training loader.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects; gets ``crops``, ``test_manifest``, ``lists`` and ``data``.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Batches of crops.
+    """
+    hparams["started"] = time.time()
+    run_on_main(hparams["prepare"])
+    run_on_main(hparams["prepare_noise"])
+    folder = Path(hparams["data_save_folder"])
+    hparams["data"] = json.loads((folder / "prepare.json").read_text())
+    hparams["lists"] = sorted(folder.glob("trials/*.txt"))
+    hparams["test_manifest"] = None
+    if hparams["lists"]:
+        hparams["test_manifest"] = Manifest.from_csv(folder / "test.csv")
+    augment = hparams["augment"]
+    if hasattr(augment, "load"):
+        augment.load()
+    hparams["crops"] = MultiCropDataset(
+        Manifest.from_csv(folder / "train.csv"),
+        hparams["global_crops"],
+        hparams["global_seconds"],
+        hparams["local_crops"],
+        hparams["local_seconds"],
+        hparams["sample_rate"],
+        hparams["placement"],
+        getattr(augment, "num_draws", 0),
+        hparams["seed"],
+    )
+    return crop_loader(
+        hparams["crops"],
+        _batch_per_process(hparams, run_opts),
+        hparams["num_workers"],
+        rank=get_rank() or 0,
+        world_size=_world_size(),
+        pin=torch.cuda.is_available(),
+    )
+
+
+def make_brain(hparams, run_opts):
+    """Builds the brain with its checkpoints, curves and validation.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects, after :func:`prepare`.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+
+    Returns
+    -------
+    PretrainingBrain
+        Ready to ``fit``.
+    """
+    saved = ("student", "teacher", "loss", "health")
+    recoverables = {name: hparams[name] for name in saved}
+    recoverables["counter"] = hparams["epoch_counter"]
+    validator = Validator(
+        hparams["crops"], hparams["test_manifest"], hparams["lists"], hparams
+    )
+    brain = PretrainingBrain(
+        curves=Curves(hparams["output_folder"], hparams.get("tensorboard", False)),
+        on_epoch_end=validator,
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=WholeCheckpointer(hparams["save_folder"], recoverables),
+    )
+    untrained = brain.checkpointer.find_checkpoint() is None
+    if untrained and if_main_process():
+        update_results(
+            Path(hparams["output_folder"]) / "results.json",
+            {"verification_before": validator.verify(brain)},
+        )
+    ddp_barrier()
+    return brain
+
+
+def finish_run(brain):
+    """Evaluates the teacher, writes results, inference folder and report.
+
+    Arguments
+    ---------
+    brain : PretrainingBrain
+        The trained brain.
+    """
+    if if_main_process():
+        _finish(brain)
+    ddp_barrier()
+
+
+def _finish(brain):
+    hparams = vars(brain.hparams)
+    output = Path(hparams["output_folder"])
+    averaged = _load_average(brain, hparams["average_last"])
+    embedder = teacher_embedder(brain)
+    options = {
+        "device": brain.device,
+        "batch_seconds": hparams["batch_seconds"],
+    }
+    train_table = None
+    if hparams["subtract_mean"]:
+        logger.info("Embedding the training utterances for their mean")
+        train_table = embed(hparams["crops"].manifest, embedder, **options)
+        train_table.save(output / "embeddings" / "train")
+    verification = brain.on_epoch_end.verify(brain, output, train_table)
+    epochs = [row for row in brain.curves.read() if row["kind"] == "epoch"]
+    results = update_results(
+        output / "results.json",
+        {
+            **provenance(hparams["seed"]),
+            "verification": verification,
+            "data": hparams["data"],
+            "seconds": _seconds(output, hparams["started"]),
+            "epochs": hparams["epoch_counter"].current,
+            "averaged_epochs": averaged,
+            "health": epochs[-1] if epochs else {},
+        },
+    )
+    export_inference_folder(
+        output / "inference", output / "hyperparams.yaml", embedder, results
+    )
+    write_report(output)
+    for name, figures in verification.items():
+        logger.info(
+            "%s: EER %.2f %%, minDCF(0.01) %.3f, minDCF(0.05) %.3f (%d trials)",
+            name,
+            100 * figures["eer"],
+            figures["min_dcf_0.01"],
+            figures["min_dcf_0.05"],
+            figures["trials"],
+        )
+    logger.info("Inference folder: %s", output / "inference")
+    logger.info("Report: %s", output / "report" / "index.html")
+
+
+def _load_average(brain, number):
+    """Puts the mean of the last teachers in place; returns their epochs."""
+    last = brain.checkpointer.find_checkpoints(
+        max_num_checkpoints=number, ckpt_predicate=lambda c: c.meta["end-of-epoch"]
+    )
+    if last:
+        state = average_checkpoints(last, "teacher")
+        unwrap(brain.modules.teacher).load_state_dict(state)
+    return [checkpoint.meta.get("epoch") for checkpoint in last]
+
+
+def _seconds(output, started):
+    """Time of all sessions of the run so far."""
+    clock = output / "seconds.json"
+    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    total = before + time.time() - started
+    clock.write_text(json.dumps(total))
+    return round(total, 1)
+
+
+def _world_size():
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _batch_per_process(hparams, run_opts):
+    parts = _world_size() * run_opts.grad_accumulation_factor
+    total = hparams["batch_size"]
+    if total % parts:
+        raise ValueError(
+            f"batch_size {total} does not divide into {_world_size()} process(es) x "
+            f"{run_opts.grad_accumulation_factor} accumulated batches."
+        )
+    return total // parts

@@ -1,0 +1,125 @@
+"""Looks at a run after each epoch: without labels, and on trial lists where given."""
+
+import logging
+
+import numpy as np
+import torch
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
+
+from speechbrain_dino.embeddings import Embedder
+from speechbrain_dino.metrics import effective_rank, neighbour_agreement
+from speechbrain_dino.randomness import ORDER, generator
+from speechbrain_dino.teacher import unwrap
+from speechbrain_dino.verification import verify_lists
+
+logger = logging.getLogger(__name__)
+
+
+def teacher_embedder(brain):
+    """The teacher's way from waveforms to embeddings.
+
+    Arguments
+    ---------
+    brain : speechbrain_dino.brain.PretrainingBrain
+        The brain.
+
+    Returns
+    -------
+    Embedder
+        Shares the teacher's weights.
+    """
+    return Embedder(
+        brain.modules.compute_features,
+        brain.modules.mean_var_norm,
+        unwrap(brain.modules.teacher).branch.encoder,
+    )
+
+
+class Validator:
+    """Validates and saves a checkpoint; the brain calls it after each epoch.
+
+    Without labels: the effective rank of embeddings, and how often the nearest
+    neighbour of an augmented crop is another crop of the same utterance. With trial
+    lists: their EER, cosine scores of the teacher's embeddings of whole utterances.
+
+    Arguments
+    ---------
+    data : MultiCropDataset
+        Training crops; some utterances are taken from it.
+    test_manifest : speechbrain_dino.manifest.Manifest or None
+        Utterances of the trial lists.
+    trial_lists : list of path
+        Trial lists; may be empty.
+    hparams : dict
+        ``valid_utterances``, ``validate_every``, ``number_of_epochs``,
+        ``keep_checkpoints``, ``batch_seconds`` and ``train_logger`` if there is one.
+    """
+
+    def __init__(self, data, test_manifest, trial_lists, hparams):
+        self.test_manifest = test_manifest
+        self.trial_lists = trial_lists
+        self.hparams = hparams
+        wanted = min(hparams["valid_utterances"], len(data))
+        order = generator(data.seed, ORDER).permutation(len(data))
+        self.items = np.sort(order[:wanted])
+        self.crops = data
+
+    def __call__(self, brain, epoch, figures):
+        """Adds figures to ``figures`` and saves a checkpoint with them."""
+        every = self.hparams["validate_every"]
+        if epoch % every == 0 or epoch == self.hparams["number_of_epochs"]:
+            if if_main_process():
+                figures |= self.without_labels(brain)
+                for name, result in self.verify(brain).items():
+                    figures[f"eer/{name}"] = result["eer"]
+            ddp_barrier()
+        if brain.checkpointer is None:
+            return
+        meta = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
+        eers = [key for key in meta if key.startswith("eer/")]
+        brain.checkpointer.save_and_keep_only(
+            meta={"epoch": epoch, **{key: float(v) for key, v in meta.items()}},
+            num_to_keep=self.hparams["keep_checkpoints"],
+            importance_keys=[],
+            min_keys=eers[:1],
+            max_keys=[] if eers else ["neighbour_agreement"],
+        )
+
+    @torch.no_grad()
+    def without_labels(self, brain):
+        """Effective rank, and agreement of neighbours under crops and augmentation."""
+        views = [self._embed(brain, first) for first in range(0, len(self.items), 32)]
+        one, other = (torch.cat(parts) for parts in zip(*views))
+        return {
+            "effective_rank": float(effective_rank(one)),
+            "neighbour_agreement": float(neighbour_agreement(one, other)),
+        }
+
+    def _embed(self, brain, first):
+        embedder = teacher_embedder(brain)
+        encoder = embedder.embedding_model
+        # Epoch 0 is never trained on: the same crops and noises at each validation.
+        chosen = [(0, int(item)) for item in self.items[first : first + 32]]
+        batch = self.crops.collate([self.crops[key] for key in chosen])
+        batch = batch.to(brain.device)
+        feats = brain.features(batch.views[0], batch.draws[0])
+        training = encoder.training
+        encoder.eval()
+        vectors = encoder(feats).flatten(1).float().cpu()
+        encoder.train(training)
+        pairs = vectors.unflatten(0, (len(batch.views[0]), -1))
+        return pairs[0], pairs[-1]
+
+    def verify(self, brain, output_folder=None, train_table=None):
+        """Results of all trial lists, {} without any; see ``verify_lists``."""
+        if not self.trial_lists:
+            return {}
+        return verify_lists(
+            self.test_manifest,
+            self.trial_lists,
+            teacher_embedder(brain),
+            output_folder,
+            train_table,
+            device=brain.device,
+            batch_seconds=self.hparams["batch_seconds"],
+        )
