@@ -18,7 +18,9 @@ from speechbrain_dino.corpora.common import (
 from speechbrain_dino.files import replacing
 
 KINDS = ("noise", "music", "speech")
-COLUMNS = ("ID", "duration", "wav", "wav_format", "wav_opts", "kind")
+# SpeechBrain's augmentations want columns in threes: value, format, options.
+_TRIPLES = ("wav", "wav_format", "wav_opts", "kind", "kind_format", "kind_opts")
+COLUMNS = ("ID", "duration", *_TRIPLES)
 _MIN_NOISE_SECONDS = 0.5
 
 
@@ -79,8 +81,8 @@ def prepare_noise_rir(
     >>> sf.write(folder / "music" / "a.wav", noise, 16000)
     >>> prepare_noise_rir(folder / "save", noise_folder=folder)["noise"]["kept"]
     1
-    >>> (folder / "save" / "noise.csv").read_text().splitlines()[1].endswith("music")
-    True
+    >>> (folder / "save" / "noise.csv").read_text().splitlines()[1][-13:]
+    'music,string,'
     """
     options = {
         "exclude": list(exclude),
@@ -126,9 +128,8 @@ def _prepare(what, folder, save_folder, options, num_workers):
         duration = facts.frames / rate
         seconds += duration
         kind = _kind(folder, source.id) if what == "noise" else "rir"
-        rows.append(
-            (source.id, round(duration, 6), path, path[-4:].strip("."), "", kind)
-        )
+        triples = (path, os.path.splitext(path)[1].strip("."), "", kind, "string", "")
+        rows.append((source.id, round(duration, 6), *triples))
     report(len(rows), left_out, f"{what} to augment with in {folder}")
     with (
         replacing(save_folder / f"{what}.csv") as draft,
