@@ -261,7 +261,8 @@ def test_aac_as_distributed(tmp_path):
     row = Manifest.from_csv(tmp_path / "save" / "train.csv")[0]
     assert row.id == "id00012--s--00001"
     assert row.wav == str(tmp_path / "save/audio/id00012/s/00001.wav")
-    assert abs(sf.info(row.wav).frames - 16000) < 1100
+    # AAC comes in blocks of 1024 samples and may begin with an empty one.
+    assert 16000 <= sf.info(row.wav).frames <= 16000 + 2 * 1024
 
 
 def test_real_speech(voxceleb_mini, tmp_path):
