@@ -69,27 +69,26 @@ def read_trials(path):
 
 
 def trial_rows(table, trials):
-    """Finds the embeddings that the trials compare.
+    """Finds the utterances that the trials compare.
 
     Arguments
     ---------
-    table : speechbrain_dino.embeddings.EmbeddingTable
-        The embeddings.
+    table : EmbeddingTable or speechbrain_dino.manifest.Manifest
+        Anything with ``ids``.
     trials : Trials
         The trial list.
 
     Returns
     -------
     enrol : numpy.ndarray, shape (M,)
-        Row numbers in the table.
+        Row numbers.
     test : numpy.ndarray, shape (M,)
-        Row numbers in the table.
+        Row numbers.
 
     Raises
     ------
     ValueError
-        If a trial names an utterance that the table does not have; the message
-        names the line.
+        If a trial names an utterance that is not there; the message names the line.
     """
     row_of = {name: row for row, name in enumerate(table.ids)}
     rows = []
@@ -99,9 +98,9 @@ def trial_rows(table, trials):
         if len(missing):
             first = missing[0]
             raise ValueError(
-                f"{trials.path}:{first + 1}: no embedding of {names[first]!r} "
-                f"({len(missing)} trials of this list name unknown utterances); the "
-                f"table holds {len(table.ids)}, such as {table.ids[0]!r}"
+                f"{trials.path}:{first + 1}: no utterance {names[first]!r} "
+                f"({len(missing)} trials of this list name unknown ones on this "
+                f"side); {len(table.ids)} are known, such as {table.ids[0]!r}"
             )
         rows.append(found)
     return rows[0], rows[1]

@@ -42,7 +42,7 @@ def test_read_trials_names_file_and_line(tmp_path, text, message):
 def test_an_unknown_utterance_is_named_with_its_line():
     table = SimpleNamespace(ids=["a"], vectors=np.ones((1, 2), dtype=np.float32))
     trials = Trials(np.array([1, 0]), ["a", "a"], ["a", "zz"], "lists/o.txt")
-    with pytest.raises(ValueError, match=r"lists/o\.txt:2: no embedding of 'zz'"):
+    with pytest.raises(ValueError, match=r"lists/o\.txt:2: no utterance 'zz'"):
         trial_rows(table, trials)
 
 

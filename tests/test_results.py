@@ -1,0 +1,89 @@
+"""results.json keeps what was there and stays JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_dino.results import git_state, hardware, provenance, update_results
+
+
+def test_figures_merge_and_replace(tmp_path):
+    path = tmp_path / "run" / "results.json"
+    update_results(path, {"seed": 1, "verification": {"O": {"eer": 0.3, "trials": 5}}})
+    update_results(path, {"seed": 2, "verification": {"O": {"eer": 0.2}, "H": {}}})
+    assert json.loads(path.read_text()) == {
+        "seed": 2,
+        "verification": {"O": {"eer": 0.2, "trials": 5}, "H": {}},
+    }
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_everything_becomes_plain_json(tmp_path):
+    path = tmp_path / "results.json"
+    figures = {
+        "a": np.float32(0.5),
+        "b": torch.tensor([1, 2]),
+        "c": (float("nan"), np.inf, True, None),
+        "d": Path("x/y"),
+        3: np.int64(4),
+    }
+    returned = update_results(path, figures)
+    expected = {
+        "a": 0.5,
+        "b": [1, 2],
+        "c": [None, None, True, None],
+        "d": os.path.join("x", "y"),
+        "3": 4,
+    }
+    assert json.loads(path.read_text()) == returned == expected
+
+
+def test_a_broken_file_is_named_and_kept(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"results\.json is not JSON"):
+        update_results(path, {"a": 1})
+    assert path.read_text() == "{"
+
+
+def test_git_state_follows_the_checkout(tmp_path):
+    assert git_state(tmp_path) is None
+
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", *who, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init")
+    inner = tmp_path / "site-packages"
+    inner.mkdir()
+    (tmp_path / "a.py").write_text("1")
+    git("add", "a.py")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "HEAD")
+    assert git_state(tmp_path) == {"commit": commit, "dirty": False}
+    (tmp_path / "new.txt").write_text("not tracked")
+    assert git_state(tmp_path)["dirty"] is False
+    (tmp_path / "a.py").write_text("2")
+    assert git_state(tmp_path) == {"commit": commit, "dirty": True}
+    assert git_state(inner) is None
+
+
+def test_provenance_says_what_ran_and_where(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train.py", "hparams/a b.yaml", "--seed", "3"])
+    state = provenance(seed=3)
+    assert state["seed"] == 3
+    assert state["command"].endswith("train.py 'hparams/a b.yaml' --seed 3")
+    assert state["versions"]["torch"] == torch.__version__
+    machine = hardware()
+    assert machine["cores"] >= 1
+    assert machine["cpu"]
+    assert len(machine["gpus"]) == torch.cuda.device_count()
+    update_results(tmp_path / "results.json", state)
