@@ -168,7 +168,7 @@ def test_unknown_column():
 
 
 def test_bytes_per_row():
-    """A packed row is its ID, its file name and a few numbers: under 110 bytes."""
+    """A packed row is its ID, its file name and a few numbers: under 85 bytes."""
     count = 20_000
     made = (
         {

@@ -98,7 +98,7 @@ def list_files(folder, left_out, skip=()):
 
 
 def _describe(entry, root):
-    name = os.path.relpath(entry.path, root).replace(os.sep, "/")
+    name = entry.path.removeprefix(os.path.join(root, "")).replace(os.sep, "/")
     try:
         stat = entry.stat()
     except OSError:
