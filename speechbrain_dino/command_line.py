@@ -2,7 +2,9 @@
 
 import logging
 import os
+import tempfile
 from dataclasses import fields
+from pathlib import Path
 
 import speechbrain as sb
 import torch
@@ -10,6 +12,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.recipe_yaml import read_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +38,18 @@ def start_run(argv):
     if "RANK" in os.environ and not torch.cuda.is_available():
         run_opts.distributed_backend = "gloo"
     sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams = _built(load_hyperpyyaml, file, overrides, hparams_file)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
+    recipe = read_recipe(hparams_file)
+    hparams = _built(recipe, overrides, hparams_file)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / Path(hparams_file).name
+        whole.write_text(recipe, encoding="utf-8")
+        sb.create_experiment_directory(hparams["output_folder"], whole, overrides)
     return hparams, run_opts
 
 
-def _built(load, file, overrides, hparams_file):
+def _built(recipe, overrides, hparams_file):
     try:
-        return load(file, overrides)
+        return load_hyperpyyaml(recipe, overrides)
     except KeyError as error:
         raise SystemExit(
             f"{hparams_file} has no key {error}, which was given on the command line."
