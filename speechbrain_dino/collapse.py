@@ -35,27 +35,28 @@ EMBEDDING = "collapse of the embeddings"
 CAUSES = {
     NONFINITE: (
         ("nonfinite", "steps"),
-        "Lower lr, clip gradients, or train in bf16 or fp32 instead of fp16; look for "
-        "damaged audio in the manifest.",
+        "Lower base_lr, set clip_norm, or train with precision bf16 or fp32 instead of "
+        "fp16; look for damaged audio in the manifest.",
     ),
     SAME: (
         ("teacher_distance",),
         "Raise teacher_momentum (the paper starts at 0.996; 0 copies the student) and "
-        "see that lr is above 0.",
+        "see that base_lr is above 0.",
     ),
     ONE_PROTOTYPE: (
         ("teacher_entropy", "mean_entropy", "top_prototype", "ln_k"),
         "Let the centre move with center_momentum 0.9 (1 holds it); then raise "
-        "teacher_temp a little, enlarge batch_size (48 or more) or lower lr.",
+        "teacher_temp_schedule a little, enlarge batch_size (48 or more) or lower "
+        "base_lr.",
     ),
     UNIFORM: (
         ("loss", "teacher_entropy", "ln_k"),
-        "Sharpen the teacher with teacher_temp 0.04, below student_temp 0.1; then "
-        "enlarge batch_size (48 or more) or lower lr.",
+        "Sharpen the teacher: teacher_temp_schedule 0.04, below student_temp 0.1; then "
+        "enlarge batch_size (48 or more), lower base_lr, or give the head batch_norm.",
     ),
     EMBEDDING: (
         ("embedding_std", "effective_rank"),
-        "Lower lr or lengthen its warm-up, enlarge batch_size (48 or more), and see "
+        "Lower base_lr or raise warmup_epochs, enlarge batch_size (48 or more), see "
         "that the features differ from utterance to utterance.",
     ),
 }

@@ -286,7 +286,7 @@ def test_message_names_cause_figures_and_remedy():
     watch = CollapseWatch(patience=1, min_steps=0, grace=0)
     watch.see(SICK_EPOCH)
     with pytest.raises(
-        CollapseError, match=r"uniform.*loss 3\.466.*teacher_temp 0\.04"
+        CollapseError, match=r"uniform.*loss 3\.466.*teacher_temp_schedule 0\.04"
     ):
         watch.check(SICK_EPOCH)
 
