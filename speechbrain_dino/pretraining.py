@@ -161,9 +161,7 @@ def _finish(brain):
             "health": epochs[-1] if epochs else {},
         },
     )
-    export_inference_folder(
-        output / "inference", output / "hyperparams.yaml", embedder, results
-    )
+    export_inference_folder(output, output / "hyperparams.yaml", embedder, results)
     write_report(output)
     for name, figures in verification.items():
         logger.info(

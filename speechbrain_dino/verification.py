@@ -29,7 +29,8 @@ def verify_lists(
     embedder : speechbrain_dino.embeddings.Embedder
         The model.
     output_folder : str or path, optional
-        ``scores/<list>.txt`` is written here; nothing is written if not given.
+        ``scores/<list>.txt`` and ``embeddings/test`` are written here; nothing is
+        written if not given.
     train_table : EmbeddingTable, optional
         Training utterances of the same model, whose mean embedding is subtracted
         before scoring.
@@ -57,6 +58,8 @@ def verify_lists(
     if train_table is not None:
         mean = np.mean(train_table.vectors, axis=0, dtype=np.float64)
         table = EmbeddingTable(table.ids, table.vectors - mean)
+    if output_folder is not None:
+        table.save(Path(output_folder) / "embeddings" / "test")
     results = {}
     for name, trials in lists.items():
         results[name], scores = score_trial_list(table, trials)
