@@ -1,8 +1,4 @@
-"""Waveforms to embeddings, as training and the inference folder do it.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""Waveforms to embeddings, as training and the inference folder do it."""
 
 import torch
 

@@ -1,8 +1,4 @@
-"""A matrix of embeddings with the names of their utterances.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""A matrix of embeddings with the names of their utterances."""
 
 from pathlib import Path
 

@@ -1,8 +1,4 @@
-"""Audio to a table of embeddings, in batches that change no result.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""Audio to a table of embeddings, in batches that change no result."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor

@@ -1,8 +1,4 @@
-"""The inference folder: a trained encoder in the form SpeechBrain loads.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""The inference folder: a trained encoder in the form SpeechBrain loads."""
 
 from io import StringIO
 from pathlib import Path

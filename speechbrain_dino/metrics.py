@@ -1,11 +1,7 @@
 """Figures of merit: error rates of verification, and label-free ones.
 
 A trial is accepted when its score is greater than the threshold, as in
-SpeechBrain's ``SpeakerRecognition``.
-
-Authors
- * the speechbrain-dino contributors
-"""
+SpeechBrain's ``SpeakerRecognition``."""
 
 import numpy as np
 import torch

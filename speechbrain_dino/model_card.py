@@ -1,8 +1,4 @@
-"""README.md of the inference folder: what the model is and how to use it.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""README.md of the inference folder: what the model is and how to use it."""
 
 HEAD = """\
 ---

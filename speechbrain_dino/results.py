@@ -1,8 +1,4 @@
-"""results.json: every figure of a run beside what is needed to repeat it.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""results.json: every figure of a run beside what is needed to repeat it."""
 
 import json
 import math

@@ -1,8 +1,4 @@
-"""Scores of trials and their figures.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""Scores of trials and their figures."""
 
 import numpy as np
 import torch

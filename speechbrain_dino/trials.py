@@ -1,8 +1,4 @@
-"""Trial lists: reading them, finding their embeddings, writing their scores.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""Trial lists: reading them, finding their embeddings, writing their scores."""
 
 from typing import NamedTuple
 

@@ -1,8 +1,4 @@
-"""Speaker verification of a run: trial lists in, figures and score files out.
-
-Authors
- * the speechbrain-dino contributors
-"""
+"""Speaker verification of a run: trial lists in, figures and score files out."""
 
 from pathlib import Path
 
