@@ -177,7 +177,7 @@ class PretrainingBrain(sb.Brain):
             self.optimizers_step()
             self.modules.teacher.update(self.modules.student, self._at("momentum", 1.0))
         self.modules.health.count(loss, self.finite)
-        if self.step % self.hparams.log_every == 0:
+        if self.step % self.hparams.log_every == 0 or self.step == len(self.loader):
             self._log_step(loss, outputs, number, batch)
         self.clock.batch_done()
         return self.shown_loss

@@ -79,7 +79,7 @@ class MultiCropDataset(Dataset):
     ...     Manifest.from_rows([row]), global_seconds=1.0, local_seconds=0.5
     ... )
     >>> views, draws, item = data[0, 0]
-    >>> [view.shape for view in views]
+    >>> [tuple(view.shape) for view in views]
     [(2, 16000), (4, 8000)]
     """
 
@@ -109,46 +109,28 @@ class MultiCropDataset(Dataset):
         self.counts = [global_crops] + [local_crops] * (local_crops > 0)
         seconds = [global_seconds, local_seconds][: len(self.counts)]
         self.samples = [round(value * sample_rate) for value in seconds]
+        self.lengths = np.repeat(self.samples, self.counts)
 
     def __len__(self):
         return len(self.manifest)
 
     def __getitem__(self, key):
-        epoch, item = key
-        rng = generator(self.seed, CROPS, epoch, item)
-        utterance = self.manifest[item]
-        lengths = np.repeat(self.samples, self.counts)
-        total = int(self.manifest.lengths[item])
-        starts = place_crops(
-            rng, total, lengths, self.counts[0], self.placement == "disjoint"
-        )
-        draws = rng.random((len(lengths), self.num_draws), dtype=np.float32)
-        crops = self._cut(utterance, total, starts, lengths)
-        views, offset = [], 0
-        for count in self.counts:
-            views.append(np.stack(crops[offset : offset + count]))
-            offset += count
-        return views, draws, item
+        batch = self.batch([key])
+        views = [view[:, 0] for view in batch.views]
+        return views, [draws[:, 0] for draws in batch.draws], int(batch.items[0])
 
-    def _cut(self, utterance, total, starts, lengths):
-        lo = int(starts.min())
-        hi = min(int((starts + lengths).max()), total)
-        span = read_span(utterance, lo, hi)
-        crops = []
-        for start, length in zip(starts - lo, lengths):
-            crop = span[start : start + length]
-            if len(crop) < length:
-                crop = np.resize(crop, length)
-            crops.append(crop)
-        return crops
+    def __getitems__(self, keys):
+        return self.batch(keys)
 
-    def collate(self, items):
-        """Puts items together: crops of one length in one tensor.
+    def batch(self, keys):
+        """Reads, cuts and puts together the crops of several utterances.
+
+        Every sample is copied once, from the file's buffer to its place in the batch.
 
         Arguments
         ---------
-        items : list
-            What ``self[epoch, item]`` returned.
+        keys : list of (int, int)
+            Epoch and row of each utterance.
 
         Returns
         -------
@@ -156,15 +138,35 @@ class MultiCropDataset(Dataset):
             The batch, on the CPU.
         """
         views = [
-            torch.from_numpy(np.stack([item[0][i] for item in items], axis=1))
-            for i in range(len(self.counts))
+            np.empty((count, len(keys), samples), dtype=np.int16)
+            for count, samples in zip(self.counts, self.samples)
         ]
-        draws = torch.from_numpy(np.stack([item[1] for item in items], axis=1))
+        places = [crop for view in views for crop in view]
+        draws = np.empty((len(places), len(keys), self.num_draws), dtype=np.float32)
+        for column, (epoch, item) in enumerate(keys):
+            rng = generator(self.seed, CROPS, epoch, item)
+            for place, crop in zip(places, self._cut(rng, item)):
+                place[column] = crop
+            draws[:, column] = rng.random(draws[:, column].shape, dtype=np.float32)
         return CropBatch(
-            views,
-            list(draws.split(self.counts)),
-            torch.tensor([item[2] for item in items]),
+            [torch.from_numpy(view) for view in views],
+            list(torch.from_numpy(draws).split(self.counts)),
+            torch.tensor([item for _, item in keys]),
         )
+
+    def _cut(self, rng, item):
+        """The crops of an utterance, longer ones than itself filled by repetition."""
+        total = int(self.manifest.lengths[item])
+        lengths = self.lengths
+        starts = place_crops(
+            rng, total, lengths, self.counts[0], self.placement == "disjoint"
+        )
+        lo = int(starts.min())
+        hi = min(int((starts + lengths).max()), total)
+        span = read_span(self.manifest[item], lo, hi)
+        for start, length in zip(starts - lo, lengths):
+            crop = span[start : start + length]
+            yield crop if len(crop) == length else np.resize(crop, length)
 
 
 def place_crops(rng, total, lengths, num_global, disjoint):
@@ -192,7 +194,7 @@ def place_crops(rng, total, lengths, num_global, disjoint):
     -------
     >>> rng = np.random.default_rng(0)
     >>> place_crops(rng, 6, np.array([2, 2, 2]), 2, disjoint=True)
-    array([2, 4, 0])
+    array([4, 0, 2])
     """
     starts = rng.integers(0, np.maximum(total - lengths, 0) + 1)
     if not disjoint:
@@ -294,8 +296,13 @@ def crop_loader(dataset, batch_size, num_workers=2, rank=0, world_size=1, pin=Fa
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=dataset.collate,
+        collate_fn=_as_read,
         num_workers=num_workers,
         pin_memory=pin,
         prefetch_factor=4 if num_workers else None,
     )
+
+
+def _as_read(batch):
+    """The dataset puts its batches together itself; nothing is left to collate."""
+    return batch

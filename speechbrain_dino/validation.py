@@ -100,8 +100,7 @@ class Validator:
         encoder = embedder.embedding_model
         # Epoch 0 is never trained on: the same crops and noises at each validation.
         chosen = [(0, int(item)) for item in self.items[first : first + 32]]
-        batch = self.crops.collate([self.crops[key] for key in chosen])
-        batch = batch.to(brain.device)
+        batch = self.crops.batch(chosen).to(brain.device)
         feats = brain.features(batch.views[0], batch.draws[0])
         training = encoder.training
         encoder.eval()

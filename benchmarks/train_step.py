@@ -1,0 +1,194 @@
+"""Utterances per second of a training step, and where the time goes.
+
+    python benchmarks/train_step.py                       # SpeechBrain's ECAPA-512
+    python benchmarks/train_step.py --precision bf16 --batch_size 128 --out_dim 65536
+    python benchmarks/train_step.py --recipe dino.yaml    # the paper's LResNet34
+
+The step is taken apart: the gradient of the loss is first propagated to the
+embeddings (head and loss), then from there through the encoder, so that "beyond the
+encoder" is what augmentation, log-mels, head, loss, clipping, optimiser and teacher
+update cost together. ``--default_malloc`` leaves glibc's memory thresholds alone.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from hyperpyyaml import load_hyperpyyaml
+
+from speechbrain_dino.augment import augmented
+from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.optimization import clip_gradients, parameter_groups
+from speechbrain_dino.recipe_yaml import read_recipe
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb" / "hparams"
+ENCODER = ("teacher forward", "student forward", "encoder backward")
+
+
+def main():
+    args = arguments()
+    if not args.default_malloc:
+        keep_freed_memory()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        write_noises(Path(folder))
+        hparams = build(args, folder)
+        hparams["augment"].load()
+        step = Step(hparams, args)
+        for _ in range(args.warmup):
+            step.run()
+        splits = [step.run() for _ in range(args.steps)]
+    show(args, splits)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="dino_ecapa.yaml")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--out_dim", type=int, default=4096)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--default_malloc", action="store_true")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=default)
+    return parser.parse_args()
+
+
+def write_noises(folder):
+    """Generated noises and decaying rooms: what they hold does not change the time."""
+    rng = np.random.default_rng(0)
+    rows = {"noise": [], "rir": []}
+    for number in range(20):
+        noise = rng.normal(0, 0.1, 80000)
+        room = rng.normal(0, 0.3, 8000) * np.exp(-np.arange(8000) / 1500)
+        for name, samples in (("noise", noise), ("rir", room)):
+            wav = folder / f"{name}{number}.wav"
+            sf.write(wav, samples.clip(-1, 1), 16000)
+            rows[name].append(f"{name}{number},{len(samples) / 16000},{wav}")
+    for name, lines in rows.items():
+        text = "\n".join(["ID,duration,wav", *lines]) + "\n"
+        (folder / f"{name}.csv").write_text(text)
+
+
+def build(args, folder):
+    overrides = {
+        "data_folder": folder,
+        "data_save_folder": folder,
+        "out_dim": args.out_dim,
+    }
+    return load_hyperpyyaml(read_recipe(RECIPES / args.recipe), overrides)
+
+
+class Step:
+    """One training step on random audio, timed part by part."""
+
+    def __init__(self, hparams, args):
+        self.hparams, self.args, self.device = hparams, args, args.device
+        self.modules = {
+            name: module.to(self.device) for name, module in hparams["modules"].items()
+        }
+        student = self.modules["student"]
+        self.encoder, self.head = student.encoder, student.head
+        self.teacher = self.modules["teacher"]
+        self.teacher_call = self.teacher
+        if args.compile:
+            self.encoder = torch.compile(self.encoder)
+            self.teacher_call = torch.compile(self.teacher)
+        groups = parameter_groups(student, hparams["weight_decay"])
+        self.optimizer = hparams["opt_class"](groups, lr=1e-4)
+        rate, batch = hparams["sample_rate"], args.batch_size
+        self.views = [
+            torch.randint(-3000, 3000, (count, batch, int(rate * seconds)))
+            .to(torch.int16)
+            .to(self.device)
+            for count, seconds in (
+                (hparams["global_crops"], hparams["global_seconds"]),
+                (hparams["local_crops"], hparams["local_seconds"]),
+            )
+        ]
+
+    def run(self):
+        """Takes a step; returns the seconds of each part."""
+        self.split, self.mark = {}, self.now()
+        waves = []
+        for view in self.views:
+            crops = view.flatten(0, 1).float() / 32768
+            draws = torch.rand(len(crops), self.modules["augment"].num_draws)
+            waves.append(augmented(self.modules["augment"], crops, None, draws))
+        self.lap("augmentation")
+        feats = [
+            self.modules["mean_var_norm"](self.modules["compute_features"](wave))
+            for wave in waves
+        ]
+        self.lap("features")
+        autocast = torch.autocast(
+            torch.device(self.device).type,
+            torch.bfloat16,
+            enabled=self.args.precision == "bf16",
+        )
+        with autocast:
+            _, teacher = self.teacher_call(feats[:1])
+            self.lap("teacher forward")
+            embedded = torch.cat([self.encoder(crops).flatten(1) for crops in feats])
+            self.lap("student forward")
+            leaf = embedded.detach().requires_grad_()
+            student = self.head(leaf)
+            loss = self.modules["loss"](
+                student.unflatten(0, (-1, self.args.batch_size)),
+                teacher.unflatten(0, (-1, self.args.batch_size)),
+            )
+        loss.backward()
+        self.lap("head and loss")
+        embedded.backward(leaf.grad)
+        self.lap("encoder backward")
+        self.update()
+        return self.split
+
+    def update(self):
+        student = self.modules["student"]
+        clip_gradients(student.parameters(), 3.0, per_tensor=True)
+        self.lap("clipping")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.lap("optimiser")
+        self.teacher.update(student, 0.996)
+        self.lap("teacher update")
+
+    def lap(self, name):
+        now = self.now()
+        self.split[name] = self.split.get(name, 0.0) + now - self.mark
+        self.mark = now
+
+    def now(self):
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def show(args, splits):
+    medians = {name: statistics.median(s[name] for s in splits) for name in splits[0]}
+    total = statistics.median(sum(split.values()) for split in splits)
+    beyond = sum(value for name, value in medians.items() if name not in ENCODER)
+    print(f"\n{' '.join(sys.argv)}")
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {args.device}"
+    )
+    for name, seconds in medians.items():
+        print(f"{name:18} {1000 * seconds:9.1f} ms {100 * seconds / total:6.1f} %")
+    print(f"{'step':18} {1000 * total:9.1f} ms")
+    print(f"{args.batch_size / total:.2f} utterances/s")
+    print(
+        f"beyond encoder forward and backward: {100 * beyond / total:.1f} % of a step"
+    )
+
+
+if __name__ == "__main__":
+    main()
