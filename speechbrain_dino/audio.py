@@ -29,7 +29,7 @@ def read_int16(wav, start=0, stop=None):
     Raises
     ------
     ValueError
-        If the file ends before ``stop``.
+        If the file ends before ``start`` or ``stop``.
 
     Example
     -------
@@ -39,23 +39,30 @@ def read_int16(wav, start=0, stop=None):
     array([2, 3, 4], dtype=int16)
     """
     with sf.SoundFile(str(wav)) as file:
+        stop = file.frames if stop is None else stop
+        if max(start, stop) > file.frames:
+            raise ValueError(_shortened(wav, file.frames, max(start, stop)))
         if start:
             file.seek(start)
-        wanted = (file.frames if stop is None else stop) - start
+        wanted = stop - start
         if file.subtype in _FLOAT_SUBTYPES:
             scaled = file.read(wanted, dtype="float32") * 32768.0
             samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
         else:
             samples = file.read(wanted, dtype="int16")
     if len(samples) != wanted:
-        raise ValueError(
-            f"{wav} holds {start + len(samples)} samples, {start + wanted} were "
-            "expected: the file changed after the manifest was made. Prepare the "
-            "data again (remove the save folder's train.csv)."
-        )
+        raise ValueError(_shortened(wav, start + len(samples), stop))
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     return samples
+
+
+def _shortened(wav, frames, expected):
+    return (
+        f"{wav} holds {frames} samples, {expected} were expected: the file changed "
+        "after the manifest was made. Prepare the data again (remove the save "
+        "folder's train.csv)."
+    )
 
 
 def read_span(utterance, lo, hi):

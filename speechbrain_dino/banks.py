@@ -9,13 +9,17 @@ import torch
 from speechbrain_dino.audio import read_int16
 from speechbrain_dino.progress import progress
 from speechbrain_dino.randomness import BANK, generator
+from speechbrain_dino.uniform import on_device, power
+
+_LEAD_SECONDS = 0.05
 
 
 class NoiseBank(torch.nn.Module):
     """Short pieces of noise, so that a crop never waits for a whole file.
 
     Files longer than a piece give as many pieces as they have room for; shorter ones
-    are repeated. Beyond ``max_hours`` a random part of the pieces is kept.
+    are repeated. Beyond ``max_hours`` a random part of the pieces is kept, the same
+    number of each kind as far as there are enough.
 
     Arguments
     ---------
@@ -52,43 +56,35 @@ class NoiseBank(torch.nn.Module):
             raise ValueError(
                 f"{csv_file} names no noise of the kinds {kinds}: check noise_folder."
             )
-        spans = self._spans(table, sample_rate)
-        most = max(int(max_hours * 3600 / piece_seconds), 1)
-        if len(spans) > most:
-            kept = generator(seed, BANK).choice(len(spans), most, replace=False)
-            spans = [spans[i] for i in np.sort(kept)]
-        spans.sort(key=lambda span: kinds.index(span[0]))
-        self.kinds, self._first, self._count = {}, [], []
-        for kind in dict.fromkeys(span[0] for span in spans):
-            members = [i for i, span in enumerate(spans) if span[0] == kind]
-            self.kinds[kind] = len(self.kinds)
-            self._first.append(members[0])
-            self._count.append(len(members))
+        rng = generator(seed, BANK)
+        spans = {
+            kind: self._spans(table.loc[table["kind"] == kind, "wav"], sample_rate)
+            for kind in kinds
+        }
+        spans = _evenly(spans, max(int(max_hours * 3600 / piece_seconds), 1), rng)
+        self.kinds = list(spans)
+        self.count = np.array([len(spans[kind]) for kind in self.kinds])
+        self.first = np.cumsum(self.count) - self.count
+        spans = [span for members in spans.values() for span in members]
         pieces = np.empty((len(spans), self.samples), dtype=np.int16)
-        for row, (_, wav, start, stop) in enumerate(
+        for row, (wav, start, stop) in enumerate(
             progress(spans, desc="Reading noises", unit="piece")
         ):
             pieces[row] = np.resize(read_int16(wav, start, stop), self.samples)
         self.register_buffer("pieces", torch.from_numpy(pieces), persistent=False)
 
-    def _spans(self, table, sample_rate):
+    def _spans(self, wavs, sample_rate):
         spans = []
-        for kind, wav in zip(table["kind"], table["wav"]):
-            info = _checked_info(wav, sample_rate)
-            for start in range(0, max(info.frames - self.samples, 0) + 1, self.samples):
-                stop = min(start + self.samples, info.frames)
-                spans.append((kind, wav, start, stop))
+        for wav in wavs:
+            frames = _checked_info(wav, sample_rate).frames
+            for start in range(0, max(frames - self.samples, 0) + 1, self.samples):
+                spans.append((wav, start, min(start + self.samples, frames)))
         return spans
 
     def __len__(self):
         return len(self.pieces)
 
-    def range_of(self, kinds):
-        """First piece and number of pieces of each of ``kinds``, ``(rows,)`` each."""
-        number = [self.kinds[kind] for kind in kinds]
-        return np.array(self._first)[number], np.array(self._count)[number]
-
-    def cut(self, pieces, begins, weights, length, device):
+    def cut(self, pieces, begins, use, length, device):
         """Adds up stretches of pieces, wrapping at a piece's end.
 
         Arguments
@@ -97,8 +93,8 @@ class NoiseBank(torch.nn.Module):
             Which pieces, ``(rows, voices)``.
         begins : np.ndarray
             Where to begin, as a share of the piece, ``(rows, voices)``.
-        weights : np.ndarray
-            1 where a voice is used, else 0, ``(rows, voices)``.
+        use : np.ndarray
+            Which voices are heard, bool ``(rows, voices)``.
         length : int
             Samples to cut.
         device : torch.device
@@ -114,15 +110,15 @@ class NoiseBank(torch.nn.Module):
         begins = (begins * self.samples).astype(np.int64)
         noise = torch.zeros(len(pieces), length, device=device)
         steps = torch.arange(length, device=device)
-        for voice in range(pieces.shape[1]):
-            which = torch.from_numpy(pieces[:, voice]).to(device)
-            begin = torch.from_numpy(begins[:, voice]).to(device)
-            weight = torch.from_numpy(weights[:, voice]).to(device)
+        for voice in np.flatnonzero(use.any(axis=0)):
+            rows = np.flatnonzero(use[:, voice])
+            which = on_device(pieces[rows, voice], device)
+            begin = on_device(begins[rows, voice], device)
             at = (begin[:, None] + steps) % self.samples
             # Voices of equal loudness: recordings differ by tens of dB.
             heard = self.pieces[which[:, None], at].float() / 32768
-            loudness = heard.square().mean(dim=1, keepdim=True).clamp(min=1e-12).sqrt()
-            noise += weight[:, None] * heard / loudness
+            loudness = power(heard).clamp(min=1e-12).sqrt()
+            noise.index_add_(0, on_device(rows, device), heard / loudness)
         return noise
 
 
@@ -135,14 +131,27 @@ class RoomBank(torch.nn.Module):
         Impulse responses in SpeechBrain's form (ID, duration, wav).
     max_seconds : float
         Longer responses are cut; their tails are far below the speech.
+    max_rooms : int
+        Most responses to hold, a random part of them if there are more (10000 take
+        about 350 MB; RIRS_NOISES has 60000).
     sample_rate : int
         Sampling rate in Hz that the files must have.
+    seed : int
+        Chooses the part that is kept.
     """
 
-    def __init__(self, csv_file, max_seconds=0.5, sample_rate=16000):
+    def __init__(
+        self, csv_file, max_seconds=0.5, max_rooms=10000, sample_rate=16000, seed=0
+    ):
         super().__init__()
-        table = _read_csv(csv_file)
-        rooms = [self._read(wav, max_seconds, sample_rate) for wav in table["wav"]]
+        wavs = list(_read_csv(csv_file)["wav"])
+        if len(wavs) > max_rooms:
+            kept = generator(seed, BANK).choice(len(wavs), max_rooms, replace=False)
+            wavs = [wavs[i] for i in np.sort(kept)]
+        rooms = [
+            self._read(wav, max_seconds, sample_rate)
+            for wav in progress(wavs, desc="Reading impulse responses", unit="room")
+        ]
         width = max(len(response) for response, _ in rooms)
         responses = np.zeros((len(rooms), width), dtype=np.float32)
         for row, (response, _) in zip(responses, rooms):
@@ -152,14 +161,17 @@ class RoomBank(torch.nn.Module):
 
     @staticmethod
     def _read(wav, max_seconds, sample_rate):
-        info = _checked_info(wav, sample_rate)
-        response = read_int16(wav, 0, info.frames).astype(np.float32)
+        _checked_info(wav, sample_rate)
+        # Not as 16-bit samples: responses may exceed 1, and their tails are faint.
+        response = sf.read(wav, dtype="float32", always_2d=True)[0][:, 0]
         direct = int(np.abs(response).argmax())
-        response = response[: direct + round(max_seconds * sample_rate)]
-        energy = np.sqrt(np.square(response).sum())
+        # What comes long before the loudest sample is the recording's noise.
+        begin = max(direct - round(_LEAD_SECONDS * sample_rate), 0)
+        response = response[begin : direct + round(max_seconds * sample_rate)]
+        energy = np.sqrt(np.square(response, dtype=np.float64).sum())
         if energy == 0:
             raise ValueError(f"{wav} is silent: remove it from the impulse responses.")
-        return response / energy, direct
+        return response / np.float32(energy), direct - begin
 
     def __len__(self):
         return len(self.responses)
@@ -184,12 +196,27 @@ class RoomBank(torch.nn.Module):
             self.to(device)
         time = waveforms.shape[1]
         size = scipy.fft.next_fast_len(time + self.responses.shape[1] - 1, real=True)
-        responses = self.responses[torch.from_numpy(rooms).to(device)]
+        responses = self.responses[on_device(rooms, device)]
         spectrum = torch.fft.rfft(waveforms, size) * torch.fft.rfft(responses, size)
         wet = torch.fft.irfft(spectrum, size)
-        direct = torch.from_numpy(self.direct[rooms]).to(device)
+        direct = on_device(self.direct[rooms], device)
         at = direct[:, None] + torch.arange(time, device=device)
         return wet.gather(1, at)
+
+
+def _evenly(spans, most, rng):
+    """At most ``most`` spans, shared evenly by the kinds that have any."""
+    kept = {}
+    present = [kind for kind in spans if spans[kind]]
+    for number, kind in enumerate(sorted(present, key=lambda kind: len(spans[kind]))):
+        # At least one of a kind, even in the smallest bank.
+        share = max((most - sum(map(len, kept.values()))) // (len(present) - number), 1)
+        members = spans[kind]
+        if len(members) > share:
+            chosen = rng.choice(len(members), share, replace=False)
+            members = [members[i] for i in np.sort(chosen)]
+        kept[kind] = members
+    return {kind: kept[kind] for kind in present}
 
 
 def _read_csv(csv_file):

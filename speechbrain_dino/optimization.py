@@ -63,6 +63,8 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False):
             f"max_norm={max_norm}; give a positive number, or null for none."
         )
     grads = [p.grad for p in parameters if p.grad is not None]
+    if not grads:
+        raise ValueError("no parameter has a gradient: call backward() before this.")
     norms = torch.stack(torch._foreach_norm(grads))
     total = norms.norm()
     if max_norm is not None:
@@ -110,8 +112,24 @@ def step_if(optimizer, finite):
         if finite:
             optimizer.step()
         return
+    _begin_momentum(optimizer)
     optimizer.found_inf = (~finite).float().reshape(())
     try:
         optimizer.step()
     finally:
         del optimizer.found_inf
+
+
+def _begin_momentum(optimizer):
+    """Gives SGD's parameters momenta of zero before their first step.
+
+    PyTorch's fused SGD leaves the momenta unset where a first step is not taken, and
+    fails where some parameters have taken steps and others, frozen so far, have not.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("momentum"):
+            continue
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if parameter.grad is not None and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
