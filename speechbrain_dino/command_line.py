@@ -1,8 +1,12 @@
 """Starts a run from the command line: arguments, processes, YAML, folders."""
 
+import difflib
 import logging
 import os
+import re
+import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -38,6 +42,8 @@ def start_run(argv):
     if "RANK" in os.environ and not torch.cuda.is_available():
         run_opts.distributed_backend = "gloo"
     sb.utils.distributed.ddp_init_group(run_opts)
+    if not Path(hparams_file).is_file():
+        raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     recipe = read_recipe(hparams_file)
     hparams = _built(recipe, overrides, hparams_file)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,16 +57,24 @@ def _built(recipe, overrides, hparams_file):
     try:
         return load_hyperpyyaml(recipe, overrides)
     except KeyError as error:
+        unknown = re.match(r"Override '(\w+)' not found", str(error.args[0]))
+        if unknown is None:
+            raise
+        keys = re.findall(r"^(\w+):", recipe, flags=re.MULTILINE)
+        close = difflib.get_close_matches(unknown[1], keys, cutoff=0.5)
         raise SystemExit(
-            f"{hparams_file} has no key {error}, which was given on the command line."
+            f"{hparams_file} has no key {unknown[1]!r}. "
+            f"{'Close to it: ' + ', '.join(close) if close else 'Its keys'}"
+            f"{'' if close else ': ' + ', '.join(keys)}."
         ) from error
     except ValueError as error:
-        if "PLACEHOLDER" in str(error).upper():
-            raise SystemExit(
-                f"{hparams_file}: {error}. Give it on the command line, for instance "
-                "--data_folder /data/VoxCeleb"
-            ) from error
-        raise
+        missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
+        if missing is None:
+            raise
+        raise SystemExit(
+            f"{hparams_file} needs {missing[1]!r}: give it on the command line, "
+            f"--{missing[1]} VALUE."
+        ) from error
 
 
 def check_arguments(argv):
@@ -102,3 +116,31 @@ def check_arguments(argv):
             longer = [option for option in known if option.startswith(name)]
             if longer:
                 raise SystemExit(f"--{name} is short for --{longer[0]}: write it out.")
+
+
+@contextmanager
+def plain_errors(*kinds):
+    """Ends the program with an error's message alone; the traceback goes to the log.
+
+    For errors that the user mends, not the programmer: bad data, collapse.
+
+    Arguments
+    ---------
+    *kinds : type
+        Exceptions to treat so.
+
+    Example
+    -------
+    >>> with plain_errors(ValueError):
+    ...     raise ValueError("a.wav is empty")
+    Traceback (most recent call last):
+    SystemExit: 1
+    """
+    try:
+        yield
+    except kinds as error:
+        logger.debug("Stopped by this error:", exc_info=error)
+        logger.error("%s", error)
+        if not logging.getLogger().handlers:
+            print(error, file=sys.stderr)
+        raise SystemExit(1) from None

@@ -16,7 +16,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.brain import PretrainingBrain
 from speechbrain_dino.checkpoints import WholeCheckpointer, average_checkpoints
-from speechbrain_dino.command_line import start_run
+from speechbrain_dino.command_line import plain_errors, start_run
 from speechbrain_dino.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.curves import Curves
 from speechbrain_dino.embeddings import embed
@@ -48,8 +48,9 @@ def prepare(hparams, run_opts):
         Batches of crops.
     """
     hparams["started"] = time.time()
-    run_on_main(hparams["prepare"])
-    run_on_main(hparams["prepare_noise"])
+    with plain_errors(ValueError, OSError, ImportError):
+        run_on_main(hparams["prepare"])
+        run_on_main(hparams["prepare_noise"])
     folder = Path(hparams["data_save_folder"])
     hparams["data"] = json.loads((folder / "prepare.json").read_text())
     hparams["lists"] = sorted(folder.glob("trials/*.txt"))
