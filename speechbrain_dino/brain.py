@@ -10,12 +10,17 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment import augmented
+from speechbrain_dino.checkpoints import save_epoch
 from speechbrain_dino.clock import Clock, hours
+from speechbrain_dino.collapse import CollapseError
+from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.health import health_line
 from speechbrain_dino.optimization import (
+    KeptBuffers,
     agreed,
     clip_gradients,
     parameter_groups,
+    start_momentum,
     step_if,
 )
 from speechbrain_dino.randomness import seed_step
@@ -34,7 +39,8 @@ class PretrainingBrain(sb.Brain):
     ``teacher_temp_schedule``: functions of the fractional epoch), ``clip_norm``,
     ``clip_per_tensor``, ``freeze_last_layer_epochs``, ``seed`` and ``log_every``.
 
-    ``on_epoch_end(brain, epoch, figures)``, if given, validates and saves.
+    ``on_epoch_end(brain, epoch, figures)``, if given, validates. With a checkpointer
+    ``hparams`` also holds ``keep_checkpoints``.
 
     Arguments
     ---------
@@ -62,6 +68,7 @@ class PretrainingBrain(sb.Brain):
         """Builds the optimiser: no weight decay on biases and 1-D parameters."""
         groups = parameter_groups(self.modules.student, self._at("weight_decay", 0.0))
         self.optimizer = self.opt_class(groups)
+        start_momentum(self.optimizer)
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
@@ -97,10 +104,17 @@ class PretrainingBrain(sb.Brain):
         if self.step == 0:
             logger.info("epoch %d: %d batches", epoch, len(self.loader))
 
+    def on_fit_start(self):
+        """Sets up and recovers; what will be trained again leaves the curves."""
+        super().on_fit_start()
+        done = self.epoch_counter.current
+        if if_main_process():
+            self.curves.forget_after(done * len(self.loader) + self.step, done)
+
     def fit(self, epoch_counter, train_set, **kwargs):
         """Trains; see ``speechbrain.Brain.fit``. ``train_set`` is a ``crop_loader``."""
         self.loader = train_set
-        self.epochs = epoch_counter.limit
+        self.epoch_counter = epoch_counter
         super().fit(epoch_counter, train_set, **kwargs)
 
     # -- one step -------------------------------------------------------------
@@ -167,15 +181,18 @@ class PretrainingBrain(sb.Brain):
         seed_step(self.hparams.seed, number, getattr(self, "rank", 0))
         self._apply_schedules()
         batch = batch.to(self.device)
+        kept = KeptBuffers(*(self.modules[k] for k in ("student", "teacher", "loss")))
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
             self.scaler.scale(loss / self.grad_accumulation_factor).backward()
         self.finite = agreed(loss.detach().isfinite())
+        kept.restore_unless(self.finite)
         if should_step:
             self.optimizers_step()
-            self.modules.teacher.update(self.modules.student, self._at("momentum", 1.0))
+            momentum = torch.where(self.finite, self._at("momentum", 1.0), 1.0)
+            self.modules.teacher.update(self.modules.student, momentum)
         self.modules.health.count(loss, self.finite)
         if self.step % self.hparams.log_every == 0 or self.step == len(self.loader):
             self._log_step(loss, outputs, number, batch)
@@ -255,12 +272,16 @@ class PretrainingBrain(sb.Brain):
             return
         self.curves.add("step", number, **figures)
         if self.noprogressbar and self.clock.line_due():
-            left = (self.epochs * len(self.loader) - number) * len(batch.items) * world
+            left = (
+                (self.epoch_counter.limit * len(self.loader) - number)
+                * len(batch.items)
+                * world
+            )
             logger.info(
                 "epoch %d/%d, batch %d/%d: loss %.4f, lr %.2e, %.1f utterances/s, "
                 "waited for data %.0f %%, %s left",
                 self.epoch,
-                self.epochs,
+                self.epoch_counter.limit,
                 self.step,
                 len(self.loader),
                 figures["loss"],
@@ -292,6 +313,11 @@ class PretrainingBrain(sb.Brain):
         if self.on_epoch_end is not None:
             self.on_epoch_end(self, epoch, figures)
         if if_main_process():
+            # Before saving: a run killed in between writes the line once more, after
+            # forgetting this one; the other way round it would be lost.
             self.curves.add("epoch", number, epoch=epoch, **figures)
             logger.info("epoch %d: %s", epoch, health_line(figures))
-        self.modules.health.check(figures)
+        if self.checkpointer is not None:
+            save_epoch(self.checkpointer, epoch, figures, self.hparams.keep_checkpoints)
+        with plain_errors(CollapseError):
+            self.modules.health.check(figures)

@@ -40,9 +40,7 @@ class WholeCheckpointer(Checkpointer):
 
     def __init__(self, checkpoints_dir, recoverables=None, **kwargs):
         super().__init__(checkpoints_dir, recoverables, **kwargs)
-        if if_main_process():
-            for draft in self.checkpoints_dir.glob(f"{_DRAFT}*"):
-                shutil.rmtree(draft)
+        self._passed_over = set()
 
     def _new_checkpoint_dirpath(self):
         final = super()._new_checkpoint_dirpath()
@@ -54,15 +52,25 @@ class WholeCheckpointer(Checkpointer):
 
     def save_checkpoint(self, *args, **kwargs):
         """Saves as SpeechBrain does; the checkpoint appears once it is whole."""
+        if if_main_process():
+            # Now, not when opened: someone may look at a run that is saving.
+            for draft in self.checkpoints_dir.glob(f"{_DRAFT}*"):
+                shutil.rmtree(draft)
         saved = super().save_checkpoint(*args, **kwargs)
         ddp_barrier()
-        if saved is None:
-            return None
+        if saved is not None:
+            saved = self._put_in_place(saved)
+        # No process goes on to list checkpoints before this one is among them.
+        ddp_barrier()
+        return saved
+
+    def _put_in_place(self, saved):
         final = saved.path.with_name(saved.path.name.removeprefix(_DRAFT))
         sizes = {file.name: _flushed_size(file) for file in saved.path.iterdir()}
         contents = saved.path / CONTENTS
         contents.write_text(json.dumps(sizes))
         _flushed_size(contents)
+        _flush_folder(saved.path)
         if final.exists():
             shutil.rmtree(final)
         os.replace(saved.path, final)
@@ -75,11 +83,40 @@ class WholeCheckpointer(Checkpointer):
 
     def _whole(self, path):
         missing = _missing(path, self.recoverables)
-        if missing:
+        if missing and path not in self._passed_over:
+            self._passed_over.add(path)
             logger.warning(
                 "%s is not a whole checkpoint (%s), it is passed over.", path, missing
             )
         return not missing
+
+
+def save_epoch(checkpointer, epoch, figures, keep):
+    """Saves the end of an epoch; keeps the last ones and the best.
+
+    The best are those of the lowest EER on the first trial list, or of the highest
+    agreement of neighbours where there is no list.
+
+    Arguments
+    ---------
+    checkpointer : speechbrain.utils.checkpoints.Checkpointer
+        Where to save.
+    epoch : int
+        Number of the epoch.
+    figures : dict
+        Figures of the epoch; EERs and agreement go into the checkpoint's meta data.
+    keep : int
+        How many of the last, and how many of the best, are kept.
+    """
+    judged = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
+    eers = [key for key in judged if key.startswith("eer/")]
+    checkpointer.save_and_keep_only(
+        meta={"epoch": epoch, **{key: float(v) for key, v in judged.items()}},
+        num_to_keep=keep,
+        importance_keys=[],
+        min_keys=eers[:1],
+        max_keys=[] if eers else ["neighbour_agreement"],
+    )
 
 
 def _missing(path, recoverables):
@@ -87,7 +124,11 @@ def _missing(path, recoverables):
     if not contents.exists():
         absent = [n for n in recoverables if not (path / f"{n}.ckpt").exists()]
         return f"no {CONTENTS}, no {', '.join(absent)}" if absent else ""
-    for name, size in json.loads(contents.read_text()).items():
+    try:
+        sizes = json.loads(contents.read_text())
+    except ValueError:
+        return f"{CONTENTS} is cut"
+    for name, size in sizes.items():
         file = path / name
         if not file.exists() or file.stat().st_size != size:
             return f"{name} is missing or cut"
@@ -125,7 +166,14 @@ def average_checkpoints(checkpoints, name):
     dict
         State of the module: means of the floating-point tensors, the first
         checkpoint's of everything else.
+
+    Raises
+    ------
+    ValueError
+        If there is no checkpoint.
     """
+    if not checkpoints:
+        raise ValueError("no checkpoint was given; at least one is needed.")
     total = None
     for checkpoint in checkpoints:
         state = torch.load(checkpoint.paramfiles[name], map_location="cpu")

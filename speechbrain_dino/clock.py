@@ -34,7 +34,7 @@ class Clock:
 
     def wait_share(self):
         """Share of this epoch's time in which the loader was waited for, 0..1."""
-        return self.waited / max(self.done - self.begun, 1e-9)
+        return self.waited / max(time.perf_counter() - self.begun, 1e-9)
 
     def rate(self):
         """Batches a second since the last call."""

@@ -5,6 +5,8 @@ import logging
 import math
 from pathlib import Path
 
+from speechbrain_dino.files import replacing
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,11 +67,27 @@ class Curves:
                 logger.warning("%s: half a line is left out: %s", self.path, line)
         return rows
 
-    def forget_after(self, step):
-        """Drops what a resumed run will write again."""
-        rows = [row for row in self.read() if row["step"] <= step]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        self.path.write_text(text, encoding="utf-8")
+    def forget_after(self, step, epoch=None):
+        """Drops what a resumed run will write again.
+
+        Arguments
+        ---------
+        step : int
+            Batches that the run has behind it.
+        epoch : int, optional
+            Epochs that it has wholly behind it; those of the last batch otherwise.
+        """
+        rows = self.read()
+        kept = [row for row in rows if row["step"] <= step]
+        if epoch is not None:
+            kept = [
+                row for row in kept if row["kind"] == "step" or row["epoch"] <= epoch
+            ]
+        if not rows:
+            return
+        with replacing(self.path) as draft:
+            text = "".join(json.dumps(row) + "\n" for row in kept)
+            draft.write_text(text, encoding="utf-8")
 
 
 def _finite(value):

@@ -32,6 +32,34 @@ def parameter_groups(module, weight_decay):
     ]
 
 
+def start_momentum(optimizer):
+    """Gives every parameter of SGD its momentum, zero, before the first step.
+
+    Fused SGD allocates momenta at its first step: from memory that is not cleared if
+    that step is not to be taken (:func:`step_if`), and it fails if a parameter gets
+    its first gradient later than others, as a frozen last layer does.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+        Others than SGD with momentum are left as they are.
+
+    Example
+    -------
+    >>> weight = torch.nn.Parameter(torch.ones(2))
+    >>> sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    >>> start_momentum(sgd)
+    >>> sgd.state[weight]["momentum_buffer"]
+    tensor([0., 0.])
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            zeros = torch.zeros_like(parameter)
+            optimizer.state[parameter]["momentum_buffer"] = zeros
+
+
 @torch.no_grad()
 def clip_gradients(parameters, max_norm=None, per_tensor=False):
     """Clips gradients over all parameter groups, or each tensor by itself.
@@ -112,7 +140,6 @@ def step_if(optimizer, finite):
         if finite:
             optimizer.step()
         return
-    _begin_momentum(optimizer)
     optimizer.found_inf = (~finite).float().reshape(())
     try:
         optimizer.step()
@@ -120,16 +147,47 @@ def step_if(optimizer, finite):
         del optimizer.found_inf
 
 
-def _begin_momentum(optimizer):
-    """Gives SGD's parameters momenta of zero before their first step.
+class KeptBuffers:
+    """Copy of floating-point buffers, to take back what a bad batch did to them.
 
-    PyTorch's fused SGD leaves the momenta unset where a first step is not taken, and
-    fails where some parameters have taken steps and others, frozen so far, have not.
+    BatchNorm's statistics move in the forward pass, when it is not yet known that
+    the loss is not finite; one such batch would spoil them for good.
+
+    Arguments
+    ---------
+    *modules : torch.nn.Module
+        The modules whose buffers are kept.
+
+    Example
+    -------
+    >>> norm = torch.nn.BatchNorm1d(1)
+    >>> kept = KeptBuffers(norm)
+    >>> _ = norm(torch.tensor([[1.0], [float("inf")]]))
+    >>> kept.restore_unless(torch.tensor(False))
+    >>> norm.running_mean, norm.running_var
+    (tensor([0.]), tensor([1.]))
     """
-    for group in optimizer.param_groups:
-        if not group.get("momentum"):
-            continue
-        for parameter in group["params"]:
-            state = optimizer.state[parameter]
-            if parameter.grad is not None and state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = torch.zeros_like(parameter)
+
+    def __init__(self, *modules):
+        found = [buffer for module in modules for buffer in module.buffers()]
+        self.buffers = [buffer for buffer in found if buffer.is_floating_point()]
+        self.before = self._flat() if self.buffers else None
+
+    def _flat(self):
+        return torch.cat([buffer.flatten() for buffer in self.buffers])
+
+    def restore_unless(self, finite):
+        """Puts the copy back where a flag is off, decided on the device.
+
+        Arguments
+        ---------
+        finite : torch.Tensor
+            Boolean scalar.
+        """
+        if not self.buffers:
+            return
+        # One tensor for all: a handful of launches instead of some for each buffer.
+        chosen = torch.where(finite, self._flat(), self.before)
+        parts = chosen.split([buffer.numel() for buffer in self.buffers])
+        shaped = [part.view_as(old) for part, old in zip(parts, self.buffers)]
+        torch._foreach_copy_(self.buffers, shaped)

@@ -73,19 +73,22 @@ class Teacher(nn.Module):
         ---------
         student : torch.nn.Module
             The student, wrapped or not.
-        momentum : float
-            Share of the old weights that is kept, 0..1.
+        momentum : float or torch.Tensor
+            Share of the old weights that is kept, 0..1; a scalar on the device of
+            the weights is not looked at by the host.
 
         Raises
         ------
         ValueError
             When momentum is out of range or the student is another network.
         """
-        if not 0 <= momentum <= 1:
+        if not torch.is_tensor(momentum) and not 0 <= momentum <= 1:
             raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
         student = unwrap(student)
         for own, others in self._pairs(student):
-            torch._foreach_lerp_(own, others, 1 - momentum)
+            # Not lerp, whose weight the host would have to know. Exact at 0 and 1.
+            torch._foreach_mul_(own, momentum)
+            torch._foreach_add_(own, torch._foreach_mul(others, 1 - momentum))
         if self.buffers_from == "student":
             for own, other in zip(self.branch.buffers(), student.buffers()):
                 own.copy_(other)

@@ -36,7 +36,7 @@ def teacher_embedder(brain):
 
 
 class Validator:
-    """Validates and saves a checkpoint; the brain calls it after each epoch.
+    """Validates the teacher; the brain calls it after each epoch.
 
     Without labels: the effective rank of embeddings, and how often the nearest
     neighbour of an augmented crop is another crop of the same utterance. With trial
@@ -51,8 +51,8 @@ class Validator:
     trial_lists : list of path
         Trial lists; may be empty.
     hparams : dict
-        ``valid_utterances``, ``validate_every``, ``number_of_epochs``,
-        ``keep_checkpoints``, ``batch_seconds`` and ``train_logger`` if there is one.
+        ``valid_utterances``, ``validate_every``, ``number_of_epochs`` and
+        ``batch_seconds``.
     """
 
     def __init__(self, data, test_manifest, trial_lists, hparams):
@@ -65,7 +65,7 @@ class Validator:
         self.crops = data
 
     def __call__(self, brain, epoch, figures):
-        """Adds figures to ``figures`` and saves a checkpoint with them."""
+        """Adds figures to ``figures`` where the epoch is one to validate."""
         every = self.hparams["validate_every"]
         if epoch % every == 0 or epoch == self.hparams["number_of_epochs"]:
             if if_main_process():
@@ -73,17 +73,6 @@ class Validator:
                 for name, result in self.verify(brain).items():
                     figures[f"eer/{name}"] = result["eer"]
             ddp_barrier()
-        if brain.checkpointer is None:
-            return
-        meta = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
-        eers = [key for key in meta if key.startswith("eer/")]
-        brain.checkpointer.save_and_keep_only(
-            meta={"epoch": epoch, **{key: float(v) for key, v in meta.items()}},
-            num_to_keep=self.hparams["keep_checkpoints"],
-            importance_keys=[],
-            min_keys=eers[:1],
-            max_keys=[] if eers else ["neighbour_agreement"],
-        )
 
     @torch.no_grad()
     def without_labels(self, brain):

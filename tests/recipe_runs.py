@@ -1,0 +1,277 @@
+"""Whole runs of the VoxCeleb recipe on a made corpus, in processes that can be killed.
+
+Importing torch and SpeechBrain takes seconds, so one process imports them and forks a
+child for every run (``Launcher``); each child executes ``train.py`` as ``python
+train.py ...`` would.
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile as sf
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipes" / "VoxCeleb"
+RATE = 16000
+TINY = {
+    "trial_lists": ["veri_test.txt"],
+    "min_duration": 0.5,
+    "vad": False,
+    "num_workers": 0,
+    "global_seconds": 0.6,
+    "local_crops": 2,
+    "local_seconds": 0.3,
+    "n_mels": 16,
+    "embedding_dim": 8,
+    "out_dim": 32,
+    "embedding_model": """!new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    input_size: !ref <n_mels>
+    channels: [8, 8, 8, 8, 16]
+    kernel_sizes: [5, 3, 3, 3, 1]
+    dilations: [1, 2, 3, 4, 1]
+    attention_channels: 4
+    se_channels: 4
+    res2net_scale: 2
+    lin_neurons: !ref <embedding_dim>""",
+    "head": """!new:speechbrain_dino.heads.DINOHead
+    in_dim: !ref <embedding_dim>
+    out_dim: !ref <out_dim>
+    hidden_dim: 16
+    bottleneck_dim: 8""",
+    "number_of_epochs": 3,
+    "batch_size": 4,
+    "precision": "fp32",
+    "base_lr": 0.2,
+    "warmup_epochs": 1,
+    "log_every": 1,
+    "valid_utterances": 8,
+    "ckpt_interval_minutes": 0,
+    "ckpt_interval_steps": 2,
+}
+# Without BatchNorm: what it computes does not depend on how a batch is split.
+PLAIN_ENCODER = """!new:recipe_runs.plain_encoder
+    input_size: !ref <n_mels>
+    embedding_dim: !ref <embedding_dim>"""
+
+
+def make_corpus(folder, speakers=8, utterances=4, seed=0):
+    """Coloured noise in VoxCeleb's layout, and a trial list of the last two speakers.
+
+    Returns
+    -------
+    Path
+        The data folder, with ``veri_test.txt`` in it.
+    """
+    folder, rng = Path(folder), np.random.default_rng(seed)
+    tested = []
+    for speaker in range(speakers):
+        # A speaker is a resonance: two poles at a frequency of its own.
+        angle, radius = 0.2 + 2.4 * speaker / speakers, 0.9
+        for number in range(utterances):
+            noise = rng.standard_normal(round(RATE * rng.uniform(1.0, 2.0)))
+            spectrum = np.fft.rfft(noise)
+            turn = np.exp(-1j * np.linspace(0, np.pi, len(spectrum)))
+            poles = 1 - 2 * radius * np.cos(angle) * turn + radius**2 * turn**2
+            wave = np.fft.irfft(spectrum / poles, len(noise))
+            name = f"id{speaker:05d}/s{number}/00001.wav"
+            path = folder / "wav" / name
+            path.parent.mkdir(parents=True)
+            sf.write(path, 0.1 * wave / wave.std(), RATE)
+            if speaker >= speakers - 2:
+                tested.append(name)
+    trials = [
+        f"{int(one[:7] == other[:7])} {one} {other}"
+        for number, one in enumerate(tested)
+        for other in tested[number + 1 :]
+    ]
+    (folder / "veri_test.txt").write_text("\n".join(trials) + "\n")
+    return folder
+
+
+def write_recipe(path, **keys):
+    """Writes a YAML that extends the paper's with ``TINY`` and ``keys``."""
+    lines = [f"extends: {RECIPE / 'hparams' / 'dino.yaml'}"]
+    for key, value in {**TINY, **keys}.items():
+        plain = isinstance(value, str) and value.startswith("!")
+        lines.append(f"{key}: {value if plain else json.dumps(value)}")
+    path = Path(path)
+    path.write_text("\n".join(lines).replace(": true", ": True") + "\n")
+    return path
+
+
+def environment(**more):
+    """Variables for processes that run the recipe with this checkout, on the CPU."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **more,
+    }
+
+
+def plain_encoder(input_size, embedding_dim):
+    """An encoder of two layers and a mean over time, (B, T, F) -> (B, D)."""
+    import torch
+
+    class Mean(torch.nn.Module):
+        def forward(self, feats):
+            return feats.mean(1)
+
+    return torch.nn.Sequential(
+        torch.nn.Linear(input_size, 16),
+        torch.nn.GELU(),
+        Mean(),
+        torch.nn.Linear(16, embedding_dim),
+    )
+
+
+def states(output_folder):
+    """All recoverables of the newest checkpoint, as loaded or as bytes."""
+    import torch
+
+    newest = max((Path(output_folder) / "save").glob("CKPT+*"), key=_saved_at)
+    found = {}
+    for file in sorted(newest.glob("*.ckpt")):
+        found[file.stem] = file.read_bytes()
+        with contextlib.suppress(Exception):
+            found[file.stem] = torch.load(file, weights_only=True)
+    return found
+
+
+def _saved_at(checkpoint):
+    lines = (checkpoint / "CKPT.yaml").read_text().splitlines()
+    return next(float(x.split(":")[1]) for x in lines if x.startswith("unixtime"))
+
+
+def tensors(state, prefix=""):
+    """All tensors and numbers of nested dicts and lists, by path."""
+    if isinstance(state, dict):
+        parts = state.items()
+    elif isinstance(state, (list, tuple)):
+        parts = enumerate(state)
+    else:
+        return {prefix: state}
+    found = {}
+    for key, value in parts:
+        found |= tensors(value, f"{prefix}/{key}")
+    return found
+
+
+def curves(output_folder):
+    """Lines of curves.jsonl; every line must be whole."""
+    text = (Path(output_folder) / "curves.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class Run(NamedTuple):
+    """A run that ended: exit status (negative: the signal) and what it printed."""
+
+    status: int
+    output: str
+
+
+class Launcher:
+    """Starts runs of ``train.py`` as processes forked from one that has imported."""
+
+    def __init__(self, folder):
+        self.log = Path(folder) / "printed.txt"
+        self.server = subprocess.Popen(
+            [sys.executable, __file__],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, recipe, *options, cwd=RECIPE, first=""):
+        """Starts a run, after the Python code ``first``; returns its process id."""
+        job = {
+            "argv": [str(recipe), *map(str, options)],
+            "cwd": str(cwd),
+            "log": str(self.log),
+            "first": first,
+        }
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def wait(self):
+        """Waits for the end of the run that was started last."""
+        status = int(self.server.stdout.readline())
+        return Run(status, self.log.read_text(errors="replace"))
+
+    def run(self, recipe, *options, **keywords):
+        """Starts a run and waits for its end."""
+        self.start(recipe, *options, **keywords)
+        return self.wait()
+
+    def close(self):
+        """Ends the process that runs are forked from."""
+        self.server.stdin.close()
+        self.server.wait(timeout=60)
+
+
+def until(condition, seconds=60):
+    """Waits until a condition holds; False if it never did."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def _serve():
+    import speechbrain_dino.corpora.audio_folder
+    import speechbrain_dino.corpora.noise_rir
+    import speechbrain_dino.corpora.voxceleb
+    import speechbrain_dino.pretraining  # noqa: F401  the seconds that forks save
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _run(job)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run(job):
+    status = 1
+    try:
+        log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(log, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(job["cwd"])
+        script = str(RECIPE / "train.py")
+        sys.argv = [script, *job["argv"]]
+        exec(job["first"], {})
+        runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = 0 if end.code is None else end.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _serve()
