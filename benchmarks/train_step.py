@@ -3,6 +3,7 @@
     python benchmarks/train_step.py                       # SpeechBrain's ECAPA-512
     python benchmarks/train_step.py --precision bf16 --batch_size 128 --out_dim 65536
     python benchmarks/train_step.py --recipe dino.yaml    # the paper's LResNet34
+    python benchmarks/train_step.py --lean                # zero padding, LeanECAPA
 
 The step is taken apart: the gradient of the loss is first propagated to the
 embeddings (head and loss), then from there through the encoder, so that "beyond the
@@ -56,6 +57,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--lean", action="store_true")
     parser.add_argument("--default_malloc", action="store_true")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default)
@@ -84,7 +86,11 @@ def build(args, folder):
         "data_save_folder": folder,
         "out_dim": args.out_dim,
     }
-    return load_hyperpyyaml(read_recipe(RECIPES / args.recipe), overrides)
+    recipe = read_recipe(RECIPES / args.recipe)
+    if args.lean:
+        plain = "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN"
+        recipe = recipe.replace(plain, "speechbrain_dino.encoders.LeanECAPA")
+    return load_hyperpyyaml(recipe, overrides)
 
 
 class Step:
