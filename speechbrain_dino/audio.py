@@ -29,7 +29,7 @@ def read_int16(wav, start=0, stop=None):
     Raises
     ------
     ValueError
-        If the file ends before ``start`` or ``stop``.
+        If the file cannot be read, or ends before ``start`` or ``stop``.
 
     Example
     -------
@@ -38,22 +38,32 @@ def read_int16(wav, start=0, stop=None):
     >>> read_int16(path, 2, 5)
     array([2, 3, 4], dtype=int16)
     """
+    try:
+        samples = _read(wav, start, stop)
+    except sf.LibsndfileError as error:
+        raise ValueError(
+            f"{wav} cannot be read ({error}): it is missing or damaged. Mend or remove "
+            "it and prepare the data again."
+        ) from error
+    if samples.ndim == 2:
+        samples = np.rint(samples.mean(axis=1)).astype(np.int16)
+    return samples
+
+
+def _read(wav, start, stop):
     with sf.SoundFile(str(wav)) as file:
         stop = file.frames if stop is None else stop
         if max(start, stop) > file.frames:
             raise ValueError(_shortened(wav, file.frames, max(start, stop)))
         if start:
             file.seek(start)
-        wanted = stop - start
         if file.subtype in _FLOAT_SUBTYPES:
-            scaled = file.read(wanted, dtype="float32") * 32768.0
+            scaled = file.read(stop - start, dtype="float32") * 32768.0
             samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
         else:
-            samples = file.read(wanted, dtype="int16")
-    if len(samples) != wanted:
+            samples = file.read(stop - start, dtype="int16")
+    if len(samples) != stop - start:
         raise ValueError(_shortened(wav, start + len(samples), stop))
-    if samples.ndim == 2:
-        samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     return samples
 
 
