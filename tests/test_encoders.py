@@ -1,0 +1,101 @@
+"""LResNet34."""
+
+import pytest
+import torch
+from torch import nn
+
+from speechbrain_dino.encoders import LResNet34
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Encoder in eval mode with BatchNorm statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    encoder = LResNet34(input_size=40, channels=(4, 6, 8, 10), lin_neurons=16)
+    encoder.train()
+    for _ in range(3):
+        encoder(torch.randn(8, 60, 40) * 20 + 3)
+    return encoder.eval()
+
+
+def test_stages_have_the_shapes_of_the_paper():
+    encoder, shapes = LResNet34(), []
+    for layer in [encoder.stem, *encoder.blocks]:
+        layer.register_forward_hook(
+            lambda _, __, out: shapes.append(
+                tuple((out[0] if isinstance(out, tuple) else out).shape[1:])
+            )
+        )
+    assert encoder(torch.randn(2, 200, 80)).shape == (2, 1, 256)
+    expected = [(16, 80, 200)] * (1 + 3) + [(32, 40, 100)] * 4
+    expected += [(64, 20, 50)] * 6 + [(128, 10, 25)] * 3
+    assert shapes == expected
+
+
+def test_number_of_parameters():
+    def block(width, out):
+        shortcut = width * out + 2 * out if width != out else 0
+        return 9 * width * out + 9 * out * out + 4 * out + shortcut
+
+    stem = 9 * 16 + 2 * 16
+    first = 3 * block(16, 16) + block(16, 32) + 3 * block(32, 32)
+    second = block(32, 64) + 5 * block(64, 64) + block(64, 128) + 2 * block(128, 128)
+    pooled = 2 * 128 * 10 * 256 + 2 * 256
+    counted = sum(p.numel() for p in LResNet34().parameters())
+    assert counted == stem + first + second + pooled
+
+
+def test_block_is_the_residual_block(trained):
+    block = next(b for b in trained.blocks if b.stride == 2)
+    x = torch.randn(2, block.conv1.in_channels, 8, 12)
+    y = block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x)))))
+    expected = torch.relu(y + block.shortcut(x))
+    torch.testing.assert_close(block(x)[0], expected)
+    same = next(b for b in trained.blocks if isinstance(b.shortcut, nn.Identity))
+    assert same.stride == 1
+
+
+def test_padded_batch_equals_one_by_one(trained):
+    frames = [60, 59, 58, 33, 8, 7, 2, 1]
+    alone = [torch.randn(n, 40) * 20 for n in frames]
+    batch = torch.randn(len(frames), 60, 40) * 1e3
+    for row, feats in zip(batch, alone):
+        row[: len(feats)] = feats
+    with torch.no_grad():
+        together = trained(batch, torch.tensor(frames) / 60)
+        for row, feats in zip(together, alone):
+            torch.testing.assert_close(row, trained(feats[None])[0], atol=1e-5, rtol=0)
+
+
+def test_full_lengths_equal_no_lengths(trained):
+    feats = torch.randn(3, 50, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(trained(feats, torch.ones(3)), trained(feats))
+    assert trained.masks_padding
+
+
+def test_every_parameter_gets_a_gradient():
+    encoder = LResNet34(input_size=40, channels=(4, 4, 8, 8), lin_neurons=16)
+    target = torch.randn(4, 1, 16)
+    (encoder(torch.randn(4, 40, 40)) - target).square().mean().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_constant_input_gives_finite_gradients():
+    encoder = LResNet34(input_size=40, channels=(4, 4, 8, 8), lin_neurons=16)
+    feats = torch.zeros(2, 40, 40)
+    encoder(feats).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_bfloat16_is_finite_and_close(trained):
+    feats, lengths = torch.randn(4, 60, 40) * 20, torch.tensor([1.0, 0.8, 0.5, 0.3])
+    with torch.no_grad():
+        exact = trained(feats, lengths)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = trained(feats, lengths).float()
+    assert rough.isfinite().all()
+    cosine = torch.cosine_similarity(exact, rough, dim=-1)
+    assert cosine.min() > 0.99
