@@ -11,10 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment import augmented
 from speechbrain_dino.checkpoints import save_epoch
-from speechbrain_dino.clock import Clock, hours
+from speechbrain_dino.clock import Clock
 from speechbrain_dino.collapse import CollapseError
 from speechbrain_dino.command_line import plain_errors
-from speechbrain_dino.health import health_line
+from speechbrain_dino.features import move_constants
 from speechbrain_dino.optimization import (
     KeptBuffers,
     agreed,
@@ -25,6 +25,7 @@ from speechbrain_dino.optimization import (
 )
 from speechbrain_dino.randomness import seed_step
 from speechbrain_dino.teacher import unwrap
+from speechbrain_dino.training_log import log_epoch, log_step
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class PretrainingBrain(sb.Brain):
 
     def __init__(self, curves, on_epoch_end=None, **kwargs):
         super().__init__(**kwargs)
+        move_constants(self.modules.compute_features, self.device)
         self.curves = curves
         self.on_epoch_end = on_epoch_end
         self.epoch = 0
@@ -195,7 +197,7 @@ class PretrainingBrain(sb.Brain):
             self.modules.teacher.update(self.modules.student, momentum)
         self.modules.health.count(loss, self.finite)
         if self.step % self.hparams.log_every == 0 or self.step == len(self.loader):
-            self._log_step(loss, outputs, number, batch)
+            self.shown_loss = log_step(self, loss, outputs, number)
         self.clock.batch_done()
         return self.shown_loss
 
@@ -250,47 +252,6 @@ class PretrainingBrain(sb.Brain):
 
     # -- figures --------------------------------------------------------------
 
-    def _log_step(self, loss, outputs, number, batch):
-        self.modules.health.observe(
-            self.modules.loss,
-            outputs["student"].detach(),
-            outputs["teacher"],
-            outputs["embeddings"],
-            self.modules.teacher.distance(self.modules.student),
-        )
-        self.shown_loss = loss.detach().float().cpu()
-        world = getattr(self.loader.batch_sampler, "world_size", 1)
-        rate = self.clock.rate() * len(batch.items) * world
-        figures = {
-            "epoch": (number) / len(self.loader),
-            "loss": self.shown_loss.item(),
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "wait": self.clock.wait_share(),
-            "utt_per_s": rate,
-        }
-        if not if_main_process():
-            return
-        self.curves.add("step", number, **figures)
-        if self.noprogressbar and self.clock.line_due():
-            left = (
-                (self.epoch_counter.limit * len(self.loader) - number)
-                * len(batch.items)
-                * world
-            )
-            logger.info(
-                "epoch %d/%d, batch %d/%d: loss %.4f, lr %.2e, %.1f utterances/s, "
-                "waited for data %.0f %%, %s left",
-                self.epoch,
-                self.epoch_counter.limit,
-                self.step,
-                len(self.loader),
-                figures["loss"],
-                figures["lr"],
-                rate,
-                100 * figures["wait"],
-                hours(left / max(rate, 1e-9)),
-            )
-
     def update_average(self, loss, avg_loss):
         """The loss of the last logged step: an average would wait for the device."""
         return float(loss)
@@ -315,8 +276,7 @@ class PretrainingBrain(sb.Brain):
         if if_main_process():
             # Before saving: a run killed in between writes the line once more, after
             # forgetting this one; the other way round it would be lost.
-            self.curves.add("epoch", number, epoch=epoch, **figures)
-            logger.info("epoch %d: %s", epoch, health_line(figures))
+            log_epoch(self, epoch, number, figures)
         if self.checkpointer is not None:
             save_epoch(self.checkpointer, epoch, figures, self.hparams.keep_checkpoints)
         with plain_errors(CollapseError):

@@ -80,3 +80,22 @@ class MeanNorm(torch.nn.Module):
 
 def _running_sum(values):
     return torch.nn.functional.pad(values.cumsum(dim=1), (0, 0, 1, 0))
+
+
+def move_constants(module, device):
+    """Moves tensors that a module keeps as plain attributes, once for all steps.
+
+    SpeechBrain's STFT copies its window to the device at every call, for which the
+    host waits.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The module, its parts included.
+    device : torch.device or str
+        Where to.
+    """
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor):
+                setattr(part, name, value.to(device))

@@ -103,7 +103,7 @@ def make_brain(hparams, run_opts):
         hparams["crops"], hparams["test_manifest"], hparams["lists"], hparams
     )
     brain = PretrainingBrain(
-        curves=Curves(hparams["output_folder"], hparams.get("tensorboard", False)),
+        curves=Curves(hparams["output_folder"], hparams["tensorboard"]),
         on_epoch_end=validator,
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
@@ -164,6 +164,8 @@ def _finish(brain):
     )
     export_inference_folder(output, output / "hyperparams.yaml", embedder, results)
     write_report(output)
+    eers = {f"eer/{name}": figures["eer"] for name, figures in verification.items()}
+    hparams["train_logger"].log_stats({"averaged epochs": averaged}, test_stats=eers)
     for name, figures in verification.items():
         logger.info(
             "%s: EER %.2f %%, minDCF(0.01) %.3f, minDCF(0.05) %.3f (%d trials)",
