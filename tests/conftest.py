@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import speechbrain  # noqa: F401  puts its redirects into sys.modules
 import torch
+from recipe_runs import Launcher
 from speechbrain.utils.importutils import LazyModule
 
 # Hypothesis asks every loaded module for its file; SpeechBrain's redirects answer
@@ -35,6 +36,14 @@ def voxceleb_mini(shared_data):
 def noise_rir_mini(shared_data):
     """Real noises and impulse responses."""
     return shared_data / "noise_rir_mini"
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory):
+    """Starts runs of the recipe as processes of their own."""
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(autouse=True)

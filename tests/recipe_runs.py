@@ -6,11 +6,14 @@ train.py ...`` would.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +63,23 @@ TINY = {
 PLAIN_ENCODER = """!new:recipe_runs.plain_encoder
     input_size: !ref <n_mels>
     embedding_dim: !ref <embedding_dim>"""
+
+
+# The seconds that forks save.
+IMPORTED_ONCE = (
+    "matplotlib.pyplot",
+    "torch._dynamo",
+    "speechbrain_dino.corpora.audio_folder",
+    "speechbrain_dino.corpora.noise_rir",
+    "speechbrain_dino.corpora.voxceleb",
+    "speechbrain_dino.pretraining",
+)
+# What takes longer than these trainings and decides nothing in most tests.
+QUICK = """
+import speechbrain.utils.logger, speechbrain_dino.pretraining
+speechbrain.utils.logger.get_environment_description = lambda: ""
+speechbrain_dino.pretraining.write_report = lambda folder: None
+"""
 
 
 def make_corpus(folder, speakers=8, utterances=4, seed=0):
@@ -139,13 +159,22 @@ def states(output_folder):
     """All recoverables of the newest checkpoint, as loaded or as bytes."""
     import torch
 
-    newest = max((Path(output_folder) / "save").glob("CKPT+*"), key=_saved_at)
     found = {}
-    for file in sorted(newest.glob("*.ckpt")):
+    for file in sorted(newest_checkpoint(output_folder).glob("*.ckpt")):
         found[file.stem] = file.read_bytes()
         with contextlib.suppress(Exception):
             found[file.stem] = torch.load(file, weights_only=True)
     return found
+
+
+def newest_checkpoint(output_folder):
+    """Folder of the checkpoint that was saved last."""
+    return max((Path(output_folder) / "save").glob("CKPT+*"), key=_saved_at)
+
+
+def results(output_folder):
+    """results.json."""
+    return json.loads((Path(output_folder) / "results.json").read_text())
 
 
 def _saved_at(checkpoint):
@@ -193,21 +222,27 @@ class Launcher:
             text=True,
         )
 
-    def start(self, recipe, *options, cwd=RECIPE, first=""):
-        """Starts a run, after the Python code ``first``; returns its process id."""
+    def start(self, recipe, *options, first="", quick=True):
+        """Starts a run, after the Python code ``first``; returns its process id.
+
+        A ``quick`` run writes no report and no list of packages.
+        """
         job = {
             "argv": [str(recipe), *map(str, options)],
-            "cwd": str(cwd),
             "log": str(self.log),
-            "first": first,
+            "first": (QUICK if quick else "") + first,
         }
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
-        return int(self.server.stdout.readline())
+        self.process = int(self.server.stdout.readline())
+        return self.process
 
-    def wait(self):
-        """Waits for the end of the run that was started last."""
+    def wait(self, seconds=120):
+        """Waits for the end of the run that was started last, kills it if it hangs."""
+        alarm = threading.Timer(seconds, os.kill, (self.process, signal.SIGKILL))
+        alarm.start()
         status = int(self.server.stdout.readline())
+        alarm.cancel()
         return Run(status, self.log.read_text(errors="replace"))
 
     def run(self, recipe, *options, **keywords):
@@ -232,11 +267,8 @@ def until(condition, seconds=60):
 
 
 def _serve():
-    import speechbrain_dino.corpora.audio_folder
-    import speechbrain_dino.corpora.noise_rir
-    import speechbrain_dino.corpora.voxceleb
-    import speechbrain_dino.pretraining  # noqa: F401  the seconds that forks save
-
+    for name in IMPORTED_ONCE:
+        importlib.import_module(name)
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
@@ -254,7 +286,7 @@ def _run(job):
         for number in (1, 2):
             os.dup2(log, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(job["cwd"])
+        os.chdir(RECIPE)
         script = str(RECIPE / "train.py")
         sys.argv = [script, *job["argv"]]
         exec(job["first"], {})
