@@ -1,10 +1,11 @@
-"""LResNet34."""
+"""LResNet34 and the lean ECAPA-TDNN."""
 
 import pytest
 import torch
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import nn
 
-from speechbrain_dino.encoders import LResNet34
+from speechbrain_dino.encoders import LeanECAPA, LResNet34
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,22 @@ def test_bfloat16_is_finite_and_close(trained):
     assert rough.isfinite().all()
     cosine = torch.cosine_similarity(exact, rough, dim=-1)
     assert cosine.min() > 0.99
+
+
+def test_lean_ecapa_is_speechbrains_with_zero_padding():
+    sizes = {"input_size": 20, "channels": [16] * 4 + [48], "lin_neurons": 12}
+    sizes |= {"attention_channels": 8, "se_channels": 8, "res2net_scale": 4}
+    theirs, lean = ECAPA_TDNN(**sizes).eval(), LeanECAPA(**sizes).eval()
+    lean.load_state_dict(theirs.state_dict())
+    first, conv = lean.blocks[0], lean.blocks[0].conv.conv
+    x = torch.randn(2, 20, 30)
+    padded = torch.nn.functional.pad(x, (2, 2))
+    plain = torch.nn.functional.conv1d(padded, conv.weight, conv.bias)
+    assert torch.allclose(first.conv(x), plain, atol=1e-6)
+    # Away from the edges the padding makes no difference.
+    inner = theirs.blocks[0].conv(x)[..., 2:-2]
+    assert torch.allclose(first.conv(x)[..., 2:-2], inner, atol=1e-6)
+    feats = torch.randn(2, 200, 20)
+    close = torch.cosine_similarity(lean(feats), theirs(feats), dim=-1)
+    assert close.min() > 0.99
+    assert lean(feats).shape == (2, 1, 12)
