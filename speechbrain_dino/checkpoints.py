@@ -2,22 +2,19 @@
 
 import json
 import logging
+import math
 import os
 import shutil
-from pathlib import Path
 
 import torch
 from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
-from speechbrain.utils.distributed import (
-    ddp_barrier,
-    if_main_process,
-    main_process_only,
-)
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 logger = logging.getLogger(__name__)
 
 CONTENTS = "contents.json"
 _DRAFT = ".saving-"
+_AGREEMENT = "neighbour_agreement"
 
 
 class WholeCheckpointer(Checkpointer):
@@ -92,10 +89,9 @@ class WholeCheckpointer(Checkpointer):
 
 
 def save_epoch(checkpointer, epoch, figures, keep):
-    """Saves the end of an epoch; keeps the last ones and the best.
+    """Saves the end of an epoch; keeps the last ones and, beside them, the best.
 
-    The best are those of the lowest EER on the first trial list, or of the highest
-    agreement of neighbours where there is no list.
+    Checkpoints from within an epoch go: this one is newer.
 
     Arguments
     ---------
@@ -106,17 +102,43 @@ def save_epoch(checkpointer, epoch, figures, keep):
     figures : dict
         Figures of the epoch; EERs and agreement go into the checkpoint's meta data.
     keep : int
-        How many of the last, and how many of the best, are kept.
+        How many of the last are kept, at least 1.
     """
-    judged = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
-    eers = [key for key in judged if key.startswith("eer/")]
-    checkpointer.save_and_keep_only(
-        meta={"epoch": epoch, **{key: float(v) for key, v in judged.items()}},
-        num_to_keep=keep,
-        importance_keys=[],
-        min_keys=eers[:1],
-        max_keys=[] if eers else ["neighbour_agreement"],
+    if keep < 1:
+        raise ValueError(f"keep_checkpoints is {keep}; at least 1 is needed.")
+    judged = {k: float(v) for k, v in figures.items() if "eer/" in k or k == _AGREEMENT}
+    # NaN would be the best of all, or the worst, by chance.
+    judged = {k: v for k, v in judged.items() if math.isfinite(v)}
+    checkpointer.save_checkpoint(meta={"epoch": epoch, **judged})
+    done = checkpointer.find_checkpoints(
+        ckpt_predicate=lambda c: c.meta["end-of-epoch"]
     )
+    kept = [*done[:keep], best_checkpoint(done)]
+    checkpointer.delete_checkpoints(
+        num_to_keep=0, ckpt_predicate=lambda checkpoint: checkpoint not in kept
+    )
+
+
+def best_checkpoint(checkpoints):
+    """The checkpoint with the lowest EER on the first trial list by name.
+
+    Where there is no list, that with the highest agreement of neighbours.
+
+    Arguments
+    ---------
+    checkpoints : list of speechbrain.utils.checkpoints.Checkpoint
+        What to choose from; epochs that were not validated take no part.
+
+    Returns
+    -------
+    speechbrain.utils.checkpoints.Checkpoint or None
+        None if no epoch was validated.
+    """
+    keys = {key for checkpoint in checkpoints for key in checkpoint.meta}
+    lists = sorted(key for key in keys if key.startswith("eer/"))
+    key, sign = (lists[0], -1) if lists else (_AGREEMENT, 1)
+    validated = [checkpoint for checkpoint in checkpoints if key in checkpoint.meta]
+    return max(validated, key=lambda c: sign * c.meta[key], default=None)
 
 
 def _missing(path, recoverables):
@@ -196,9 +218,3 @@ def _is_float(value):
 
 def _wide(value):
     return value.double() if _is_float(value) else value
-
-
-@main_process_only
-def remove_checkpoints(folder):
-    """Removes a run's checkpoints, for ``--restart``."""
-    shutil.rmtree(Path(folder), ignore_errors=True)

@@ -77,14 +77,13 @@ class Curves:
         epoch : int, optional
             Epochs that it has wholly behind it; those of the last batch otherwise.
         """
-        rows = self.read()
-        kept = [row for row in rows if row["step"] <= step]
+        if not self.path.exists():
+            return
+        kept = [row for row in self.read() if row["step"] <= step]
         if epoch is not None:
             kept = [
                 row for row in kept if row["kind"] == "step" or row["epoch"] <= epoch
             ]
-        if not rows:
-            return
         with replacing(self.path) as draft:
             text = "".join(json.dumps(row) + "\n" for row in kept)
             draft.write_text(text, encoding="utf-8")
