@@ -238,11 +238,11 @@ class PretrainingBrain(sb.Brain):
     def _apply_schedules(self):
         rate = self._at("lr", None)
         decay = self._at("weight_decay", None)
-        for group in self.optimizer.param_groups:
-            if rate is not None:
-                group["lr"] = rate
-            if decay is not None and group["weight_decay"] > 0:
-                group["weight_decay"] = decay
+        groups = self.optimizer.param_groups
+        for group in groups if rate is not None else ():
+            group["lr"] = rate
+        if decay is not None:
+            groups[0]["weight_decay"] = decay  # the other holds biases and the like
         temp = self._at("teacher_temp", None)
         if temp is not None:
             self.modules.loss.teacher_temp = temp

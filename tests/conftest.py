@@ -1,12 +1,13 @@
 """Fixtures that several test files share."""
 
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 import speechbrain  # noqa: F401  puts its redirects into sys.modules
 import torch
-from recipe_runs import Launcher
+from recipe_runs import Launcher, make_corpus
 from speechbrain.utils.importutils import LazyModule
 
 # Hypothesis asks every loaded module for its file; SpeechBrain's redirects answer
@@ -36,6 +37,28 @@ def voxceleb_mini(shared_data):
 def noise_rir_mini(shared_data):
     """Real noises and impulse responses."""
     return shared_data / "noise_rir_mini"
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """Coloured noise in VoxCeleb's layout."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "vox")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """What a recipe changes in the process that it runs in is undone."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    # A list of all packages takes longer than a short training.
+    monkeypatch.setattr(
+        "speechbrain.utils.logger.get_environment_description", lambda: ""
+    )
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

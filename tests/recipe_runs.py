@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "VoxCeleb"
@@ -60,7 +61,7 @@ TINY = {
     "ckpt_interval_steps": 2,
 }
 # Without BatchNorm: what it computes does not depend on how a batch is split.
-PLAIN_ENCODER = """!new:recipe_runs.plain_encoder
+PLAIN_ENCODER = """!new:recipe_runs.PlainEncoder
     input_size: !ref <n_mels>
     embedding_dim: !ref <embedding_dim>"""
 
@@ -116,6 +117,16 @@ def make_corpus(folder, speakers=8, utterances=4, seed=0):
     return folder
 
 
+def make_noises(folder, number=3, seed=1):
+    """White noises of different loudness."""
+    rng = np.random.default_rng(seed)
+    Path(folder).mkdir()
+    for item in range(number):
+        wave = 0.05 * (item + 1) * rng.standard_normal(RATE)
+        sf.write(Path(folder) / f"noise{item}.wav", wave, RATE)
+    return Path(folder)
+
+
 def write_recipe(path, **keys):
     """Writes a YAML that extends the paper's with ``TINY`` and ``keys``."""
     lines = [f"extends: {RECIPE / 'hparams' / 'dino.yaml'}"]
@@ -125,6 +136,15 @@ def write_recipe(path, **keys):
     path = Path(path)
     path.write_text("\n".join(lines).replace(": true", ": True") + "\n")
     return path
+
+
+def make_brain(recipe, *options):
+    """Builds brain and loader in this process, as ``train.py`` does."""
+    from speechbrain_dino import pretraining
+
+    hparams, run_opts = pretraining.start_run([str(recipe), *map(str, options)])
+    loader = pretraining.prepare(hparams, run_opts)
+    return pretraining.make_brain(hparams, run_opts), loader
 
 
 def environment(**more):
@@ -139,26 +159,21 @@ def environment(**more):
     }
 
 
-def plain_encoder(input_size, embedding_dim):
-    """An encoder of two layers and a mean over time, (B, T, F) -> (B, D)."""
-    import torch
+class PlainEncoder(torch.nn.Module):
+    """Two layers and a mean over time, (B, T, F) -> (B, D), without BatchNorm."""
 
-    class Mean(torch.nn.Module):
-        def forward(self, feats):
-            return feats.mean(1)
+    def __init__(self, input_size, embedding_dim):
+        super().__init__()
+        self.frames = torch.nn.Linear(input_size, 16)
+        self.embedding = torch.nn.Linear(16, embedding_dim)
 
-    return torch.nn.Sequential(
-        torch.nn.Linear(input_size, 16),
-        torch.nn.GELU(),
-        Mean(),
-        torch.nn.Linear(16, embedding_dim),
-    )
+    def forward(self, feats, lengths=None):
+        hidden = torch.nn.functional.gelu(self.frames(feats))
+        return self.embedding(hidden.mean(1))
 
 
 def states(output_folder):
     """All recoverables of the newest checkpoint, as loaded or as bytes."""
-    import torch
-
     found = {}
     for file in sorted(newest_checkpoint(output_folder).glob("*.ckpt")):
         found[file.stem] = file.read_bytes()
