@@ -6,6 +6,7 @@ draws, as SpeechBrain's ``Augmenter`` does, the numbers come from torch's genera
 """
 
 import torch
+from speechbrain.augment.augmenter import lengths_arg_exists
 
 from speechbrain_dino.noise import AddNoise
 from speechbrain_dino.reverb import AddReverb
@@ -72,7 +73,7 @@ def augmented(augment, waves, lengths, draws):
     ---------
     augment : callable
         With an attribute ``num_draws``: called with ``draws``. Without: SpeechBrain's
-        call form, ``(waves, lengths)`` to waves or (waves, lengths).
+        call form, ``(waves)`` or ``(waves, lengths)`` to waves or (waves, lengths).
     waves : torch.Tensor
         Crops ``(batch, time)``.
     lengths : torch.Tensor
@@ -97,7 +98,8 @@ def augmented(augment, waves, lengths, draws):
     """
     if hasattr(augment, "num_draws"):
         return augment(waves, lengths, draws)
-    result = augment(waves, lengths)
+    call = getattr(augment, "forward", augment)
+    result = augment(waves, lengths) if lengths_arg_exists(call) else augment(waves)
     result = result[0] if isinstance(result, tuple) else result
     if len(result) != len(waves):
         raise ValueError(

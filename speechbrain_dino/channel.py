@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from speechbrain_dino.uniform import on_device, uniform_numbers
+
 
 class AddChannel(torch.nn.Module):
     """Filters each crop, with a probability of its own, by a channel of its own.
@@ -72,13 +74,12 @@ class AddChannel(torch.nn.Module):
         torch.Tensor
             Same shape; crops without a channel are unchanged.
         """
-        if draws is None:
-            draws = torch.rand(len(waveforms), self.num_draws)
-        rows = torch.from_numpy(np.flatnonzero(draws[:, 0].numpy() < self.prob))
+        draws = uniform_numbers(draws, waveforms, self.num_draws)
+        rows = np.flatnonzero(draws[:, 0] < self.prob)
         if len(rows) == 0:
             return waveforms
-        draws = draws[rows].to(waveforms.device)
-        rows = rows.to(waveforms.device)
+        draws = on_device(draws[rows], waveforms.device)
+        rows = on_device(rows, waveforms.device)
         dry = waveforms[rows]
         time = dry.shape[1]
         spectrum = torch.fft.rfft(dry) * self.response(draws[:, 1:], time)

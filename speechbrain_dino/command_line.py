@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.memory import keep_freed_memory
@@ -46,11 +48,25 @@ def start_run(argv):
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     recipe = read_recipe(hparams_file)
     hparams = _built(recipe, overrides, hparams_file)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / Path(hparams_file).name
-        whole.write_text(recipe, encoding="utf-8")
-        sb.create_experiment_directory(hparams["output_folder"], whole, overrides)
+    _make_output_folder(hparams["output_folder"], hparams_file, recipe, overrides)
     return hparams, run_opts
+
+
+def _make_output_folder(folder, hparams_file, recipe, overrides):
+    """SpeechBrain's, but for a merged recipe and the script that the user started."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / Path(hparams_file).name
+        whole.write_text(recipe, encoding="utf-8")
+        sb.create_experiment_directory(folder, whole, overrides)
+    if not if_main_process():
+        return
+    (Path(folder) / Path(__file__).name).unlink()
+    if Path(sys.argv[0]).suffix == ".py":
+        shutil.copy(sys.argv[0], folder)
+    saved = Path(folder) / "hyperparams.yaml"
+    text = saved.read_text(encoding="utf-8")
+    text = text.replace(str(whole), str(Path(hparams_file).resolve()), 1)
+    saved.write_text(text, encoding="utf-8")
 
 
 def _built(recipe, overrides, hparams_file):

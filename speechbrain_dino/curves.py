@@ -54,6 +54,7 @@ class Curves:
         if self.writer is not None:
             for key, value in figures.items():
                 self.writer.add_scalar(f"{kind}/{key}", value, step)
+            self.writer.flush()
 
     def read(self):
         """All lines, as dicts; a last line cut by a kill is left out."""

@@ -318,4 +318,15 @@ def test_crops_keep_their_length(time):
 
 def test_more_crops_than_given_are_refused():
     with pytest.raises(ValueError, match="made 4 crops of 2: give Augmenter concat"):
-        augmented(lambda waves, _: waves.repeat(2, 1), torch.ones(2, 3), None, None)
+        augmented(
+            lambda waves, lengths: waves.repeat(2, 1), torch.ones(2, 3), None, None
+        )
+
+
+def test_an_augmentation_without_lengths_may_stand_alone():
+    class Flip(torch.nn.Module):
+        def forward(self, waveforms):
+            return -waveforms
+
+    waves = torch.randn(2, 100)
+    assert torch.equal(augmented(Flip(), waves, torch.ones(2), None), -waves)

@@ -122,3 +122,14 @@ def test_speechbrain_augments_with_them(noise_rir_mini, tmp_path):
         assert result.shape == clean.shape
         assert torch.isfinite(result).all()
         assert not torch.allclose(result, clean)
+
+
+def test_what_is_no_longer_asked_for_is_not_used(tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16000)
+    (tmp_path / "noises").mkdir()
+    sf.write(tmp_path / "noises" / "a.wav", noise, 16000)
+    save = tmp_path / "save"
+    prepare_noise_rir(save, noise_folder=tmp_path / "noises")
+    assert (save / "noise.csv").exists()
+    prepare_noise_rir(save)
+    assert not (save / "noise.csv").exists()

@@ -93,6 +93,10 @@ def prepare_noise_rir(
     for what, folder in (("noise", noise_folder), ("rir", rir_folder)):
         if folder is not None:
             result[what] = _prepare(what, folder, save_folder, options, num_workers)
+            continue
+        # What an earlier preparation left would be used without having been asked for.
+        for ending in ("csv", "json"):
+            (Path(save_folder) / f"{what}.{ending}").unlink(missing_ok=True)
     return result
 
 
