@@ -53,7 +53,9 @@ def prepare(hparams, run_opts):
         run_on_main(hparams["prepare_noise"])
     folder = Path(hparams["data_save_folder"])
     hparams["data"] = json.loads((folder / "prepare.json").read_text())
-    hparams["lists"] = sorted(folder.glob("trials/*.txt"))
+    # Not what lies in the folder: lists of an earlier run may lie there as well.
+    names = hparams["data"].get("trials", {})
+    hparams["lists"] = [folder / "trials" / f"{name}.txt" for name in names]
     hparams["test_manifest"] = None
     if hparams["lists"]:
         hparams["test_manifest"] = Manifest.from_csv(folder / "test.csv")
@@ -71,14 +73,15 @@ def prepare(hparams, run_opts):
         getattr(augment, "num_draws", 0),
         hparams["seed"],
     )
-    return crop_loader(
-        hparams["crops"],
-        _batch_per_process(hparams, run_opts),
-        hparams["num_workers"],
-        rank=get_rank() or 0,
-        world_size=_world_size(),
-        pin=torch.cuda.is_available(),
-    )
+    with plain_errors(ValueError):
+        return crop_loader(
+            hparams["crops"],
+            _batch_per_process(hparams, run_opts),
+            hparams["num_workers"],
+            rank=get_rank() or 0,
+            world_size=_world_size(),
+            pin=torch.cuda.is_available(),
+        )
 
 
 def make_brain(hparams, run_opts):
