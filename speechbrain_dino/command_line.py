@@ -2,13 +2,12 @@
 
 import difflib
 import logging
-import os
 import re
 import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import speechbrain as sb
@@ -41,8 +40,8 @@ def start_run(argv):
     keep_freed_memory()
     check_arguments(argv)
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
-    if "RANK" in os.environ and not torch.cuda.is_available():
-        run_opts.distributed_backend = "gloo"
+    if run_opts.device == "cpu" or not torch.cuda.is_available():
+        run_opts = replace(run_opts, distributed_backend="gloo")
     sb.utils.distributed.ddp_init_group(run_opts)
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
