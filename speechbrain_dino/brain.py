@@ -273,10 +273,9 @@ class PretrainingBrain(sb.Brain):
         self.step, self.avg_train_loss = 0, 0.0
         if self.on_epoch_end is not None:
             self.on_epoch_end(self, epoch, figures)
-        if if_main_process():
-            # Before saving: a run killed in between writes the line once more, after
-            # forgetting this one; the other way round it would be lost.
-            log_epoch(self, epoch, number, figures)
+        # Before saving: a run killed in between writes the line once more, after
+        # forgetting this one; the other way round it would be lost.
+        log_epoch(self, epoch, number, figures)
         if self.checkpointer is not None:
             save_epoch(self.checkpointer, epoch, figures, self.hparams.keep_checkpoints)
         with plain_errors(CollapseError):

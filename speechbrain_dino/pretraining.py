@@ -11,6 +11,7 @@ from speechbrain.utils.distributed import (
     ddp_barrier,
     get_rank,
     if_main_process,
+    main_process_only,
     run_on_main,
 )
 
@@ -124,6 +125,7 @@ def make_brain(hparams, run_opts):
     return brain
 
 
+@main_process_only
 def finish_run(brain):
     """Evaluates the teacher, writes results, inference folder and report.
 
@@ -132,12 +134,6 @@ def finish_run(brain):
     brain : PretrainingBrain
         The trained brain.
     """
-    if if_main_process():
-        _finish(brain)
-    ddp_barrier()
-
-
-def _finish(brain):
     hparams = vars(brain.hparams)
     output = Path(hparams["output_folder"])
     averaged = _load_average(brain, hparams["average_last"])

@@ -2,7 +2,7 @@
 
 import logging
 
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import if_main_process, main_process_only
 
 from speechbrain_dino.clock import hours
 from speechbrain_dino.health import health_line
@@ -72,8 +72,9 @@ def _progress_line(brain, number, figures, utterances):
     )
 
 
+@main_process_only
 def log_epoch(brain, epoch, number, figures):
-    """Writes the figures of an epoch.
+    """Writes the figures of an epoch; every process calls it.
 
     Arguments
     ---------
