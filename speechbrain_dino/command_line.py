@@ -13,6 +13,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 def start_run(argv):
     """Reads the arguments, joins the other processes and builds the YAML's objects.
+
+    With ``--debug`` the output folder becomes ``<output_folder>/debug``.
 
     Arguments
     ---------
@@ -47,8 +50,20 @@ def start_run(argv):
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     recipe = read_recipe(hparams_file)
     hparams = _built(recipe, overrides, hparams_file)
+    if run_opts.debug and not run_opts.debug_persistently:
+        overrides = _debug_overrides(hparams, overrides)
+        hparams = _built(recipe, overrides, hparams_file)
     _make_output_folder(hparams["output_folder"], hparams_file, recipe, overrides)
     return hparams, run_opts
+
+
+def _debug_overrides(hparams, overrides):
+    """A folder of its own: a few batches must not replace the results of a run."""
+    changed = YAML(typ="rt").load(overrides or "{}")
+    changed["output_folder"] = str(Path(hparams["output_folder"]) / "debug")
+    if "data_save_folder" in hparams:  # what is prepared need not be prepared again
+        changed["data_save_folder"] = hparams["data_save_folder"]
+    return changed
 
 
 def _make_output_folder(folder, hparams_file, recipe, overrides):

@@ -235,10 +235,17 @@ def test_a_mistake_gives_one_clear_message(launcher, tiny_corpus, tmp_path, mist
     assert not (tmp_path / "out" / "curves.jsonl").exists()
 
 
-def test_debug_runs_a_few_batches(launcher, tiny_corpus, tmp_path):
-    recipe = runs.write_recipe(tmp_path / "tiny.yaml", data_folder=str(tiny_corpus))
-    run = launcher.run(recipe, "--debug", "--output_folder", tmp_path / "out")
+def test_debug_runs_a_few_batches_and_leaves_the_run_alone(launcher, recipe, finished):
+    folder, _ = finished
+    before, saved = runs.results(folder), runs.newest_checkpoint(folder)
+    curves = (folder / "curves.jsonl").read_bytes()
+    run = launcher.run(recipe, "--debug", "--seed", 5)
     assert run.status == 0, run.output
-    steps = [row["step"] for row in runs.curves(tmp_path / "out")]
-    assert max(steps) <= 8
-    assert not list(tmp_path.glob("out/save/CKPT*"))
+    assert "is prepared already" in run.output
+    # Two batches in each of two epochs.
+    steps = [row for row in runs.curves(folder / "debug") if row["kind"] == "step"]
+    assert len(steps) == 4
+    assert runs.results(folder / "debug")["seed"] == 5
+    assert not list(folder.glob("debug/save/CKPT*"))
+    assert runs.results(folder) == before and runs.newest_checkpoint(folder) == saved
+    assert (folder / "curves.jsonl").read_bytes() == curves
