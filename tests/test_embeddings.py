@@ -212,3 +212,19 @@ def test_the_table_rejects_what_does_not_fit():
         EmbeddingTable(["a", "b"], np.zeros((3, 2)))
     with pytest.raises(ValueError, match="'a' occurs twice"):
         EmbeddingTable(["a", "b", "a"], np.zeros((3, 2)))
+
+
+def test_long_utterances_are_the_mean_of_equal_windows(manifest):
+    embedder = make("lresnet34").eval()
+    table = embed(manifest, embedder, window_seconds=0.5, batch_seconds=2.0)
+    for row, length in enumerate(LENGTHS):
+        wav, _ = soundfile.read(manifest[row].wav, dtype="float32")
+        count = -(-length // 8000)
+        edges = [k * length // count for k in range(1, count)]
+        windows = np.split(wav, edges)
+        with torch.no_grad():
+            each = [embedder(torch.from_numpy(w)[None])[0].numpy() for w in windows]
+        expected = np.mean(each, axis=0)
+        np.testing.assert_allclose(table.vectors[row], expected, atol=1e-4)
+    with pytest.raises(ValueError, match="window_seconds must be positive"):
+        embed(manifest, embedder, window_seconds=-1)

@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+"""Recipe for embedding speech with a trained model.
+
+To run this recipe, do the following:
+> python embed.py --model results/dino/1234/inference --data F --output_folder O
+> torchrun --nproc_per_node=4 embed.py ... (shares the work)
+
+F is a manifest (CSV), a prepared folder, or any folder of audio. A run that was killed
+goes on with the same command.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+from speechbrain_dino.embed_command import main
+
+if __name__ == "__main__":
+    main()

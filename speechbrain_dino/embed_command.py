@@ -1,0 +1,125 @@
+"""Command line: audio to a table of embeddings.
+
+python -m speechbrain_dino.embed_command --model M --data D --output_folder O
+"""
+
+import argparse
+import logging
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from speechbrain.utils.distributed import if_main_process, infer_device
+
+from speechbrain_dino.command_line import plain_errors
+from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.pretrained import load_pretrained
+from speechbrain_dino.utterances import find_utterances
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments=None):
+    """Embeds what the command line names.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        The command line; ``sys.argv`` if not given.
+
+    Returns
+    -------
+    EmbeddingTable
+        The table.
+    """
+    known = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
+    with plain_errors(ValueError, OSError, ImportError):
+        device = join_processes(known.device)
+        model = load_pretrained(known.model)
+        output = Path(known.output_folder)
+        manifest = _on_main_first(
+            lambda: find_utterances(
+                known.data, output / "data", known.sample_rate, known.data_root
+            )
+        )
+        table = embed_to_folder(
+            output,
+            manifest,
+            model.embedder,
+            model.digest,
+            device=device,
+            precision=known.precision,
+            batch_seconds=known.batch_seconds,
+            window_seconds=known.window_seconds or None,
+            workers=known.workers,
+            sample_rate=known.sample_rate,
+        )
+    if if_main_process():
+        logger.info("%d embeddings of %d dimensions: %s", *table.vectors.shape, output)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return table
+
+
+def join_processes(device=None):
+    """Joins the processes that torchrun started, if it did.
+
+    Arguments
+    ---------
+    device : str, optional
+        Where to compute; a GPU where there is one if not given. ``cuda`` is the one
+        of this process.
+
+    Returns
+    -------
+    str
+        The device of this process.
+    """
+    device = device or infer_device()
+    if "RANK" in os.environ and not torch.distributed.is_initialized():
+        # Nothing but waiting for each other, and that for as long as it takes.
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    return device
+
+
+def _on_main_first(find):
+    """Lets the first process prepare, the others read what it made."""
+    found = find() if if_main_process() else None
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    return find() if found is None else found
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description="Embeds audio: vectors.npy (float32) and ids.txt in the output "
+        "folder. Run it again after a kill, it goes on; with torchrun, processes share "
+        "the work."
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="inference folder, or a name on the hub")
+    add("--data", required=True, help="manifest (CSV), prepared folder or audio folder")
+    add("--output_folder", required=True, help="where the table goes")
+    add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder")
+    add("--batch_seconds", type=float, default=120.0, help="audio in a batch; 0: one")
+    add(
+        "--window_seconds",
+        type=float,
+        default=120.0,
+        help="longer utterances: mean of equal windows; 0: always whole",
+    )
+    add("--workers", type=int, default=4, help="threads that read audio")
+    add("--sample_rate", type=int, default=16000, help="of the model")
+    add("--data_root", help="what $data_root and relative paths in the CSV stand for")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Utterances in whatever form they are given: manifest, prepared or plain folder."""
+
+from pathlib import Path
+
+from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.manifest import Manifest
+
+PREPARED = ("train.csv", "test.csv")
+_COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
+
+
+def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
+    """Reads a manifest, a prepared folder, or finds the audio files in a folder.
+
+    Arguments
+    ---------
+    data : str or path
+        A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
+        as the preparation of a corpus writes them (all their utterances), or any
+        folder of wav, flac, ogg, opus, mp3 or m4a files.
+    save_folder : str or path
+        Where a plain folder's manifest is kept, and audio that had to be converted.
+    sample_rate : int
+        Samples in a second.
+    data_root : str, optional
+        What ``$data_root`` and relative paths in a CSV stand for.
+
+    Returns
+    -------
+    Manifest
+        The utterances; of a plain folder, their IDs are the paths within it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If the CSV is malformed, or there is no usable audio.
+    """
+    data = Path(data)
+    if data.is_file():
+        return Manifest.from_csv(data, data_root)
+    if not data.is_dir():
+        raise FileNotFoundError(
+            f"{data} does not exist: give a manifest (CSV), a prepared folder or a "
+            "folder of audio files"
+        )
+    prepared = [data / name for name in PREPARED if (data / name).is_file()]
+    if not prepared:
+        # The shortest that encoders of several layers can make something of.
+        prepare_audio_folder(
+            data,
+            save_folder,
+            sample_rate=sample_rate,
+            min_duration=0.1,
+            check="headers",
+        )
+        prepared = [Path(save_folder) / "train.csv"]
+    return joined([Manifest.from_csv(path, data_root) for path in prepared])
+
+
+def joined(manifests):
+    """All utterances of several manifests, one after the other.
+
+    Arguments
+    ---------
+    manifests : list of Manifest
+        No name may occur twice.
+
+    Returns
+    -------
+    Manifest
+        With the columns ID, duration, wav, start, stop, spk_id and speech.
+    """
+    if len(manifests) == 1:
+        return manifests[0]
+    return Manifest.from_rows(
+        dict(zip(_COLUMNS, manifest[row]))
+        for manifest in manifests
+        for row in range(len(manifest))
+    )

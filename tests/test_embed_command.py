@@ -1,0 +1,57 @@
+"""The command that embeds: tables, processes, one message for bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_pretrained import export
+from test_utterances import write_audio
+
+from speechbrain_dino.embed_command import main
+from speechbrain_dino.embedding_table import EmbeddingTable
+
+
+@pytest.fixture
+def audio(tmp_path):
+    for number in range(6):
+        write_audio(tmp_path / "audio" / f"{number}.wav", 9000 + 700 * number)
+    return tmp_path / "audio"
+
+
+def test_a_folder_becomes_a_table(tmp_path, audio):
+    model = export(tmp_path / "run", 1)
+    common = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
+    table = main([*common, "--output_folder", str(tmp_path / "a")])
+    assert table.ids == [f"{number}.wav" for number in range(6)]
+    assert table.vectors.shape == (6, 6)
+    alone = [*common, "--output_folder", str(tmp_path / "b"), "--batch_seconds", "0"]
+    np.testing.assert_allclose(main(alone).vectors, table.vectors, atol=1e-4)
+
+
+@pytest.mark.distributed
+def test_processes_make_the_same_table(tmp_path, audio):
+    model = export(tmp_path / "run", 1)
+    arguments = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
+    alone = main([*arguments, "--output_folder", str(tmp_path / "a")])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc_per_node=2", "-m", "speechbrain_dino.embed_command"]
+    both = [*command, *arguments, "--output_folder", str(tmp_path / "b")]
+    done = subprocess.run(both, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    together = EmbeddingTable.load(tmp_path / "b")
+    assert together.ids == alone.ids
+    np.testing.assert_array_equal(together.vectors, alone.vectors)
+
+
+def test_bad_input_ends_with_one_message(tmp_path, audio, caplog):
+    model = export(tmp_path / "run", 1)
+    output = ["--output_folder", str(tmp_path / "o"), "--device", "cpu"]
+    for wrong, message in (
+        (["--model", str(tmp_path), "--data", str(audio)], "no hyperparams.yaml"),
+        (["--model", str(model), "--data", "nowhere"], "nowhere does not exist"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*wrong, *output])
+        assert stopped.value.code == 1
+        assert message in caplog.records[-1].getMessage()
