@@ -8,8 +8,8 @@ from pathlib import Path
 from speechbrain_dino.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.corpora.common import Preparation, usable_audio
 from speechbrain_dino.corpora.trial_lists import find_list, resolve
-from speechbrain_dino.files import replacing
 from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.trials import write_trials
 
 # A trial cannot be left out of a list, so these stop the preparation.
 _FATAL_IN_TRIALS = ("missing", "empty", "unreadable", "non_finite", "silent")
@@ -88,7 +88,7 @@ def prepare_speech(
     )
     evaluation.to_csv(save_folder / "test.csv")
     for name, (found, _) in trials.items():
-        _write_trials(save_folder / "trials" / f"{name}.txt", found)
+        write_trials(save_folder / "trials" / f"{name}.txt", found)
     seconds = int(manifest.lengths.sum()) / arguments["sample_rate"]
     summary = {
         "kept": len(kept),
@@ -96,7 +96,7 @@ def prepare_speech(
         "left_out": left_out.as_dict(),
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
-        "trials": {name: len(found.labels) for name, (found, _) in trials.items()},
+        "trials": {name: len(found.enrol) for name, (found, _) in trials.items()},
     }
     return job.finish(summary)
 
@@ -214,9 +214,3 @@ def _row(name, source, audio, vad):
     if vad:
         row["speech"] = facts.speech
     return row
-
-
-def _write_trials(path, trials):
-    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
-        for label, enrol, test in zip(trials.labels, trials.enrol, trials.test):
-            file.write(f"{label} {enrol} {test}\n")
