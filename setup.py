@@ -25,7 +25,7 @@ REQUIRED = [
     "numpy>=1.26",
     "pandas>=2.1",
     "scikit-learn>=1.4",
-    "scipy>=1.11",
+    "scipy>=1.12",
     "soundfile>=0.12",
     "tqdm>=4.60",
 ]

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from speechbrain_dino.collapse import CollapseWatch
+from speechbrain_dino.embedding_metrics import effective_rank
 from speechbrain_dino.losses import dino_cross_entropy
-from speechbrain_dino.metrics import effective_rank
 
 
 def entropy(probs):

@@ -1,10 +1,19 @@
-"""Figures of merit: error rates of verification, and label-free ones.
+"""Figures of merit of verification scores.
 
 A trial is accepted when its score is greater than the threshold, as in
-SpeechBrain's ``SpeakerRecognition``."""
+SpeechBrain's ``SpeakerRecognition``. ``eer``, ``min_dcf`` and ``min_cllr`` ask for the
+order of the scores only; ``act_dcf`` and ``cllr`` read a score as the natural logarithm
+of a likelihood ratio, which ``speechbrain_dino.calibration`` makes of it."""
 
 import numpy as np
-import torch
+
+from speechbrain_dino.operating_points import (
+    cost_weights,
+    finite_scores,
+    operating_points,
+)
+
+__all__ = ["act_dcf", "cllr", "eer", "min_cllr", "min_dcf", "operating_points"]
 
 
 def eer(target_scores, nontarget_scores):
@@ -40,15 +49,7 @@ def eer(target_scores, nontarget_scores):
     >>> eer([0.6, 0.7, 0.8, 0.2], [0.4, 0.3, 0.2, 0.1])
     (0.25, 0.35)
     """
-    thresholds, miss, false_alarm = operating_points(target_scores, nontarget_scores)
-    gap = miss - false_alarm
-    # gap rises from -1 to 1: the first point that is not negative, and the one before.
-    after = int(np.searchsorted(gap, 0.0))
-    before = after - 1
-    share = -gap[before] / (gap[after] - gap[before])
-    rate = miss[before] + share * (miss[after] - miss[before])
-    nearest = after if gap[after] <= -gap[before] else before
-    return float(rate), float(thresholds[nearest])
+    return operating_points(target_scores, nontarget_scores).eer()
 
 
 def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
@@ -88,20 +89,90 @@ def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
     >>> min_dcf([0.6, 0.7, 0.8, 0.2], [0.4, 0.3, 0.2, 0.1], p_target=0.5)[0]
     0.25
     """
-    if not (0 < p_target < 1 and c_miss > 0 and c_fa > 0):
-        raise ValueError(
-            "min_dcf needs 0 < p_target < 1 and positive costs, was given "
-            f"p_target={p_target}, c_miss={c_miss}, c_fa={c_fa}"
-        )
-    thresholds, miss, false_alarm = operating_points(target_scores, nontarget_scores)
-    weight_miss, weight_fa = c_miss * p_target, c_fa * (1 - p_target)
-    cost = weight_miss * miss + weight_fa * false_alarm
-    best = int(np.argmin(cost))
-    return float(cost[best] / min(weight_miss, weight_fa)), float(thresholds[best])
+    cost_weights(p_target, c_miss, c_fa)  # a wrong parameter before the long work
+    points = operating_points(target_scores, nontarget_scores)
+    return points.min_dcf(p_target, c_miss, c_fa)
 
 
-def operating_points(target_scores, nontarget_scores):
-    """All distinct decisions that a threshold can make on these scores.
+def act_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
+    """Normalised detection cost at the threshold that theory gives for the prior.
+
+    The threshold is ``log(c_fa * (1 - p_target) / (c_miss * p_target))``; the cost
+    that of ``min_dcf``. What it lies above ``min_dcf`` is lost by calibration.
+
+    Arguments
+    ---------
+    target_scores : array or torch.Tensor, shape (P,)
+        Log-likelihood ratios (natural logarithm) of the trials of one speaker.
+    nontarget_scores : array or torch.Tensor, shape (Q,)
+        Those of the trials of two speakers.
+    p_target : float
+        Prior probability of a trial of one speaker, between 0 and 1.
+    c_miss : float
+        Cost of a rejected target, positive.
+    c_fa : float
+        Cost of an accepted non-target, positive.
+
+    Returns
+    -------
+    float
+        0 or more; above 1 the scores do harm.
+
+    Raises
+    ------
+    ValueError
+        If a side is empty or holds NaN or infinity, or a parameter is out of range.
+
+    Example
+    -------
+    >>> act_dcf([3.0, -1.0], [-2.0, 4.0], p_target=0.5)
+    1.0
+    """
+    weight_miss, weight_fa = cost_weights(p_target, c_miss, c_fa)
+    threshold = np.log(weight_fa / weight_miss)
+    miss = np.mean(finite_scores(target_scores, "target") <= threshold)
+    false_alarm = np.mean(finite_scores(nontarget_scores, "non-target") > threshold)
+    return float(weight_miss * miss + weight_fa * false_alarm)
+
+
+def cllr(target_scores, nontarget_scores):
+    """Cost of log-likelihood ratios over all priors, in bits (Bruemmer, 2006).
+
+    The mean of ``log2(1 + exp(-score))`` over targets and of ``log2(1 + exp(score))``
+    over non-targets, halved: 0 for a system that is always right and sure, 1 for one
+    that says nothing (all scores 0).
+
+    Arguments
+    ---------
+    target_scores : array or torch.Tensor, shape (P,)
+        Log-likelihood ratios (natural logarithm) of the trials of one speaker.
+    nontarget_scores : array or torch.Tensor, shape (Q,)
+        Those of the trials of two speakers.
+
+    Returns
+    -------
+    float
+        0 or more.
+
+    Raises
+    ------
+    ValueError
+        If a side is empty or holds NaN or infinity.
+
+    Example
+    -------
+    >>> cllr([0.0], [0.0])
+    1.0
+    """
+    targets = finite_scores(target_scores, "target")
+    nontargets = finite_scores(nontarget_scores, "non-target")
+    lost = np.mean(np.logaddexp(0, -targets), dtype=np.float64)
+    lost += np.mean(np.logaddexp(0, nontargets), dtype=np.float64)
+    return float(lost / np.log(4))
+
+
+def min_cllr(target_scores, nontarget_scores):
+    """Cllr after the best rising map of the scores, by pooling adjacent violators.
 
     Arguments
     ---------
@@ -112,13 +183,8 @@ def operating_points(target_scores, nontarget_scores):
 
     Returns
     -------
-    thresholds : numpy.ndarray, shape (R,)
-        Rising; a value between two neighbouring scores, so that a last bit of
-        difference in a score does not change the decision.
-    miss : numpy.ndarray, shape (R,)
-        Share of targets not greater than the threshold, from 0 to 1.
-    false_alarm : numpy.ndarray, shape (R,)
-        Share of non-targets greater than the threshold, from 1 to 0.
+    float
+        In 0..1, in bits.
 
     Raises
     ------
@@ -127,135 +193,7 @@ def operating_points(target_scores, nontarget_scores):
 
     Example
     -------
-    >>> thresholds, miss, false_alarm = operating_points([3.0, 5.0], [1.0, 3.0])
-    >>> thresholds.tolist()[1:], miss.tolist(), false_alarm.tolist()
-    ([2.0, 4.0, 5.0], [0.0, 0.0, 0.5, 1.0], [1.0, 0.5, 0.0, 0.0])
+    >>> min_cllr([2.0, 3.0], [0.0, 1.0]), min_cllr([1.0], [1.0])
+    (0.0, 1.0)
     """
-    targets = _sorted(target_scores, "target")
-    nontargets = _sorted(nontarget_scores, "non-target")
-    # A stable sort merges two sorted halves; np.unique would sort anew, much slower.
-    values = np.sort(np.concatenate([targets, nontargets]), kind="stable")
-    values = values[np.append(True, values[1:] > values[:-1])]
-    miss = np.searchsorted(targets, values, side="right") / len(targets)
-    accepted = len(nontargets) - np.searchsorted(nontargets, values, side="right")
-    false_alarm = accepted / len(nontargets)
-    middle = values[:-1] / 2 + values[1:] / 2
-    # Between neighbouring floats the middle rounds to one of them: take the lower.
-    middle = np.where(middle < values[1:], middle, values[:-1])
-    below = np.nextafter(values[0], -np.inf)
-    thresholds = np.concatenate([[below], middle, values[-1:]])
-    return thresholds, np.append(0.0, miss), np.append(1.0, false_alarm)
-
-
-def _sorted(scores, side):
-    scores = np.asarray(scores, dtype=np.float64).ravel()
-    if scores.size == 0:
-        raise ValueError(
-            f"no {side} scores were given: error rates need at least one trial of "
-            "one speaker and one of two speakers; check the labels of the trial list"
-        )
-    bad = scores.size - int(np.isfinite(scores).sum())
-    if bad:
-        raise ValueError(
-            f"{bad} of {scores.size} {side} scores are NaN or infinite: check the "
-            "embeddings that they come from"
-        )
-    return np.sort(scores)
-
-
-def effective_rank(embeddings):
-    """Number of directions that the embeddings use.
-
-    The exponential of the entropy of the singular values of the mean-free
-    embeddings, normalised to sum 1 (Roy and Vetterli, 2007): D where all
-    directions vary alike, 1 where only one does.
-
-    Arguments
-    ---------
-    embeddings : array or torch.Tensor, shape (N, D)
-        One embedding a row, at least two.
-
-    Returns
-    -------
-    float
-        From 1 to min(N - 1, D); 0 where all embeddings are equal.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two embeddings or a value is not finite.
-
-    Example
-    -------
-    >>> round(effective_rank([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]), 6)
-    2.0
-    """
-    matrix = _embeddings(embeddings, "embeddings").double()
-    centred = matrix - matrix.mean(dim=0)
-    # What the subtraction leaves of equal rows is rounding, not a direction.
-    if centred.norm() <= 1e-12 * matrix.norm():
-        return 0.0
-    values = torch.linalg.svdvals(centred)
-    share = values / values.sum()
-    return float(torch.special.entr(share).sum().exp())
-
-
-def neighbour_agreement(first, second, k=1):
-    """Share of utterances that find themselves again under another augmentation.
-
-    Needs no labels: 1 where each utterance's embedding is nearest (cosine) to that
-    of its own other version, about k/N where embeddings say nothing, and 0 where
-    all are equal, since an equally near stranger counts against the utterance.
-
-    Arguments
-    ---------
-    first : array or torch.Tensor, shape (N, D)
-        Embeddings of N utterances, at least two.
-    second : array or torch.Tensor, shape (N, D)
-        Embeddings of other versions of the same utterances in the same order.
-    k : int
-        How many nearest neighbours in ``second`` may hold the utterance.
-
-    Returns
-    -------
-    float
-        In 0..1.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, there are fewer than two utterances, or a value is not
-        finite.
-
-    Example
-    -------
-    >>> neighbour_agreement([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, -1.0]])
-    0.5
-    """
-    first, second = _embeddings(first, "first"), _embeddings(second, "second")
-    if first.shape != second.shape:
-        raise ValueError(
-            "neighbour_agreement needs two versions of the same utterances, was given "
-            f"shapes {tuple(first.shape)} and {tuple(second.shape)}"
-        )
-    first = torch.nn.functional.normalize(first.float(), dim=1)
-    second = torch.nn.functional.normalize(second.float(), dim=1)
-    found, block = 0, max(1, 4_000_000 // len(second))
-    for start in range(0, len(first), block):
-        scores = first[start : start + block] @ second.T
-        own = scores.diagonal(offset=start).unsqueeze(1)
-        found += int(((scores >= own).sum(dim=1) <= k).sum())
-    return found / len(first)
-
-
-def _embeddings(values, name):
-    values = torch.as_tensor(values)
-    if values.ndim != 2 or len(values) < 2:
-        raise ValueError(
-            f"{name} must be a matrix of at least two embeddings (N, D), was given "
-            f"shape {tuple(values.shape)}"
-        )
-    bad = len(values) - int(torch.isfinite(values).all(dim=1).sum())
-    if bad:
-        raise ValueError(f"{bad} of {len(values)} rows of {name} are not finite")
-    return values
+    return operating_points(target_scores, nontarget_scores).min_cllr()

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from speechbrain_dino.embedding_metrics import effective_rank, neighbour_agreement
 from speechbrain_dino.embeddings import Embedder
-from speechbrain_dino.metrics import effective_rank, neighbour_agreement
 from speechbrain_dino.randomness import ORDER, generator
 from speechbrain_dino.teacher import unwrap
 from speechbrain_dino.verification import verify_lists

@@ -10,10 +10,10 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from speechbrain_dino.collapse import CollapseError, CollapseWatch, diagnose
+from speechbrain_dino.embedding_metrics import effective_rank
 from speechbrain_dino.heads import Branch, DINOHead
 from speechbrain_dino.health import HealthMonitor, embedding_std, entropy, health_line
 from speechbrain_dino.losses import DINOLoss
-from speechbrain_dino.metrics import effective_rank
 from speechbrain_dino.teacher import Teacher
 
 K, D = 32, 8

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_curve
 from speechbrain.utils.metric_stats import EER, minDCF
 
 from speechbrain_dino.metrics import (
+    act_dcf,
+    cllr,
     eer,
-    effective_rank,
+    min_cllr,
     min_dcf,
-    neighbour_agreement,
     operating_points,
 )
 
@@ -93,9 +95,9 @@ def test_monotone_transforms_change_nothing(targets, nontargets):
         return [math.atan(v) ** 3 - 7 for v in values]
 
     assert eer(targets, nontargets)[0] == eer(bend(targets), bend(nontargets))[0]
-    assert (
-        min_dcf(targets, nontargets)[0] == min_dcf(bend(targets), bend(nontargets))[0]
-    )
+    for metric in (min_dcf, lambda *sides: (min_cllr(*sides), None)):
+        value = metric(targets, nontargets)[0]
+        assert value == metric(bend(targets), bend(nontargets))[0]
 
 
 @settings(deadline=None, max_examples=200)
@@ -152,7 +154,71 @@ def test_thresholds_decide_as_the_rate_says_for_neighbouring_floats():
     assert high > threshold >= low
 
 
-@pytest.mark.parametrize("metric", [eer, min_dcf])
+@settings(deadline=None, max_examples=200)
+@given(scores, scores, st.floats(0.01, 0.99), st.floats(0.1, 9), st.floats(0.1, 9))
+def test_act_dcf_is_the_definition(targets, nontargets, p, c_miss, c_fa):
+    accept = [s > math.log(c_fa * (1 - p) / (c_miss * p)) for s in targets]
+    alarm = [s > math.log(c_fa * (1 - p) / (c_miss * p)) for s in nontargets]
+    cost = c_miss * p * (1 - np.mean(accept)) + c_fa * (1 - p) * np.mean(alarm)
+    expected = cost / min(c_miss * p, c_fa * (1 - p))
+    assert act_dcf(targets, nontargets, p, c_miss, c_fa) == pytest.approx(expected)
+    assert min_dcf(targets, nontargets, p, c_miss, c_fa)[0] <= expected + 1e-12
+
+
+@settings(deadline=None, max_examples=200)
+@given(scores, scores)
+def test_cllr_is_the_definition(targets, nontargets):
+    bits = np.mean([math.log2(1 + math.exp(-s)) for s in targets])
+    bits += np.mean([math.log2(1 + math.exp(s)) for s in nontargets])
+    assert cllr(targets, nontargets) == pytest.approx(bits / 2)
+    assert min_cllr(targets, nontargets) <= bits / 2 + 1e-12
+
+
+def test_cllr_of_sure_scores_does_not_overflow():
+    assert cllr([1e5], [-1e5]) == 0.0
+    assert cllr([-1e5], [-1e5]) == pytest.approx(1e5 / math.log(4))
+
+
+def slow_min_cllr(targets, nontargets):
+    """Isotonic regression of labels weighed to equal priors, then Cllr."""
+    values = np.array([*targets, *nontargets])
+    labels = np.repeat([1.0, 0.0], [len(targets), len(nontargets)])
+    weights = np.where(labels == 1, 1 / len(targets), 1 / len(nontargets))
+    fit = IsotonicRegression(y_min=0, y_max=1)
+    posterior = fit.fit(values, labels, sample_weight=weights).predict(values)
+    of_label = np.where(labels == 1, posterior, 1 - posterior)
+    return -np.sum(weights * np.log2(of_label)) / 2
+
+
+@settings(deadline=None, max_examples=300)
+@given(scores, scores)
+def test_min_cllr_equals_sklearns_isotonic_regression(targets, nontargets):
+    expected = slow_min_cllr(targets, nontargets)
+    assert min_cllr(targets, nontargets) == pytest.approx(expected, abs=1e-9)
+
+
+def test_min_cllr_is_the_least_over_rising_maps():
+    # Three scores, targets 1 of 2, 0 of 1, 2 of 2: the first two violate the order and
+    # are pooled with 1 target of 3 and 2 nontargets of 2.
+    pooled = (1 / 3) * math.log2(1 + 1 / (1 / 3)) + math.log2(1 + 1 / 3)
+    assert min_cllr([0, 2, 2], [0, 1]) == pytest.approx(pooled / 2)
+    best = min(
+        cllr([a, b, b], [a, a]) for a in np.linspace(-3, 0, 301) for b in (0, 50.0)
+    )
+    assert min_cllr([0, 2, 2], [0, 1]) == pytest.approx(best, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(scores, scores)
+def test_single_precision_gives_the_same_figures(targets, nontargets):
+    single = [np.array(side, dtype=np.float32) / 7 for side in (targets, nontargets)]
+    double = [side.astype(np.float64) for side in single]
+    assert eer(*single) == eer(*double)
+    assert min_dcf(*single) == min_dcf(*double)
+    assert eer(single[0], double[1]) == eer(*double)
+
+
+@pytest.mark.parametrize("metric", [eer, min_dcf, act_dcf, cllr, min_cllr])
 def test_bad_scores_name_the_side_and_the_count(metric):
     with pytest.raises(ValueError, match="no target scores"):
         metric([], [1.0])
@@ -164,11 +230,12 @@ def test_bad_scores_name_the_side_and_the_count(metric):
         metric([float("-inf")], [0.0])
 
 
-def test_min_dcf_rejects_parameters_out_of_range():
+@pytest.mark.parametrize("metric", [min_dcf, act_dcf])
+def test_costs_reject_parameters_out_of_range(metric):
     with pytest.raises(ValueError, match=r"p_target=1\.5"):
-        min_dcf([1.0], [0.0], p_target=1.5)
+        metric([1.0], [0.0], p_target=1.5)
     with pytest.raises(ValueError, match="c_fa=0"):
-        min_dcf([1.0], [0.0], c_fa=0)
+        metric([1.0], [0.0], c_fa=0)
 
 
 def test_half_a_million_scores_take_a_moment():
@@ -179,47 +246,3 @@ def test_half_a_million_scores_take_a_moment():
     min_dcf(targets, nontargets)
     assert time.perf_counter() - start < 3
     assert value == pytest.approx(0.1587, abs=2e-3)  # Phi(-1)
-
-
-def test_effective_rank_counts_directions():
-    generator = torch.Generator().manual_seed(3)
-    basis = torch.linalg.qr(torch.randn(16, 4, generator=generator)).Q
-    signs = torch.cat([torch.eye(4), -torch.eye(4)]) @ basis.T
-    assert effective_rank(signs + 100) == pytest.approx(4, abs=1e-3)
-    weights = torch.diag(torch.tensor([3.0, 1.0, 0.0, 0.0]))
-    uneven = torch.cat([weights, -weights]) @ basis.T
-    share = np.array([0.75, 0.25])
-    expected = math.exp(-(share * np.log(share)).sum())
-    assert effective_rank(uneven) == pytest.approx(expected, abs=1e-3)
-    assert effective_rank(torch.full((5, 3), 0.1)) == 0.0
-
-
-def test_neighbour_agreement_equals_a_loop():
-    generator = torch.Generator().manual_seed(4)
-    first = torch.randn(60, 4, generator=generator)
-    second = first + 0.7 * torch.randn(60, 4, generator=generator)
-    cosine = torch.nn.functional.cosine_similarity(first[:, None], second[None], dim=-1)
-    for k in (1, 3):
-        ranks = [(cosine[i] > cosine[i, i]).sum().item() for i in range(60)]
-        expected = sum(rank < k for rank in ranks) / 60
-        assert 0 < expected < 1
-        assert neighbour_agreement(first, second, k) == pytest.approx(expected)
-
-
-def test_neighbour_agreement_of_many_utterances_goes_in_blocks():
-    first = torch.randn(3000, 8)
-    assert neighbour_agreement(first, 2 * first) == 1.0
-
-
-def test_neighbour_agreement_of_equal_embeddings_is_nought():
-    same = torch.ones(10, 4)
-    assert neighbour_agreement(same, same) == 0.0
-
-
-def test_label_free_figures_reject_bad_input():
-    with pytest.raises(ValueError, match=r"1 of 3 rows of embeddings"):
-        effective_rank([[1.0, 2.0], [float("nan"), 1.0], [0.0, 0.0]])
-    with pytest.raises(ValueError, match=r"\(1, 2\)"):
-        effective_rank([[1.0, 2.0]])
-    with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 3\)"):
-        neighbour_agreement(torch.ones(2, 3), torch.ones(3, 3))
