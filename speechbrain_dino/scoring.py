@@ -1,9 +1,11 @@
 """Scores of trials and their figures."""
 
 import numpy as np
-import torch
 
-from speechbrain_dino.metrics import eer, min_dcf
+from speechbrain_dino.metrics import act_dcf, cllr
+from speechbrain_dino.normalisation import symmetric_norm
+from speechbrain_dino.operating_points import operating_points
+from speechbrain_dino.pairs import compact, row_products, unit_rows
 from speechbrain_dino.trials import Trials, read_trials, trial_rows, write_scores
 
 __all__ = [
@@ -15,10 +17,6 @@ __all__ = [
     "summarise",
     "write_scores",
 ]
-
-# Floats in one intermediate matrix: small enough to stay in cache-sized pieces
-# and below the size at which the C library hands memory back after every use.
-_BLOCK = 4_000_000
 
 
 def cosine_scores(embeddings, enrol, test):
@@ -41,14 +39,16 @@ def cosine_scores(embeddings, enrol, test):
     Raises
     ------
     ValueError
-        If an embedding is zero or not finite.
+        If an embedding of a trial is zero or not finite.
 
     Example
     -------
     >>> print(cosine_scores([[1.0, 0.0], [3.0, 4.0]], [0, 1], [1, 1]))
     [0.6 1. ]
     """
-    return _row_products(_unit_rows(embeddings, "embeddings"), enrol, test)
+    used, (enrol, test) = compact(enrol, test)
+    unit = unit_rows(embeddings, used, "embeddings")
+    return row_products(unit, unit, enrol, test)
 
 
 def as_norm(embeddings, cohort, enrol, test, top_n=300):
@@ -57,8 +57,8 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
     Each side of a trial is normalised by the mean and the (unbiased) standard
     deviation of its ``top_n`` highest cosines with the cohort; the score is the
     mean of the two. Every utterance meets the cohort once, in matrix products, no
-    matter in how many trials it takes part. A ``top_n`` of the cohort's size or
-    more uses the whole cohort (S-norm).
+    matter in how many trials it takes part. The cohort's rows may be utterances, or
+    speakers: ``speechbrain_dino.normalisation.average_by_label``.
 
     Arguments
     ---------
@@ -70,8 +70,9 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
         Row numbers of the enrolment utterances in ``embeddings``.
     test : array, shape (M,)
         Row numbers of the test utterances in ``embeddings``.
-    top_n : int
-        How many of the nearest cohort embeddings give the statistics, at least two.
+    top_n : int or None
+        How many of the nearest cohort embeddings give the statistics, at least two;
+        None, or a number larger than the cohort, for all of them (S-norm).
 
     Returns
     -------
@@ -81,8 +82,9 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
     Raises
     ------
     ValueError
-        If an embedding is zero or not finite, the cohort or ``top_n`` is smaller
-        than two, or the cohort scores of an utterance do not vary.
+        If an embedding of a trial or of the cohort is zero or not finite, the cohort
+        or ``top_n`` is smaller than two, or the cohort scores of an utterance do not
+        vary.
 
     Example
     -------
@@ -90,61 +92,20 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
     >>> print(as_norm([[1.0, 0.0], [3.0, 4.0]], cohort, [0], [1]).round(3))
     [0.52]
     """
-    unit = _unit_rows(embeddings, "embeddings")
-    cohort = _unit_rows(cohort, "cohort")
-    top_n = min(top_n, len(cohort))
-    if top_n < 2:
-        raise ValueError(
-            "as_norm needs top_n >= 2 and a cohort of at least two embeddings, was "
-            f"given a cohort of {len(cohort)} and uses {top_n} of it"
-        )
-    enrol, test = np.asarray(enrol), np.asarray(test)
-    used = np.unique(np.concatenate([enrol, test]))
-    mean = torch.full((len(unit),), torch.nan)
-    std = torch.full((len(unit),), torch.nan)
-    block = max(1, _BLOCK // len(cohort))
-    for start in range(0, len(used), block):
-        rows = torch.from_numpy(used[start : start + block])
-        nearest = (unit[rows] @ cohort.T).topk(top_n, dim=1, sorted=False).values
-        std[rows], mean[rows] = torch.std_mean(nearest, dim=1)
-    constant = int((std < 1e-6).sum())
-    if constant:
-        raise ValueError(
-            f"{constant} of {len(used)} utterances score equally against all of "
-            f"their {top_n} nearest cohort embeddings: the cohort holds copies of one "
-            "embedding; take different utterances or speakers"
-        )
-    scores = _row_products(unit, enrol, test)
-    mean, std = mean.numpy(), std.numpy()
-    by_enrol = (scores - mean[enrol]) / std[enrol]
-    by_test = (scores - mean[test]) / std[test]
-    return (by_enrol + by_test) / 2
+    used, (enrol, test) = compact(enrol, test)
+    unit = unit_rows(embeddings, used, "embeddings")
+    cohort = unit_rows(cohort, slice(None), "cohort")
+    return symmetric_norm(
+        row_products(unit, unit, enrol, test),
+        enrol,
+        test,
+        lambda rows: unit[rows] @ cohort.T,
+        len(cohort),
+        top_n,
+    )
 
 
-def _unit_rows(vectors, name):
-    """float32 tensor of the rows scaled to length 1."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(length) & (length > 0)))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} of {len(vectors)} rows of {name} are zero or not finite "
-            f"(first: row {bad[0]}), their cosine is not defined"
-        )
-    return torch.from_numpy(vectors / length)
-
-
-def _row_products(unit, enrol, test):
-    enrol, test = torch.as_tensor(enrol), torch.as_tensor(test)
-    block = max(1, _BLOCK // unit.shape[1])
-    parts = [
-        (unit[left] * unit[right]).sum(dim=1)
-        for left, right in zip(enrol.split(block), test.split(block))
-    ]
-    return torch.cat(parts).numpy()
-
-
-def summarise(labels, scores):
+def summarise(labels, scores, calibrated=False):
     """The figures of one scored trial list.
 
     Arguments
@@ -153,13 +114,16 @@ def summarise(labels, scores):
         1 for trials of one speaker, 0 for trials of two.
     scores : array, shape (M,)
         Higher means more alike.
+    calibrated : bool
+        Whether the scores are log-likelihood ratios.
 
     Returns
     -------
     dict
         ``eer``, ``eer_threshold``, ``min_dcf_0.01``, ``min_dcf_0.01_threshold``,
-        ``min_dcf_0.05``, ``min_dcf_0.05_threshold``, ``trials``, ``targets``; plain
-        Python numbers, fit for JSON and for checkpoint meta data.
+        ``min_dcf_0.05``, ``min_dcf_0.05_threshold``, ``min_cllr``, ``trials``,
+        ``targets``, and of calibrated scores also ``act_dcf_0.01``, ``act_dcf_0.05``,
+        ``cllr``; plain Python numbers, fit for JSON and for checkpoint meta data.
 
     Raises
     ------
@@ -173,18 +137,24 @@ def summarise(labels, scores):
     """
     scores, is_target = np.asarray(scores), np.asarray(labels) == 1
     targets, nontargets = scores[is_target], scores[~is_target]
+    points = operating_points(targets, nontargets)
     figures = {}
-    figures["eer"], figures["eer_threshold"] = eer(targets, nontargets)
+    figures["eer"], figures["eer_threshold"] = points.eer()
     for p in (0.01, 0.05):
-        cost, threshold = min_dcf(targets, nontargets, p_target=p)
+        cost, threshold = points.min_dcf(p)
         figures[f"min_dcf_{p}"] = cost
         figures[f"min_dcf_{p}_threshold"] = threshold
+        if calibrated:
+            figures[f"act_dcf_{p}"] = act_dcf(targets, nontargets, p)
+    figures["min_cllr"] = points.min_cllr()
+    if calibrated:
+        figures["cllr"] = cllr(targets, nontargets)
     figures["trials"], figures["targets"] = len(scores), int(is_target.sum())
     return figures
 
 
-def score_trial_list(table, trials):
-    """Scores a trial list with cosine.
+def score_trial_list(table, trials, scorer=cosine_scores):
+    """Scores a trial list.
 
     Arguments
     ---------
@@ -192,13 +162,15 @@ def score_trial_list(table, trials):
         Embeddings of all utterances that the trials name.
     trials : Trials
         The trial list.
+    scorer : callable
+        Maps embeddings (N, D) and the row numbers (M,) of both sides to scores (M,).
 
     Returns
     -------
     figures : dict
-        See ``summarise``.
+        See ``summarise``; only ``trials`` where the list has no labels.
     scores : numpy.ndarray, shape (M,)
-        float32, in the order of the trials.
+        In the order of the trials.
 
     Raises
     ------
@@ -208,7 +180,9 @@ def score_trial_list(table, trials):
     """
     enrol, test = trial_rows(table, trials)
     try:
-        scores = cosine_scores(table.vectors, enrol, test)
+        scores = scorer(table.vectors, enrol, test)
+        if trials.labels is None:
+            return {"trials": len(scores)}, scores
         return summarise(trials.labels, scores), scores
     except ValueError as error:
         raise ValueError(f"{trials.path}: {error}") from error

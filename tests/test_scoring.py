@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
+from speechbrain_dino import metrics
 from speechbrain_dino.scoring import (
     Trials,
     as_norm,
@@ -66,13 +67,26 @@ def test_as_norm_depends_on_the_trial_and_the_cohort_only(rng):
     np.testing.assert_allclose(together, alone, atol=1e-5)
     shuffled = as_norm(vectors, cohort[::-1], test, enrol, 10)
     np.testing.assert_allclose(together, shuffled, atol=1e-5)
+    order = rng.permutation(30)  # other row numbers, loudness, and rows of no trial
+    moved = np.concatenate([np.full((3, 8), np.nan), vectors[order] * 7])
+    place = 3 + np.argsort(order)
+    again = as_norm(moved, 2 * cohort, place[enrol], place[test], 10)
+    np.testing.assert_allclose(together, again, atol=1e-5)
+
+
+def test_as_norm_without_top_n_takes_the_whole_cohort(rng):
+    vectors, cohort = rng.normal(size=(25, 8)), rng.normal(size=(40, 8))
+    enrol, test = rng.integers(0, 25, (2, 60))
+    expected = slow_as_norm(vectors, cohort, enrol, test, 40)
+    s_norm = as_norm(vectors, cohort, enrol, test, None)
+    np.testing.assert_allclose(s_norm, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_as_norm_goes_in_blocks(rng, monkeypatch):
     vectors, cohort = rng.normal(size=(30, 8)), rng.normal(size=(50, 8))
     enrol, test = rng.integers(0, 30, (2, 40))
     whole = as_norm(vectors, cohort, enrol, test, 10)
-    monkeypatch.setattr("speechbrain_dino.scoring._BLOCK", 150)
+    monkeypatch.setattr("speechbrain_dino.normalisation.BLOCK", 150)
     np.testing.assert_allclose(
         as_norm(vectors, cohort, enrol, test, 10), whole, atol=1e-6
     )
@@ -89,8 +103,10 @@ def test_as_norm_rejects_a_cohort_without_spread(rng):
 
 
 def test_unusable_embeddings_are_named():
-    with pytest.raises(ValueError, match=r"2 of 3 rows of embeddings .*row 0"):
-        cosine_scores([[0.0, 0.0], [1.0, 1.0], [np.nan, 1.0]], [0], [1])
+    vectors = [[1.0, 1.0], [2.0, 2.0], [np.nan, 1.0], [0.0, 0.0]]
+    with pytest.raises(ValueError, match=r"2 of 3 rows of embeddings .*row 2"):
+        cosine_scores(vectors, [1, 3], [2, 3])
+    assert cosine_scores(vectors, [0], [1])[0] == pytest.approx(1)
 
 
 def test_score_trial_list_gives_plain_figures():
@@ -105,6 +121,39 @@ def test_score_trial_list_gives_plain_figures():
     high, low = scores[:2].min(), scores[2:].max()
     assert low < figures["eer_threshold"] < high
     assert figures == summarise(labels, scores)
+    unlabelled = trials._replace(labels=None)
+    assert score_trial_list(table, unlabelled)[0] == {"trials": 4}
+
+
+def test_score_trial_list_takes_any_scorer():
+    table = SimpleNamespace(ids=["a", "b"], vectors=np.ones((2, 2), dtype=np.float32))
+    trials = Trials(np.array([1, 0]), ["a", "b"], ["b", "a"], "x")
+    figures, scores = score_trial_list(
+        table, trials, lambda vectors, enrol, test: 3.0 * enrol - test
+    )
+    assert scores.tolist() == [-1.0, 3.0]
+    assert figures["eer"] == 1.0
+
+
+def test_summarise_gives_each_figure_of_the_metrics(rng):
+    labels = rng.integers(0, 2, 300)
+    scores = rng.normal(size=300) + 2 * labels
+    figures = summarise(labels, scores, calibrated=True)
+    sides = scores[labels == 1], scores[labels == 0]
+    expected = {"trials": 300, "targets": labels.sum()}
+    expected["eer"], expected["eer_threshold"] = metrics.eer(*sides)
+    expected["min_cllr"] = metrics.min_cllr(*sides)
+    expected["cllr"] = metrics.cllr(*sides)
+    for p in (0.01, 0.05):
+        cost, threshold = metrics.min_dcf(*sides, p_target=p)
+        expected |= {f"min_dcf_{p}": cost, f"min_dcf_{p}_threshold": threshold}
+        expected[f"act_dcf_{p}"] = metrics.act_dcf(*sides, p_target=p)
+    assert figures == expected
+    assert figures.keys() - summarise(labels, scores).keys() == {
+        "cllr",
+        "act_dcf_0.01",
+        "act_dcf_0.05",
+    }
 
 
 def test_a_list_of_one_kind_is_named():

@@ -1,0 +1,172 @@
+"""Cohorts: mean subtraction, averages by speaker, symmetric score normalisation."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+
+from speechbrain_dino.pairs import BLOCK, compact
+
+
+def subtract_mean(embeddings, cohort):
+    """Moves embeddings by the mean of a cohort.
+
+    Arguments
+    ---------
+    embeddings : array, shape (N, D)
+        One embedding a row.
+    cohort : array, shape (C, D)
+        Embeddings of speakers who take no part in the trials.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N, D)
+        float32.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ or the cohort is empty.
+
+    Example
+    -------
+    >>> subtract_mean([[1.0, 2.0]], [[0.0, 1.0], [2.0, 1.0]]).tolist()
+    [[0.0, 1.0]]
+    """
+    embeddings, cohort = np.asarray(embeddings), np.asarray(cohort)
+    if len(cohort) == 0 or cohort.shape[1:] != embeddings.shape[1:]:
+        raise ValueError(
+            f"a cohort of shape {cohort.shape} does not fit embeddings of shape "
+            f"{embeddings.shape}: take one of at least one row from the same model"
+        )
+    mean = np.mean(cohort, axis=0, dtype=np.float64)
+    return np.subtract(embeddings, mean, dtype=np.float32, casting="unsafe")
+
+
+def average_by_label(embeddings, labels):
+    """One mean embedding per speaker or pseudo-speaker.
+
+    Arguments
+    ---------
+    embeddings : array, shape (N, D)
+        One embedding a row.
+    labels : sequence, shape (N,)
+        Name or number of the speaker or cluster of each row.
+
+    Returns
+    -------
+    means : numpy.ndarray, shape (S, D)
+        float32, in the order of ``names``.
+    names : numpy.ndarray, shape (S,)
+        The distinct labels, sorted.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows and labels differ.
+
+    Example
+    -------
+    >>> means, names = average_by_label([[1.0], [3.0], [5.0]], ["b", "a", "b"])
+    >>> means.tolist(), names.tolist()
+    ([[3.0], [3.0]], ['a', 'b'])
+    """
+    sums, names, counts = sum_by_label(embeddings, labels)
+    return (sums / counts[:, None]).astype(np.float32), names
+
+
+def sum_by_label(embeddings, labels):
+    """Sums of the embeddings of each label.
+
+    Arguments
+    ---------
+    embeddings : array, shape (N, D)
+        One embedding a row.
+    labels : sequence, shape (N,)
+        Label of each row.
+
+    Returns
+    -------
+    sums : numpy.ndarray, shape (S, D)
+        float64.
+    names : numpy.ndarray, shape (S,)
+        The distinct labels, sorted.
+    counts : numpy.ndarray, shape (S,)
+        Number of rows of each.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows and labels differ.
+    """
+    embeddings = np.asarray(embeddings)
+    if len(embeddings) != len(labels) or len(labels) == 0:
+        raise ValueError(
+            f"{len(labels)} labels do not fit {len(embeddings)} embeddings: one label "
+            "a row is needed"
+        )
+    names, label, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    ones, columns = np.ones(len(label)), np.arange(len(label))
+    return csr_matrix((ones, (label, columns))) @ embeddings, names, counts
+
+
+def symmetric_norm(scores, enrol, test, against_cohort, cohort_size, top_n=None):
+    """Normalises scores by each side's scores against a cohort (S-norm, AS-norm).
+
+    ``((s - mean_e) / std_e + (s - mean_t) / std_t) / 2`` with the mean and the
+    (unbiased) standard deviation of the ``top_n`` highest cohort scores of each side.
+    Every utterance meets the cohort once, in blocks, no matter in how many trials it
+    takes part.
+
+    Arguments
+    ---------
+    scores : array, shape (M,)
+        Scores of the trials.
+    enrol : array, shape (M,)
+        Numbers of the enrolment utterances.
+    test : array, shape (M,)
+        Numbers of the test utterances.
+    against_cohort : callable
+        Maps utterance numbers (B,) to a torch.Tensor of scores (B, cohort_size).
+    cohort_size : int
+        Number of cohort embeddings, at least two.
+    top_n : int, optional
+        How many of the nearest cohort embeddings give the statistics, at least two
+        (AS-norm); the whole cohort if not given or larger than it (S-norm).
+
+    Returns
+    -------
+    numpy.ndarray, shape (M,)
+        float32.
+
+    Raises
+    ------
+    ValueError
+        If the cohort or ``top_n`` is smaller than two, or the cohort scores of an
+        utterance do not vary.
+    """
+    top_n = cohort_size if top_n is None else min(top_n, cohort_size)
+    if top_n < 2:
+        raise ValueError(
+            "score normalisation needs top_n >= 2 and a cohort of at least two "
+            f"embeddings, was given a cohort of {cohort_size} and uses {top_n} of it"
+        )
+    used, (enrol, test) = compact(enrol, test)
+    mean, std = torch.empty(len(used)), torch.empty(len(used))
+    block = max(1, BLOCK // cohort_size)
+    for start in range(0, len(used), block):
+        part = slice(start, start + block)
+        nearest = against_cohort(used[part])
+        if top_n < cohort_size:
+            nearest = nearest.topk(top_n, dim=1, sorted=False).values
+        std[part], mean[part] = torch.std_mean(nearest, dim=1)
+    constant = int((std < 1e-6).sum())
+    if constant:
+        raise ValueError(
+            f"{constant} of {len(used)} utterances score equally against all of "
+            f"their {top_n} nearest cohort embeddings: the cohort holds copies of one "
+            "embedding; take different utterances or speakers"
+        )
+    mean, std, scores = mean.numpy(), std.numpy(), np.asarray(scores, dtype=np.float32)
+    by_enrol = (scores - mean[enrol]) / std[enrol]
+    by_test = (scores - mean[test]) / std[test]
+    return (by_enrol + by_test) / 2
