@@ -41,7 +41,7 @@ def main(arguments=None):
         device = join_processes(known.device)
         model = load_pretrained(known.model)
         output = Path(known.output_folder)
-        manifest = _on_main_first(
+        manifest = on_main_first(
             lambda: find_utterances(
                 known.data, output / "data", known.sample_rate, known.data_root
             )
@@ -88,8 +88,19 @@ def join_processes(device=None):
     return device
 
 
-def _on_main_first(find):
-    """Lets the first process prepare, the others read what it made."""
+def on_main_first(find):
+    """Lets the first process prepare, the others read what it made.
+
+    Arguments
+    ---------
+    find : callable
+        Called without arguments, by the others after the first has finished.
+
+    Returns
+    -------
+    object
+        What ``find`` returns.
+    """
     found = find() if if_main_process() else None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -78,7 +78,8 @@ def prepare_speech(
     )
     _check_trials(test, audio)
     kept = _keep(train, test, audio, arguments, left_out)
-    report(len(kept), left_out)
+    if kept or arguments.get("require_training", True):
+        report(len(kept), left_out)
     manifest = Manifest.from_rows(
         _row(source.id, source, audio, arguments["vad"]) for source in kept
     )

@@ -23,6 +23,7 @@ def prepare_voxceleb(
     vad=False,
     check="full",
     num_workers=None,
+    require_training=True,
 ):
     """Writes the manifests of VoxCeleb1, VoxCeleb2 or both.
 
@@ -56,6 +57,8 @@ def prepare_voxceleb(
         "full" reads all samples once, "headers" only what the files say.
     num_workers : int, optional
         Number of processes, one per processor if None.
+    require_training : bool
+        Whether it is an error if the lists leave no speaker to train on.
 
     Returns
     -------
@@ -88,6 +91,7 @@ def prepare_voxceleb(
         "vad": vad,
         "check": check,
         "num_workers": num_workers,
+        "require_training": require_training,
     }
     return prepare_speech(
         sources=sources,

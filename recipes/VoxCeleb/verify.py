@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""Recipe for speaker verification with any encoder that SpeechBrain can load.
+
+To run this recipe, do the following:
+> python verify.py hparams/verify.yaml --model results/dino/1234/inference \
+      --data_folder /data/VoxCeleb1 --trial_lists "[veri_test2, list_test_hard2]"
+
+Every utterance is embedded once; the YAML names the ways to score.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+
+from speechbrain_dino.command_line import start_run
+from speechbrain_dino.verification_run import run_verification
+
+if __name__ == "__main__":
+    run_verification(*start_run(sys.argv[1:]))

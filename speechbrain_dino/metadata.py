@@ -1,0 +1,182 @@
+"""What is known of utterances beside their audio: speaker, session, gender ..."""
+
+import os
+
+import numpy as np
+import pandas as pd
+
+
+def read_metadata(path):
+    """Reads a table with a line per utterance or per speaker.
+
+    Arguments
+    ---------
+    path : str or path
+        CSV, or separated by tabs as VoxCeleb1's ``vox1_meta.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All columns as text, empty where nothing stands.
+
+    Raises
+    ------
+    ValueError
+        If it is no table.
+    """
+    with open(path, encoding="utf-8") as file:
+        head = file.readline()
+    try:
+        table = pd.read_csv(
+            path, sep="\t" if "\t" in head else ",", dtype=str, keep_default_na=False
+        )
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{path} is no table with a header: {error}") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    return table.apply(lambda column: column.str.strip())
+
+
+def describe(ids, speakers=None, metadata=None):
+    """One line an utterance: speaker, session and what the metadata say.
+
+    The metadata's column that names most of the utterances (by the last three parts
+    of their path, whatever the format) or else most of the speakers is the key.
+    Where metadata name only other utterances of a speaker, what is the same in all
+    of these counts for the speaker.
+
+    Arguments
+    ---------
+    ids : sequence of str
+        Names of the utterances, such as ``id10270/x6uYqmx31kE/00001.wav``.
+    speakers : sequence of str, optional
+        Their speakers; the first part of the name if not given.
+    metadata : pandas.DataFrame, optional
+        See `read_metadata`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ID, speaker, session (where names have three parts), and the
+        metadata's; empty text where nothing is known.
+
+    Raises
+    ------
+    ValueError
+        If no column of the metadata names an utterance or a speaker.
+
+    Example
+    -------
+    >>> meta = pd.DataFrame({"VoxCeleb1 ID": ["id1", "id2"], "Gender": ["m", "f"]})
+    >>> describe(["id2/s/1.wav", "id1/s/1.wav"], metadata=meta)["gender"].tolist()
+    ['f', 'm']
+    """
+    ids = [str(name) for name in ids]
+    if speakers is None:
+        speakers = [name.split("/")[0] for name in ids]
+    table = pd.DataFrame({"ID": ids, "speaker": [str(name) for name in speakers]})
+    parts = [name.split("/") for name in ids]
+    if all(len(part) == 3 for part in parts):
+        table["session"] = ["/".join(part[:2]) for part in parts]
+    if metadata is None:
+        return table
+    utterances = table["ID"].map(_key)
+    by_utterance = {
+        n: metadata[n].map(_key).isin(set(utterances)).sum() for n in metadata
+    }
+    names = set(table["speaker"])
+    by_speaker = {n: metadata[n].isin(names).sum() for n in metadata}
+    best = max(by_utterance, key=by_utterance.get)
+    speaker_key = max(by_speaker, key=by_speaker.get)
+    if not by_utterance[best] and not by_speaker[speaker_key]:
+        raise ValueError(
+            f"no column of the metadata ({', '.join(metadata)}) names an "
+            f"utterance such as {ids[0]!r} or a speaker such as {speakers[0]!r}"
+        )
+    found = {}
+    if by_utterance[best]:
+        rows = metadata.assign(key=metadata[best].map(_key)).drop_duplicates("key")
+        found = rows.set_index("key")
+    for name in metadata:
+        if name in (best if by_utterance[best] else "", speaker_key):
+            continue
+        values = pd.Series("", index=table.index)
+        if len(found):
+            values = utterances.map(found[name]).fillna("")
+        if by_speaker[speaker_key]:
+            own = _of_speakers(metadata, speaker_key, name)
+            values = values.where(values != "", table["speaker"].map(own).fillna(""))
+        if name.lower() not in table:
+            table[name.lower()] = values
+    return table
+
+
+def _of_speakers(metadata, key, name):
+    """The value of each speaker who has but one."""
+    first = metadata.drop_duplicates([key, name])
+    alone = ~first[key].duplicated(keep=False)
+    return first[alone].set_index(key)[name]
+
+
+def _key(name):
+    """Speaker/session/utterance of a path, whatever lies before and its format."""
+    return "/".join(os.path.splitext(str(name))[0].split("/")[-3:])
+
+
+def categories(table, most=8):
+    """Columns that sort utterances into a few kinds.
+
+    Arguments
+    ---------
+    table : pandas.DataFrame
+        See `describe`.
+    most : int
+        How many kinds a column may have.
+
+    Returns
+    -------
+    list of str
+        Names; speaker, session and ID are never among them.
+    """
+    return [
+        name
+        for name in table
+        if name not in ("ID", "speaker", "session", "seconds")
+        and 1 < table.loc[table[name] != "", name].nunique() <= most
+    ]
+
+
+def trial_conditions(table, enrol, test):
+    """Sorts trials by what is known of their two sides.
+
+    Arguments
+    ---------
+    table : pandas.DataFrame
+        See `describe`; a column ``seconds`` may hold durations.
+    enrol, test : int array, shape (M,)
+        Rows of the table.
+
+    Returns
+    -------
+    dict
+        Condition -> text array (M,), "" where it is not known: for each category
+        the value of both sides ("f") or "different" ones, ``session`` same or
+        different, ``duration`` of the shorter side.
+    """
+    enrol, test = np.asarray(enrol), np.asarray(test)
+    found = {}
+    for name in categories(table):
+        values = table[name].to_numpy(dtype=object)
+        left, right = values[enrol], values[test]
+        pair = np.where(left == right, left, "different")
+        found[name] = np.where((left == "") | (right == ""), "", pair).astype(str)
+    if "session" in table:
+        session = table["session"].to_numpy(dtype=object)
+        found["session"] = np.where(
+            session[enrol] == session[test], "same", "different"
+        )
+    if "seconds" in table:
+        seconds = table["seconds"].to_numpy(dtype=float)
+        shorter = np.minimum(seconds[enrol], seconds[test])
+        names = ("< 2 s", "2-4 s", "4-8 s", "8-16 s", ">= 16 s")
+        found["duration"] = np.array(names)[np.digitize(shorter, [2, 4, 8, 16])]
+    return found

@@ -1,0 +1,298 @@
+"""The stations of a verification run, for the recipes' ``verify.py``."""
+
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    if_main_process,
+    run_on_main,
+)
+
+from speechbrain_dino.backends import Cohort
+from speechbrain_dino.command_line import plain_errors
+from speechbrain_dino.embed_command import join_processes, on_main_first
+from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.metadata import describe, read_metadata, trial_conditions
+from speechbrain_dino.pretrained import load_pretrained
+from speechbrain_dino.report import write_report
+from speechbrain_dino.results import provenance, update_results
+from speechbrain_dino.scoring import summarise
+from speechbrain_dino.trials import trial_rows, write_scores
+from speechbrain_dino.utterances import find_utterances
+from speechbrain_dino.verification import read_lists
+
+logger = logging.getLogger(__name__)
+
+
+def run_verification(hparams, run_opts):
+    """Embeds, scores every list in every way, and writes results and report.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects, see ``recipes/VoxCeleb/hparams/verify.yaml``.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options, for the device.
+
+    Returns
+    -------
+    dict
+        Content of results.json; {} on other processes than the first.
+    """
+    started = time.time()
+    output = Path(hparams["output_folder"])
+    with plain_errors(ValueError, OSError, ImportError):
+        model = load_pretrained(hparams["model"])
+        manifest, lists = _prepared(hparams)
+        metadata = hparams["metadata"] and read_metadata(hparams["metadata"])
+        options = {
+            "device": join_processes(run_opts.device),
+            **{name: hparams[name] for name in _EMBED},
+        }
+        if "precision" in run_opts.overridden_args:
+            options["precision"] = run_opts.precision
+        folder = Path(hparams["embedding_folder"])
+        parts = (model.embedder, model.digest)
+        cohort = _cohort(hparams, folder / "cohort", parts, options, manifest)
+        table = embed_to_folder(folder / "test", manifest, *parts, **options)
+        if not if_main_process():
+            ddp_barrier()
+            return {}
+        about = describe(table.ids, _speakers(manifest), metadata)
+        about["seconds"] = manifest.lengths / hparams["sample_rate"]
+        about.to_csv(folder / "test" / "metadata.csv", index=False)
+        shutil.rmtree(output / "scores", ignore_errors=True)
+        scored = score_lists(lists, table, hparams["scorings"], cohort, output, about)
+        ddp_barrier()
+    (output / "results.json").unlink(missing_ok=True)
+    first = next(iter(scored))
+    results = update_results(
+        output / "results.json",
+        {
+            **provenance(hparams["seed"]),
+            "model": model.source,
+            "verification": scored[first]["lists"],
+            "scorings": scored,
+            "seconds": round(time.time() - started, 1),
+        },
+    )
+    page = write_report(output)
+    logger.info("%s", results_frame(scored).to_string(index=False))
+    logger.info("Report: %s", page)
+    return results
+
+
+_EMBED = (
+    "precision",
+    "batch_seconds",
+    "window_seconds",
+    "workers",
+    "sample_rate",
+)
+
+
+def _prepared(hparams):
+    """The manifest of the lists' utterances, and the lists."""
+    run_on_main(hparams["prepare"])
+    folder = Path(hparams["data_save_folder"])
+    # Not what lies in the folder: lists of an earlier run may lie there as well.
+    names = json.loads((folder / "prepare.json").read_text("utf-8"))["trials"]
+    paths = [folder / "trials" / f"{name}.txt" for name in names]
+    manifest = Manifest.from_csv(folder / "test.csv")
+    lists = read_lists(paths)
+    for trials in lists.values():
+        trial_rows(manifest, trials)
+    return manifest, lists
+
+
+def _speakers(manifest):
+    try:
+        return [str(name) for name in manifest.column("spk_id")]
+    except KeyError:
+        return None
+
+
+def _cohort(hparams, folder, parts, options, tested):
+    """The embedded cohort, None where the YAML names none."""
+    wanted = hparams["cohort"]
+    if wanted is None:
+        return None
+    data = Path(hparams["data_save_folder"])
+    source = data / "train.csv" if wanted == "train" else wanted
+    manifest = on_main_first(
+        lambda: find_utterances(source, folder / "data", hparams["sample_rate"])
+    )
+    if not len(manifest):
+        raise ValueError(
+            f"the cohort {source} is empty: the lists name every speaker of the data. "
+            "Name other utterances with --cohort (manifest or folder)"
+        )
+    label = hparams["cohort_label"]
+    try:
+        labels = np.array([str(value) for value in manifest.column(label)])
+    except KeyError:
+        labels = None
+    _warn_of_overlap(labels, _speakers(tested), source)
+    table = embed_to_folder(folder, manifest, *parts, **options)
+    name = (
+        "speakers outside the lists (train.csv)" if wanted == "train" else str(wanted)
+    )
+    return Cohort(table.vectors, labels, name)
+
+
+def _warn_of_overlap(labels, speakers, source):
+    shared = set(() if labels is None else labels) & set(speakers or ()) - {""}
+    if shared:
+        logger.warning(
+            "%d speakers of the trial lists are in the cohort %s as well, such as %s: "
+            "normalised scores would know them",
+            len(shared),
+            source,
+            min(shared),
+        )
+
+
+def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=None):
+    """Scores trial lists in several ways.
+
+    Arguments
+    ---------
+    lists : dict
+        Name -> Trials.
+    table : EmbeddingTable
+        Embeddings of all utterances that the lists name.
+    scorings : dict
+        Name -> how, see ``speechbrain_dino.backends``; the first is the raw one.
+    cohort : Cohort, optional
+        What normalisation refers to. Without it, ways that need one are left out,
+        with a warning.
+    output_folder : str or path, optional
+        Gets ``scores/<list>.txt`` of the first way and
+        ``scores/<way>/<list>.txt`` of the others.
+    about : pandas.DataFrame, optional
+        What is known of the utterances, a line per row of the table, with a column
+        ``seconds``; see ``speechbrain_dino.metadata.describe``.
+
+    Returns
+    -------
+    dict
+        way -> {"lists": {list: figures}, "conditions": {list: lines}, "cohort",
+        "cohort_by", "cohort_size"}; lists without labels have no figures.
+
+    Raises
+    ------
+    ValueError
+        If no way is left, or scores cannot be computed; names the list.
+    """
+    scored = {}
+    for way, scoring in scorings.items():
+        if scoring.needs_cohort and cohort is None:
+            logger.warning("%s needs a cohort and none is given: left out", way)
+            continue
+        figures, conditions = {}, {}
+        for name, trials in lists.items():
+            rows = trial_rows(table, trials)
+            try:
+                scores = scoring(table.vectors, *rows, cohort)
+                if trials.labels is not None:
+                    figures[name] = summarise(trials.labels, scores)
+                    if about is not None:
+                        kinds = trial_conditions(about, *rows)
+                        conditions[name] = by_condition(trials.labels, scores, kinds)
+            except ValueError as error:
+                raise ValueError(f"{trials.path}, {way}: {error}") from error
+            if output_folder is not None:
+                folder = Path(output_folder) / "scores" / (way if scored else "")
+                write_scores(folder / f"{name}.txt", trials, scores)
+        scored[way] = {"lists": figures, "conditions": conditions}
+        scored[way] |= scoring.about(cohort)
+    if not scored:
+        raise ValueError("no way to score is left: give a cohort, or add cosine")
+    return scored
+
+
+def by_condition(labels, scores, conditions):
+    """Figures of the trials of each condition.
+
+    Impostors of one session or gender may not exist in a list: where a condition has
+    none of its own, its targets meet all impostors of the list. A condition without
+    targets has no error rate and is left out.
+
+    Arguments
+    ---------
+    labels : array, shape (M,)
+        1 for trials of one speaker, 0 for trials of two.
+    scores : array, shape (M,)
+        Higher means more alike.
+    conditions : dict
+        See ``speechbrain_dino.metadata.trial_conditions``.
+
+    Returns
+    -------
+    list of dict
+        ``condition``, ``value``, ``eer``, ``min_dcf_0.01``, ``targets``, ``trials``
+        and ``impostors`` ("own" or "all").
+
+    Example
+    -------
+    >>> kinds = {"session": np.array(["same", "different", "different"])}
+    >>> lines = by_condition([1, 1, 0], [0.9, 0.1, 0.3], kinds)
+    >>> [(line["value"], line["eer"], line["impostors"]) for line in lines]
+    [('different', 1.0, 'own'), ('same', 0.0, 'all')]
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    lines = []
+    for name, values in conditions.items():
+        for value in sorted(set(values.tolist()) - {""}):
+            inside = values == value
+            if not (labels[inside] == 1).any():
+                continue
+            own = bool((labels[inside] == 0).any())
+            used = inside if own else inside | (labels == 0)
+            figures = summarise(labels[used], scores[used])
+            kept = ("eer", "min_dcf_0.01", "targets", "trials")
+            line = {"condition": name, "value": value}
+            line |= {key: figures[key] for key in kept}
+            lines.append(line | {"impostors": "own" if own else "all"})
+    return lines
+
+
+def results_frame(scored):
+    """Results as a table to print.
+
+    Arguments
+    ---------
+    scored : dict
+        What `score_lists` gives.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A line per list and way: EER in %, costs, trials and the cohort.
+    """
+    lines = []
+    names = dict.fromkeys(name for way in scored.values() for name in way["lists"])
+    for name in names:
+        for way, about in scored.items():
+            figures = about["lists"][name]
+            size = about.get("cohort_size")
+            by, source = about.get("cohort_by"), about.get("cohort")
+            lines.append(
+                {
+                    "list": name,
+                    "scoring": way,
+                    "EER %": round(100 * figures["eer"], 2),
+                    "minDCF(0.01)": round(figures["min_dcf_0.01"], 4),
+                    "minDCF(0.05)": round(figures["min_dcf_0.05"], 4),
+                    "trials": figures["trials"],
+                    "cohort": f"{size} {by}s: {source}" if size else "-",
+                }
+            )
+    return pd.DataFrame(lines)

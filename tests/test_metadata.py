@@ -1,0 +1,52 @@
+"""What is known of utterances, found in tables of several makes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from speechbrain_dino.metadata import (
+    categories,
+    describe,
+    read_metadata,
+    trial_conditions,
+)
+
+IDS = ["id1/a/1.wav", "id1/b/1.wav", "id2/a/1.wav", "id3/a/1.wav"]
+
+
+def test_a_table_by_utterance_fills_the_speakers_others(tmp_path):
+    path = tmp_path / "u.csv"
+    path.write_text(
+        "split,spk,path,gender,mood\n"
+        "test,id1,wav/id1/a/1.flac,f,happy\ntest,id1,wav/id1/x/1.flac,f,sad\n"
+        "test,id2,wav/id2/a/1.flac,m,sad\n"
+    )
+    table = describe(IDS, metadata=read_metadata(path))
+    assert table["speaker"].tolist() == ["id1", "id1", "id2", "id3"]
+    assert table["session"].tolist() == ["id1/a", "id1/b", "id2/a", "id3/a"]
+    assert table["gender"].tolist() == ["f", "f", "m", ""]
+    assert table["mood"].tolist() == ["happy", "", "sad", ""]
+    assert categories(table) == ["gender", "mood"]
+
+
+def test_voxceleb1s_own_table(tmp_path):
+    path = tmp_path / "vox1_meta.csv"
+    path.write_text("VoxCeleb1 ID\tGender\tNationality\nid1\tf\tUK\nid2\tm \tUK\n")
+    table = describe(IDS, metadata=read_metadata(path))
+    assert table["gender"].tolist() == ["f", "f", "m", ""]
+    assert categories(table) == ["gender"]
+
+
+def test_a_table_of_others_is_refused():
+    with pytest.raises(ValueError, match=r"no column of the metadata \(x\) names an"):
+        describe(IDS, metadata=pd.DataFrame({"x": ["id9"]}))
+
+
+def test_trials_are_sorted_by_both_sides():
+    table = describe(IDS)
+    table["gender"] = ["f", "f", "m", ""]
+    table["seconds"] = [1.0, 5.0, 3.0, 20.0]
+    found = trial_conditions(table, np.array([0, 0, 1, 3]), np.array([1, 2, 1, 1]))
+    assert found["gender"].tolist() == ["f", "different", "f", ""]
+    assert found["session"].tolist() == ["different", "different", "same", "different"]
+    assert found["duration"].tolist() == ["< 2 s", "< 2 s", "4-8 s", "4-8 s"]
