@@ -51,8 +51,8 @@ class Validator:
     trial_lists : list of path
         Trial lists; may be empty.
     hparams : dict
-        ``valid_utterances``, ``validate_every``, ``number_of_epochs`` and
-        ``batch_seconds``.
+        ``valid_utterances``, ``validate_every``, ``validate_lists``,
+        ``number_of_epochs`` and ``batch_seconds``.
     """
 
     def __init__(self, data, test_manifest, trial_lists, hparams):
@@ -99,12 +99,18 @@ class Validator:
         return pairs[0], pairs[-1]
 
     def verify(self, brain, output_folder=None, train_table=None):
-        """Results of all trial lists, {} without any; see ``verify_lists``."""
-        if not self.trial_lists:
+        """Results of trial lists, {} without any; see ``verify_lists``.
+
+        Without an output folder only the first ``validate_lists`` are scored.
+        """
+        lists = self.trial_lists
+        if output_folder is None:
+            lists = lists[: self.hparams["validate_lists"]]
+        if not lists:
             return {}
         return verify_lists(
             self.test_manifest,
-            self.trial_lists,
+            lists,
             teacher_embedder(brain),
             output_folder,
             train_table,
