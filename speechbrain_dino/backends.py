@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_dino.normalisation import average_by_label, subtract_mean
+from speechbrain_dino.plda import fit_lda, fit_plda
 from speechbrain_dino.scoring import cosine_scores
 
 
@@ -57,7 +58,7 @@ class Cohort(NamedTuple):
         if self.labels is None:
             raise ValueError(
                 f"the cohort {self.source} has no labels, so no mean by speaker: name "
-                "its column with cohort_label, or take cohort_by: utterance"
+                "their column with cohort_label, or take cohort_by: utterance"
             )
         vectors = np.asarray(self.vectors, dtype=np.float32)
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -93,6 +94,14 @@ class Cosine:
         self.subtract_mean = subtract_mean
         self.normalise = normalise
         self.cohort_by = cohort_by
+
+    calibrated = False
+    """Whether scores are log-likelihood ratios."""
+
+    @property
+    def needs_labels(self):
+        """Whether the cohort's labels are needed."""
+        return self.normalise is not None and self.cohort_by == "speaker"
 
     @property
     def needs_cohort(self):
@@ -142,3 +151,81 @@ class Cosine:
         by = self.cohort_by if self.normalise is not None else "utterance"
         size = len(np.unique(cohort.labels)) if by == "speaker" else len(cohort.vectors)
         return {"cohort": cohort.source, "cohort_by": by, "cohort_size": size}
+
+
+class LDACosine(Cosine):
+    """Cosine scores in the directions that tell the cohort's speakers apart.
+
+    Arguments
+    ---------
+    dim : int, optional
+        Number of directions; as many as the cohort allows if not given.
+    normalise : callable, optional
+        See `Cosine`.
+    cohort_by : str
+        See `Cosine`.
+    """
+
+    needs_cohort = needs_labels = True
+
+    def __init__(self, dim=None, normalise=None, cohort_by="utterance"):
+        super().__init__(False, normalise, cohort_by)
+        self.dim = dim
+        self._fitted = (None, None)
+
+    def __call__(self, vectors, enrol, test, cohort):
+        """Scores trials; see `Cosine`. The cohort's labels are needed."""
+        lda = self._fit(cohort)
+        cohort = cohort._replace(vectors=lda(cohort.vectors))
+        return super().__call__(lda(vectors), enrol, test, cohort)
+
+    def _fit(self, cohort):
+        if self._fitted[0] is not cohort:
+            most = min(cohort.vectors.shape[1], len(np.unique(cohort.labels)) - 1)
+            lda = fit_lda(cohort.vectors, cohort.labels, self.dim or most)
+            self._fitted = (cohort, lda)
+        return self._fitted[1]
+
+
+class PLDA:
+    """Log-likelihood ratios of a PLDA trained on the cohort and its labels.
+
+    Arguments
+    ---------
+    lda_dim : int, optional
+        Directions of the LDA before it; as many as the cohort allows if not given.
+    iterations : int
+        Passes of the EM algorithm.
+    normalise : bool
+        Whether to apply adaptive S-norm with the cohort's utterances.
+    top_n : int
+        How many of the cohort's nearest utterances normalise.
+    """
+
+    needs_cohort = needs_labels = True
+
+    def __init__(self, lda_dim=None, iterations=20, normalise=False, top_n=300):
+        self.lda = LDACosine(lda_dim)
+        self.iterations, self.normalise, self.top_n = iterations, normalise, top_n
+        self._fitted = (None, None)
+
+    @property
+    def calibrated(self):
+        """Whether scores are log-likelihood ratios."""
+        return not self.normalise
+
+    def __call__(self, vectors, enrol, test, cohort):
+        """Scores trials; see `Cosine`. The cohort's labels are needed."""
+        lda = self.lda._fit(cohort)
+        projected = lda(cohort.vectors)
+        if self._fitted[0] is not cohort:
+            plda = fit_plda(projected, cohort.labels, self.iterations)
+            self._fitted = (cohort, plda)
+        plda = self._fitted[1]
+        if self.normalise:
+            return plda.as_norm(lda(vectors), projected, enrol, test, self.top_n)
+        return plda.scores(lda(vectors), enrol, test)
+
+    def about(self, cohort):
+        """What the scores depend on beside the trial; see `Cosine`."""
+        return Cosine(subtract_mean=True).about(cohort)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from speechbrain_dino.files import replacing
 
@@ -73,6 +74,22 @@ class EmbeddingTable:
             raise KeyError(
                 f"no embedding of {error.args[0]!r}; the table holds {len(self)}"
             ) from None
+
+    def to_pandas(self):
+        """The table as pandas holds it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Names as index, a column per dimension.
+
+        Example
+        -------
+        >>> EmbeddingTable(["a"], [[1.0, 2.0]]).to_pandas().loc["a"].tolist()
+        [1.0, 2.0]
+        """
+        index = pd.Index(self.ids, name="ID")
+        return pd.DataFrame(np.asarray(self.vectors), index=index)
 
     def save(self, folder):
         """Writes ``vectors.npy`` and ``ids.txt`` into a folder.

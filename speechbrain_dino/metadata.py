@@ -179,4 +179,5 @@ def trial_conditions(table, enrol, test):
         shorter = np.minimum(seconds[enrol], seconds[test])
         names = ("< 2 s", "2-4 s", "4-8 s", "8-16 s", ">= 16 s")
         found["duration"] = np.array(names)[np.digitize(shorter, [2, 4, 8, 16])]
-    return found
+    # What holds for all trials alike divides nothing.
+    return {name: kind for name, kind in found.items() if len(set(kind)) > 1}

@@ -21,9 +21,11 @@ table { border-collapse: collapse; margin: 4px 0 8px;
 th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #eceff2; overflow-wrap: break-word; }
 th { color: #5c6670; font-weight: 600; font-size: 13.5px; }
+tr:first-child th { vertical-align: bottom; }
 td.number, th.number { text-align: right; vertical-align: bottom; }
 td.number, td.name { white-space: nowrap; }
 td.main { font-weight: 700; }
+span.interval { color: #5c6670; font-size: 12.5px; font-weight: 400; }
 pre { background: #f4f6f8; border-radius: 6px; padding: 12px; font-size: 12.5px;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0; }
 summary { cursor: pointer; color: #0072b2; font-weight: 600; }
@@ -165,58 +167,3 @@ def _text(value):
     if isinstance(value, float):
         return escape(f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}")
     return escape(str(value))
-
-
-_FIGURES = (
-    ("EER", "eer", lambda value: f"{100 * value:.2f} %"),
-    ("minDCF (0.01)", "min_dcf_0.01", "{:.4f}".format),
-    ("minDCF (0.05)", "min_dcf_0.05", "{:.4f}".format),
-)
-
-
-def results_table(runs):
-    """EER and minDCF of every list and run, before and after training.
-
-    Arguments
-    ---------
-    runs : list of speechbrain_dino.run_folder.RunFolder
-        The runs, the first one first.
-
-    Returns
-    -------
-    str
-        HTML, empty without results.
-    """
-    lists = [name for run in runs for name in run.results.get("verification", {})]
-    if not lists:
-        return ""
-    has_before = any(run.results.get("verification_before") for run in runs)
-    head = "<th>trial list</th>" + ("<th>run</th>" if len(runs) > 1 else "")
-    for title, _, _ in _FIGURES:
-        if has_before:
-            head += f'<th class="number">{title} before</th>'
-        head += f'<th class="number">{title}{" after" if has_before else ""}</th>'
-    head += '<th class="number">threshold</th><th class="number">trials</th>'
-    lines = [f"<tr>{head}</tr>"]
-    for name in dict.fromkeys(lists):
-        for run in runs:
-            after = run.results.get("verification", {}).get(name)
-            if after is None:
-                continue
-            before = run.results.get("verification_before", {}).get(name, {})
-            line = f'<td class="name">{escape(name)}</td>'
-            if len(runs) > 1:
-                line += f'<td class="name">{escape(run.name)}</td>'
-            for _, key, form in _FIGURES:
-                line += _number(before, key, form) if has_before else ""
-                line += _number(after, key, form, key == "eer")
-            line += _number(after, "eer_threshold", "{:.4f}".format)
-            line += _number(after, "trials", "{:,}".format)
-            lines.append(f"<tr>{line}</tr>")
-    body = "\n".join(lines)
-    return f'<div class="wide"><table>\n{body}\n</table></div>\n'
-
-
-def _number(figures, key, form, main=False):
-    text = form(figures[key]) if key in figures else "-"
-    return f'<td class="number{" main" if main else ""}">{text}</td>'

@@ -13,10 +13,13 @@ from pathlib import Path
 
 from speechbrain_dino import plots
 from speechbrain_dino.files import replacing
-from speechbrain_dino.page import details, page, picture, results_table, rows_table
+from speechbrain_dino.metadata import categories
+from speechbrain_dino.page import details, page, picture, rows_table
+from speechbrain_dino.plots.embedding_map import layout_name
+from speechbrain_dino.result_tables import conditions_table, results_table
 from speechbrain_dino.run_folder import read_run
 
-_PLAIN = ("seed", "git", "hardware", "seconds")
+_PLAIN = ("model", "seed", "git", "hardware", "seconds")
 
 
 def write_report(output_folder, others=()):
@@ -81,14 +84,44 @@ def _figures(runs):
         figures["training"] = plots.training_figure(first.steps, first.epochs, before)
     if not first.epochs.empty:
         figures["health"] = plots.health_figure(first.epochs)
-    systems = {run.name: run.scores for run in runs if run.scores}
+    systems = _systems(runs)
     if systems:
         figures["det"] = plots.det_figure(systems)
     if first.scores:
-        figures["scores"] = plots.score_figure(first.scores)
+        figures["scores"] = plots.score_figure(_histograms(first))
     if first.embeddings is not None and len(first.embeddings):
-        figures["map"] = plots.map_figure(first.embeddings)
+        kinds = [] if first.about is None else categories(first.about)
+        figures["map"] = plots.map_figure(first.embeddings, first.about, kinds)
     return figures
+
+
+def _systems(runs):
+    """Name -> scores of every run and way to score, for the DET curves."""
+    systems = {}
+    for run in runs:
+        if not run.scores:
+            continue
+        if run.ways:
+            raw = next(iter(run.results["scorings"]))
+            more = f"{run.name}, " if len(runs) > 1 else ""
+            ways = {raw: run.scores, **run.ways}
+            systems |= {f"{more}{way}": scores for way, scores in ways.items()}
+        else:
+            systems[run.name] = run.scores
+    return systems
+
+
+def _histograms(run):
+    """Panels of score histograms: the raw way to score, and the last one beside it."""
+    if not run.ways:
+        return run.scores
+    raw, last = next(iter(run.results["scorings"])), list(run.ways)[-1]
+    panels = {}
+    for name, scores in run.scores.items():
+        panels[f"{name}, {raw}"] = scores
+        if name in run.ways[last]:
+            panels[f"{name}, {last}"] = run.ways[last][name]
+    return panels
 
 
 def _summary(runs):
@@ -100,7 +133,9 @@ def _summary(runs):
     if "hours" in data:
         parts.append(f"{data['hours']:.1f} hours of speech")
     if "seconds" in results:
-        parts.append(f"{results['seconds'] / 60:.1f} minutes")
+        seconds = results["seconds"]
+        short = seconds < 60
+        parts.append(f"{seconds:.0f} s" if short else f"{seconds / 60:.1f} minutes")
     if len(runs) > 1:
         parts.append("compared with " + ", ".join(run.name for run in runs[1:]))
     return " · ".join(parts)
@@ -113,6 +148,7 @@ def _sections(runs, inlined):
         ("Speaker verification", results_table(runs), ""),
         ("Detection error trade-off", picture(inlined, "det", _DET), ""),
         ("Scores", picture(inlined, "scores", _SCORES), ""),
+        ("Conditions", conditions_table(first.results), ""),
         ("Map of the embeddings", picture(inlined, "map", _MAP), ""),
         ("Training", picture(inlined, "training", _TRAINING), ""),
         ("Health", picture(inlined, "health", _HEALTH), health),
@@ -125,7 +161,7 @@ def _sections(runs, inlined):
 
 _DET = "Misses against false alarms at every threshold; the mark is the EER."
 _SCORES = "Scores of the trials; the dashed line is the threshold of the EER."
-_MAP = "t-SNE of test utterances, one colour and mark a speaker, its name above."
+_MAP = f"{layout_name()} of test utterances, a colour and mark a speaker."
 _TRAINING = "Open marks at epoch 0: before training. Thin line: single steps."
 _HEALTH = "A collapsed model shows here first: no divergence, few prototypes, rank 1."
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.trials import read_scores
 
 
 class RunFolder(NamedTuple):
@@ -26,8 +26,12 @@ class RunFolder(NamedTuple):
         resumed run repeated some, the later ones count.
     scores : dict
         Trial list -> (labels int8 (M,), scores float64 (M,)).
+    ways : dict
+        Further ways to score -> the like of ``scores``; one folder each in ``scores``.
     embeddings : EmbeddingTable or None
         Embeddings of the test utterances.
+    about : pandas.DataFrame or None
+        What is known of the test utterances, a line per row of ``embeddings``.
     settings : str
         Text of ``hyperparams.yaml``, empty if there is none.
     missing : list of str
@@ -40,7 +44,9 @@ class RunFolder(NamedTuple):
     steps: pd.DataFrame
     epochs: pd.DataFrame
     scores: dict
+    ways: dict
     embeddings: EmbeddingTable
+    about: pd.DataFrame
     settings: str
     missing: list
 
@@ -88,16 +94,20 @@ def read_run(folder):
     else:
         missing.append("hyperparams.yaml: the configuration is not known")
     steps, epochs = _curves(folder / "curves.jsonl")
-    if steps.empty and epochs.empty:
+    if steps.empty and epochs.empty and "scorings" not in results:
         missing.append("curves.jsonl: no training has been logged here")
-    files = sorted((folder / "scores").glob("*.txt"))
-    scores = {path.stem: _scores(path) for path in files}
+    scores = _scores(folder / "scores")
+    ways = [name for name in results.get("scorings", ()) if name]
+    ways = {name: _scores(folder / "scores" / name) for name in ways}
     if not scores:
         missing.append("scores/: no trial list has been scored, so no DET curve")
     table = folder / "embeddings" / "test"
     embeddings = EmbeddingTable.load(table) if table.is_dir() else None
     if embeddings is None:
         missing.append("embeddings/test/: no test embeddings, so no map of speakers")
+    about = table / "metadata.csv"
+    if about.is_file():
+        about = pd.read_csv(about, keep_default_na=False)
     return RunFolder(
         path=folder,
         name=folder.resolve().name,
@@ -105,7 +115,9 @@ def read_run(folder):
         steps=steps,
         epochs=epochs,
         scores=scores,
+        ways={name: found for name, found in ways.items() if found},
         embeddings=embeddings,
+        about=about if isinstance(about, pd.DataFrame) else None,
         settings=settings,
         missing=missing,
     )
@@ -126,6 +138,11 @@ def _curves(path):
     )
 
 
-def _scores(path):
-    table = pd.read_csv(path, sep=" ", header=None, usecols=[0, 3])
-    return table[0].to_numpy(np.int8), table[3].to_numpy(np.float64)
+def _scores(folder):
+    """List -> (labels, scores) of the files in a folder that have labels."""
+    found = {}
+    for path in sorted(folder.glob("*.txt")):
+        trials, scores = read_scores(path)
+        if trials.labels is not None:
+            found[path.stem] = (trials.labels, scores)
+    return found

@@ -141,9 +141,7 @@ def _cohort(hparams, folder, parts, options, tested):
         labels = None
     _warn_of_overlap(labels, _speakers(tested), source)
     table = embed_to_folder(folder, manifest, *parts, **options)
-    name = (
-        "speakers outside the lists (train.csv)" if wanted == "train" else str(wanted)
-    )
+    name = "speakers outside the lists" if wanted == "train" else str(wanted)
     return Cohort(table.vectors, labels, name)
 
 
@@ -196,13 +194,21 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
         if scoring.needs_cohort and cohort is None:
             logger.warning("%s needs a cohort and none is given: left out", way)
             continue
+        if scoring.needs_labels and cohort.labels is None:
+            logger.warning(
+                "%s needs labels, which the cohort %s has not: left out (their column "
+                "is named by cohort_label)",
+                way,
+                cohort.source,
+            )
+            continue
         figures, conditions = {}, {}
         for name, trials in lists.items():
             rows = trial_rows(table, trials)
             try:
                 scores = scoring(table.vectors, *rows, cohort)
                 if trials.labels is not None:
-                    figures[name] = summarise(trials.labels, scores)
+                    figures[name] = summarise(trials.labels, scores, scoring.calibrated)
                     if about is not None:
                         kinds = trial_conditions(about, *rows)
                         conditions[name] = by_condition(trials.labels, scores, kinds)

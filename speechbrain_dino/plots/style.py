@@ -5,8 +5,15 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4B8A")
 """Colours that stay apart for colour-blind eyes (Okabe and Ito), in order of use."""
 
-DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)))
-MARKERS = ("o", "^", "s", "D")
+DASHES = (
+    "-",
+    (0, (5, 2)),
+    (0, (1.5, 1.5)),
+    (0, (5, 2, 1, 2)),
+    (0, (10, 2)),
+    (0, (5, 2, 1, 2, 1, 2)),
+)
+MARKERS = ("o", "^", "s", "D", "v", "P")
 INK, MUTED, GRID = "#222831", "#6B7480", "#E3E7EB"
 _WIDTH = 11.0  # inches; the page shows pictures about that wide
 

@@ -58,7 +58,8 @@ def det_figure(systems):
     Arguments
     ---------
     systems : dict
-        Run name -> {trial list -> (labels, scores)}: a colour a list, a dash a run.
+        Name of the run or way to score -> {trial list -> (labels, scores)}: a colour a
+        list, a dash and a mark a system.
 
     Returns
     -------
@@ -68,14 +69,18 @@ def det_figure(systems):
     axis, side = axes[0]
     lists = list(dict.fromkeys(name for lists in systems.values() for name in lists))
     low = 0.5
-    for run_number, (run, scores) in enumerate(systems.items()):
-        for name, (labels, values) in scores.items():
-            number = lists.index(name)
+    curves = sum(len(scores) for scores in systems.values())
+    separator, spacing = ("\n", 1.1) if curves <= 8 else (", ", 0.6)
+    for number, name in enumerate(lists):
+        for run_number, (run, scores) in enumerate(systems.items()):
+            if name not in scores:
+                continue
+            labels, values = scores[name]
             rate = eer(values[labels == 1], values[labels == 0])[0]
             false_alarm, miss = det_points(labels, values)
             inside = (miss > 0) & (false_alarm > 0) & (miss < 1) & (false_alarm < 1)
             colour = COLOURS[number % len(COLOURS)]
-            title = f"{run}: {name}" if len(systems) > 1 else name
+            title = f"{name}, {run}" if len(systems) > 1 else name
             axis.plot(
                 norm.ppf(false_alarm[inside]),
                 norm.ppf(miss[inside]),
@@ -83,7 +88,7 @@ def det_figure(systems):
                 linestyle=DASHES[run_number % len(DASHES)],
                 linewidth=1.8,
             )
-            label = f"{title}\nEER {100 * rate:.2f} %"
+            label = f"{title}{separator}EER {100 * rate:.2f} %"
             bounded = norm.ppf(np.clip(rate, 1e-4, 0.5))
             axis.plot(
                 *(bounded, bounded),
@@ -108,8 +113,8 @@ def det_figure(systems):
     legend(
         side,
         loc="upper left",
-        fontsize=9.5,
-        labelspacing=1.1,
+        fontsize=9.5 if curves <= 8 else 8.5,
+        labelspacing=spacing,
         handlelength=3.5,
         borderaxespad=0,
     )

@@ -1,0 +1,156 @@
+"""The verification recipe: every list, every way, the right figures."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from recipe_runs import RECIPE
+from test_pretrained import export
+
+from speechbrain_dino import embedding_folder
+from speechbrain_dino.backends import Cohort, Cosine
+from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.embeddings import embed
+from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.metrics import eer
+from speechbrain_dino.pretrained import load_pretrained
+from speechbrain_dino.scoring import as_norm, cosine_scores
+from speechbrain_dino.trials import Trials, read_trials, trial_rows
+from speechbrain_dino.verification_run import by_condition, results_frame, score_lists
+
+
+def verify(options):
+    """Runs ``verify.py`` in this process."""
+    sys.argv[:] = [str(RECIPE / "verify.py"), str(RECIPE / "hparams" / "verify.yaml")]
+    sys.argv += ["--device", "cpu"]
+    sys.argv += [text for k, v in options.items() for text in (f"--{k}", str(v))]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+@pytest.fixture
+def own_argv(monkeypatch):
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+
+
+@pytest.fixture
+def arguments(tmp_path, tiny_corpus):
+    model = export(tmp_path / "run", 1)
+    second = tiny_corpus / "again.txt"
+    second.write_text((tiny_corpus / "veri_test.txt").read_text())
+    meta = tmp_path / "meta.csv"
+    meta.write_text("speaker,gender\nid00006,f\nid00007,m\n")
+    return {
+        "model": model,
+        "data_folder": tiny_corpus,
+        "top_n": 4,
+        "trial_lists": "[veri_test.txt, again.txt]",
+        "metadata": meta,
+        "output_folder": tmp_path / "out",
+    }
+
+
+@pytest.mark.recipe
+def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch):
+    verify(arguments)
+    out = tmp_path / "out"
+    results = json.loads((out / "results.json").read_text())
+    embedder = load_pretrained(tmp_path / "run" / "inference").embedder
+    test = embed(Manifest.from_csv(out / "data" / "test.csv"), embedder)
+    train = embed(Manifest.from_csv(out / "data" / "train.csv"), embedder)
+    trials = read_trials(out / "data" / "trials" / "veri_test.txt")
+    rows = trial_rows(test, trials)
+    expected = {
+        "cosine": cosine_scores(test.vectors, *rows),
+        "as_norm": as_norm(test.vectors, train.vectors, *rows, top_n=4),
+        "s_norm": as_norm(test.vectors, train.vectors, *rows, top_n=None),
+    }
+    for way, scores in expected.items():
+        folder = out / "scores" / ("" if way == "cosine" else way)
+        for name in ("veri_test", "again"):
+            written = pd.read_csv(folder / f"{name}.txt", sep=" ", header=None)
+            np.testing.assert_allclose(written[3], scores, atol=1e-3)
+            figures = results["scorings"][way]["lists"][name]
+            targets = trials.labels == 1
+            rate = eer(written[3][targets], written[3][~targets])[0]
+            assert figures["eer"] == pytest.approx(rate, abs=1e-9)
+    assert results["verification"] == results["scorings"]["cosine"]["lists"]
+    assert results["scorings"]["as_norm"]["cohort_size"] == len(train)
+    page = (out / "report" / "index.html").read_text()
+    assert "as_norm" in page and "24 utterances" in page and "gender" in page
+
+    def nothing_to_embed(*arguments, **options):
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(embedding_folder, "embed_parts", nothing_to_embed)
+    verify(arguments | {"cohort": out / "data" / "train.csv"})
+    again = json.loads((out / "results.json").read_text())
+    assert again["verification"] == results["verification"]
+
+
+@pytest.mark.recipe
+def test_what_the_user_mends_is_one_message(
+    arguments, tmp_path, in_this_process, own_argv, capfd
+):
+    for wrong, message in (
+        ({"model": tmp_path / "no"}, "there is no folder"),
+        ({"trial_lists": "[missing.txt]"}, "trial list 'missing.txt' was not found"),
+        ({"metadata": tmp_path / "no.csv"}, "no.csv"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            verify(arguments | wrong)
+        assert stopped.value.code == 1
+        text = capfd.readouterr()
+        assert message in text.err + text.out
+        assert "Traceback" not in text.err + text.out
+
+
+@pytest.fixture
+def small():
+    rng = np.random.default_rng(0)
+    table = EmbeddingTable([f"u{n}" for n in range(8)], rng.normal(size=(8, 4)))
+    labels = np.array([1, 0, 1, 0], dtype=np.int8)
+    trials = Trials(labels, ["u0", "u1", "u2", "u3"], ["u4", "u5", "u6", "u7"], "l.txt")
+    return table, {"l": trials, "kept_back": trials._replace(labels=None)}
+
+
+def test_ways_without_what_they_need_are_left_out(small, caplog):
+    table, lists = small
+    ways = {"cosine": Cosine(), "s": Cosine(normalise=as_norm, cohort_by="speaker")}
+    assert list(score_lists(lists, table, ways)) == ["cosine"]
+    assert "s needs a cohort and none is given" in caplog.text
+    cohort = Cohort(np.random.default_rng(1).normal(size=(9, 4)), None, "c.csv")
+    assert list(score_lists(lists, table, ways, cohort)) == ["cosine"]
+    assert "s needs labels, which the cohort c.csv has not" in caplog.text
+    with pytest.raises(ValueError, match="no way to score is left"):
+        score_lists(lists, table, {"s": ways["s"]})
+
+
+def test_lists_without_labels_get_scores_alone(small, tmp_path):
+    table, lists = small
+    scored = score_lists(lists, table, {"cosine": Cosine()}, None, tmp_path)
+    assert list(scored["cosine"]["lists"]) == ["l"]
+    lines = (tmp_path / "scores" / "kept_back.txt").read_text().splitlines()
+    assert lines[0].split()[:2] == ["u0", "u4"]
+    assert results_frame(scored)["list"].tolist() == ["l"]
+
+
+def test_conditions_are_lists_of_their_own():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    scores = rng.normal(labels)
+    kind = rng.choice(["a", "b", "c", ""], 300)
+    labels[kind == "c"] = 1
+    lines = by_condition(labels, scores, {"kind": kind})
+    assert [line["value"] for line in lines] == ["a", "b", "c"]
+    for line in lines:
+        inside = kind == line["value"]
+        impostors = labels == 0
+        if line["value"] != "c":
+            impostors &= inside
+        rate = eer(scores[inside & (labels == 1)], scores[impostors])[0]
+        assert line["eer"] == rate
+        assert line["impostors"] == ("all" if line["value"] == "c" else "own")
+        assert line["trials"] == line["targets"] + impostors.sum()
