@@ -99,7 +99,7 @@ def conditions_table(results):
     ways = {
         way: about["conditions"]
         for way, about in _ways(results).items()
-        if about.get("conditions")
+        if any(about.get("conditions", {}).values())
     }
     if not ways:
         return ""

@@ -189,6 +189,10 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
     ValueError
         If no way is left, or scores cannot be computed; names the list.
     """
+    rows = {name: trial_rows(table, trials) for name, trials in lists.items()}
+    kinds = {}
+    if about is not None:
+        kinds = {name: trial_conditions(about, *pair) for name, pair in rows.items()}
     scored = {}
     for way, scoring in scorings.items():
         if scoring.needs_cohort and cohort is None:
@@ -204,14 +208,13 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
             continue
         figures, conditions = {}, {}
         for name, trials in lists.items():
-            rows = trial_rows(table, trials)
             try:
-                scores = scoring(table.vectors, *rows, cohort)
+                scores = scoring(table.vectors, *rows[name], cohort)
                 if trials.labels is not None:
                     figures[name] = summarise(trials.labels, scores, scoring.calibrated)
-                    if about is not None:
-                        kinds = trial_conditions(about, *rows)
-                        conditions[name] = by_condition(trials.labels, scores, kinds)
+                    conditions[name] = by_condition(
+                        trials.labels, scores, kinds.get(name, {})
+                    )
             except ValueError as error:
                 raise ValueError(f"{trials.path}, {way}: {error}") from error
             if output_folder is not None:
