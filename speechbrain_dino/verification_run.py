@@ -130,10 +130,11 @@ def _cohort(hparams, folder, parts, options, tested):
         lambda: find_utterances(source, folder / "data", hparams["sample_rate"])
     )
     if not len(manifest):
-        raise ValueError(
-            f"the cohort {source} is empty: the lists name every speaker of the data. "
-            "Name other utterances with --cohort (manifest or folder)"
+        logger.warning(
+            "The lists name every speaker in data_folder, so there is no cohort: name "
+            "other utterances with --cohort (manifest or folder)"
         )
+        return None
     label = hparams["cohort_label"]
     try:
         labels = np.array([str(value) for value in manifest.column(label)])

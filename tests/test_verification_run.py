@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,27 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
     verify(arguments | {"cohort": out / "data" / "train.csv"})
     again = json.loads((out / "results.json").read_text())
     assert again["verification"] == results["verification"]
+
+
+@pytest.mark.recipe
+def test_lists_that_name_every_speaker(
+    arguments, tmp_path, tiny_corpus, in_this_process, own_argv, capfd
+):
+    names = sorted(
+        p.relative_to(tiny_corpus / "wav") for p in tiny_corpus.rglob("*.wav")
+    )
+    lines = [
+        f"{int(one.parts[0] == two.parts[0])} {one} {two}"
+        for one, two in pairwise(names)
+    ]
+    everyone = tmp_path / "everyone.txt"
+    everyone.write_text("\n".join(lines) + "\n")
+    verify(arguments | {"trial_lists": f"[{everyone}]"})
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(results["scorings"]) == ["cosine"]
+    assert results["verification"]["everyone"]["trials"] == len(names) - 1
+    text = capfd.readouterr()
+    assert "The lists name every speaker" in text.err + text.out
 
 
 @pytest.mark.recipe
