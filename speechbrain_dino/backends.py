@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from speechbrain_dino.lda import fit_lda
 from speechbrain_dino.normalisation import average_by_label, subtract_mean
-from speechbrain_dino.plda import fit_lda, fit_plda
+from speechbrain_dino.plda import fit_plda
 from speechbrain_dino.scoring import cosine_scores
 
 

@@ -1,0 +1,121 @@
+"""LDA, trained on speaker labels or pseudo labels; the arithmetic is scikit-learn's."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+
+class LDA(NamedTuple):
+    """A projection onto the directions that tell speakers apart."""
+
+    mean: np.ndarray
+    """(D,): mean of the training embeddings."""
+    matrix: np.ndarray
+    """(D, dim): the directions, best first."""
+
+    def __call__(self, embeddings):
+        """Centres, projects, and scales rows to length 1.
+
+        Arguments
+        ---------
+        embeddings : array, shape (N, D)
+            One embedding a row.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, dim)
+            float32.
+        """
+        matrix = self.matrix.astype(np.float32)
+        shift = (self.mean @ self.matrix).astype(np.float32)
+        projected = np.asarray(embeddings, dtype=np.float32) @ matrix - shift
+        return projected / np.linalg.norm(projected, axis=1, keepdims=True)
+
+
+def fit_lda(embeddings, labels, dim=150):
+    """Finds the directions that tell speakers apart.
+
+    Arguments
+    ---------
+    embeddings : array, shape (N, D)
+        Training embeddings, one a row, more than D.
+    labels : sequence, shape (N,)
+        Speaker or pseudo-speaker of each row.
+    dim : int
+        Number of directions, at most D and the number of speakers less one.
+
+    Returns
+    -------
+    LDA
+        ``lda(embeddings)`` projects; its rows serve ``cosine_scores``, ``as_norm`` and
+        ``fit_plda``.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is too large, or the embeddings do not vary in every dimension
+        within speakers.
+
+    Example
+    -------
+    >>> embeddings = [[0, 1], [1, -1], [1, 1], [5, 1], [6, -1], [6, 1]]
+    >>> lda = fit_lda(embeddings, ["a", "a", "a", "b", "b", "b"], dim=1)
+    >>> first, other = lda([[0.0, 9.0], [9.0, 9.0]])
+    >>> float(first[0] * other[0])
+    -1.0
+    """
+    embeddings = np.asarray(embeddings)
+    speakers = check_labels(embeddings, labels)
+    largest = min(embeddings.shape[1], len(speakers) - 1)
+    if not 1 <= dim <= largest:
+        raise ValueError(
+            f"dim={dim} is out of range: {len(speakers)} speakers and embeddings of "
+            f"{embeddings.shape[1]} dimensions allow 1 to {largest}"
+        )
+    analysis = LinearDiscriminantAnalysis(solver="eigen", n_components=dim)
+    try:
+        with warnings.catch_warnings():
+            # Of a speaker with one utterance only the mean is learned from.
+            warnings.filterwarnings("ignore", "Only one sample available")
+            analysis.fit(embeddings.astype(np.float64), labels)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"LDA of {len(embeddings)} embeddings of {embeddings.shape[1]} dimensions "
+            "failed: they do not vary in every dimension within speakers; give more "
+            "utterances per speaker"
+        ) from error
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    return LDA(mean, analysis.scalings_[:, :dim])
+
+
+def check_labels(embeddings, labels):
+    """Finds out whether labels say something about embeddings.
+
+    Arguments
+    ---------
+    embeddings : array, shape (N, D)
+        One embedding a row.
+    labels : sequence, shape (N,)
+        Speaker or pseudo-speaker of each row.
+
+    Returns
+    -------
+    numpy.ndarray, shape (S,)
+        The distinct labels.
+
+    Raises
+    ------
+    ValueError
+        If the numbers differ, there are fewer than two speakers, or none has two
+        utterances.
+    """
+    speakers = np.unique(labels)
+    if len(labels) != len(embeddings) or not 2 <= len(speakers) < len(labels):
+        raise ValueError(
+            f"{len(labels)} labels of {len(speakers)} speakers for {len(embeddings)} "
+            "embeddings: LDA and PLDA need one label a row, at least two speakers and "
+            "at least one speaker with two utterances"
+        )
+    return speakers
