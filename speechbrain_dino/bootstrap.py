@@ -89,18 +89,14 @@ class _SortedTrials:
 
     def __init__(self, scores, is_target, enrol, test):
         self.enrol, self.test, self.is_target = enrol, test, is_target
-        # Tied scores are one step of both rates: their last trial stands for them.
-        last = np.append(scores[1:] > scores[:-1], True)
-        self.ends = slice(None) if last.all() else np.flatnonzero(last)
-        self.thresholds = between(scores[last])
         # Natural logarithms of likelihood ratios, if that is what the scores are.
         self.bits = np.logaddexp(0, np.where(is_target, -scores, scores)) / np.log(4)
-        self.bayes = {}
-        for p in (0.01, 0.05):
-            weights = cost_weights(p, 1, 1)
-            threshold = np.log(weights[1] / weights[0])
-            place = np.searchsorted(scores[last], threshold, side="right")
-            self.bayes[p] = (weights, place)
+        prices = {p: cost_weights(p, 1, 1) for p in (0.01, 0.05)}
+        bayes = [np.log(false_alarm / miss) for miss, false_alarm in prices.values()]
+        self.ends = _corners(scores, is_target, bayes)
+        self.thresholds = between(scores[self.ends])
+        places = np.searchsorted(scores[self.ends], bayes, side="right")
+        self.bayes = dict(zip(prices, zip(prices.values(), places)))
 
     def figures(self, count_of):
         """[figures] where speaker i counts count_of[i] times.
@@ -125,6 +121,22 @@ class _SortedTrials:
         own = targets @ self.bits / misses[-1] + nontargets @ self.bits / rejected[-1]
         found["cllr"] = float(own)
         return [found]
+
+
+def _corners(scores, is_target, thresholds):
+    """Trials after which the curve of both error rates may turn, whatever the weights.
+
+    Tied scores are one step of both rates, and steps of one kind follow each other
+    along a line, on which no figure has its place but those of given thresholds.
+    """
+    ends = np.flatnonzero(np.append(scores[1:] > scores[:-1], True))
+    targets = np.diff(np.cumsum(is_target)[ends], prepend=0)
+    size = np.diff(ends, prepend=-1)
+    kind = np.where(targets == 0, 0, np.where(targets == size, 1, 2))
+    keep = np.append((kind[1:] != kind[:-1]) | (kind[1:] == 2), True)
+    places = np.searchsorted(scores[ends], thresholds, side="right")
+    keep[places[places > 0] - 1] = True
+    return ends[keep]
 
 
 def _check(labels, scores, enrol, test, level, replicates):

@@ -7,16 +7,16 @@ from speechbrain_dino.bootstrap import bootstrap_intervals
 from speechbrain_dino.scoring import summarise
 
 
-@pytest.fixture
-def trials():
-    """Labels, scores with ties, and speakers of 300 trials of 8 speakers."""
+@pytest.fixture(params=[1, 9])
+def trials(request):
+    """Labels, scores (of 1 decimal, so tied), speakers of 300 trials of 8 speakers."""
     rng = np.random.default_rng(0)
     enrol, test = rng.integers(0, 8, (2, 300))
     test[:80] = enrol[:80]
     labels = (enrol == test).astype(int)
     of_speaker = rng.normal(size=8)
     scores = 2 * labels + of_speaker[enrol] + rng.normal(size=300)
-    return labels, scores.round(1), enrol, test
+    return labels, scores.round(request.param), enrol, test
 
 
 def test_intervals_equal_a_bootstrap_that_repeats_trials(trials):
