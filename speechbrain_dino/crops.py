@@ -244,6 +244,7 @@ def crop_loader(dataset, batch_size, num_workers=2, rank=0, world_size=1, pin=Fa
         num_workers=num_workers,
         pin_memory=pin,
         prefetch_factor=4 if num_workers else None,
+        persistent_workers=num_workers > 0,
     )
 
 
