@@ -241,8 +241,8 @@ def test_costs_reject_parameters_out_of_range(metric):
 def test_half_a_million_scores_take_a_moment():
     rng = np.random.default_rng(0)
     targets, nontargets = rng.normal(2, 1, 250_000), rng.normal(0, 1, 250_000)
-    start = time.perf_counter()
+    start = time.process_time()
     value, _ = eer(targets, nontargets)
     min_dcf(targets, nontargets)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert value == pytest.approx(0.1587, abs=2e-3)  # Phi(-1)

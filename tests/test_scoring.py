@@ -167,7 +167,7 @@ def test_as_norm_of_many_trials_takes_a_moment(rng):
     vectors = rng.normal(size=(4708, 64)).astype(np.float32)
     cohort = rng.normal(size=(2000, 64)).astype(np.float32)
     enrol, test = rng.integers(0, 4708, (2, 552_536))
-    start = time.perf_counter()
+    start = time.process_time()
     scores = as_norm(vectors, cohort, enrol, test)
     summarise(rng.integers(0, 2, len(scores)), scores)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
