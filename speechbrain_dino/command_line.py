@@ -118,8 +118,8 @@ def check_arguments(argv):
     Raises
     ------
     SystemExit
-        At an abbreviated run option, which would swallow a key of the YAML, and at a
-        value with "=", which would be cut.
+        At an abbreviated run option, which would swallow a key of the YAML, at a
+        value with "=", which would be cut, and at an option that is given twice.
 
     Example
     -------
@@ -129,6 +129,7 @@ def check_arguments(argv):
     SystemExit: --dev is short for --device: write it out.
     """
     known = [field.name for field in fields(RunOptions)]
+    given = set()
     for argument in argv:
         if not argument.startswith("--"):
             if "=" in argument:
@@ -142,6 +143,9 @@ def check_arguments(argv):
             raise SystemExit(
                 f"{argument!r} contains '=' twice: write it into the YAML."
             )
+        if name in given:
+            raise SystemExit(f"--{name} is given twice: leave one of them out.")
+        given.add(name)
         if name not in known:
             longer = [option for option in known if option.startswith(name)]
             if longer:

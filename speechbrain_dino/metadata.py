@@ -42,7 +42,8 @@ def describe(ids, speakers=None, metadata=None):
     The metadata's column that names most of the utterances (by the last three parts
     of their path, whatever the format) or else most of the speakers is the key.
     Where metadata name only other utterances of a speaker, what is the same in all
-    of these counts for the speaker.
+    of these counts for the speaker. A column ``speaker`` of metadata by utterance
+    goes before the speakers given.
 
     Arguments
     ---------
@@ -83,21 +84,26 @@ def describe(ids, speakers=None, metadata=None):
     by_utterance = {
         n: metadata[n].map(_key).isin(set(utterances)).sum() for n in metadata
     }
+    best = max(by_utterance, key=by_utterance.get)
+    found = {}
+    if by_utterance[best]:
+        rows = metadata.assign(key=metadata[best].map(_key)).drop_duplicates("key")
+        found = rows.set_index("key")
+        if "speaker" in found and best != "speaker":
+            given = utterances.map(found["speaker"]).fillna("")
+            table["speaker"] = given.where(given != "", table["speaker"])
     names = set(table["speaker"])
     by_speaker = {n: metadata[n].isin(names).sum() for n in metadata}
-    best = max(by_utterance, key=by_utterance.get)
     speaker_key = max(by_speaker, key=by_speaker.get)
     if not by_utterance[best] and not by_speaker[speaker_key]:
         raise ValueError(
             f"no column of the metadata ({', '.join(metadata)}) names an "
             f"utterance such as {ids[0]!r} or a speaker such as {speakers[0]!r}"
         )
-    found = {}
-    if by_utterance[best]:
-        rows = metadata.assign(key=metadata[best].map(_key)).drop_duplicates("key")
-        found = rows.set_index("key")
+    hits = ((best, by_utterance[best]), (speaker_key, by_speaker[speaker_key]))
+    keys = {name for name, number in hits if number}
     for name in metadata:
-        if name in (best if by_utterance[best] else "", speaker_key):
+        if name in keys:
             continue
         values = pd.Series("", index=table.index)
         if len(found):

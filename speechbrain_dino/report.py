@@ -104,11 +104,18 @@ def _systems(runs):
         if run.ways:
             raw = next(iter(run.results["scorings"]))
             more = f"{run.name}, " if len(runs) > 1 else ""
-            ways = {raw: run.scores, **run.ways}
+            # A calibrated system has the curve of the system.
+            about = run.results["scorings"]
+            ways = {w: s for w, s in run.ways.items() if not _only_calibrated(about[w])}
+            ways = {raw: run.scores, **ways}
             systems |= {f"{more}{way}": scores for way, scores in ways.items()}
         else:
             systems[run.name] = run.scores
     return systems
+
+
+def _only_calibrated(about):
+    return len(about.get("systems", ())) == 1
 
 
 def _histograms(run):

@@ -8,8 +8,12 @@ _FIGURES = (
     ("minDCF (0.01)", "min_dcf_0.01", "{:.4f}".format),
     ("minDCF (0.05)", "min_dcf_0.05", "{:.4f}".format),
     ("actDCF (0.01)", "act_dcf_0.01", "{:.4f}".format),
+    ("actDCF (0.05)", "act_dcf_0.05", "{:.4f}".format),
     ("Cllr", "cllr", "{:.4f}".format),
+    ("minCllr", "min_cllr", "{:.4f}".format),
 )
+# Every run has it, but it is there to be compared with Cllr.
+_SHOWN_WITH = {"min_cllr": "cllr"}
 
 
 def results_table(runs):
@@ -35,7 +39,11 @@ def results_table(runs):
     shown = [
         (title, key, form, any(key in f for b in before.values() for f in b.values()))
         for title, key, form in _FIGURES
-        if any(key in f for _, _, about in entries for f in about["lists"].values())
+        if any(
+            _SHOWN_WITH.get(key, key) in figures
+            for _, _, about in entries
+            for figures in about["lists"].values()
+        )
     ]
     has_ways = any(way for _, way, _ in entries)
     has_cohort = any("cohort" in about for _, _, about in entries)
@@ -63,11 +71,29 @@ def results_table(runs):
             line += _number(figures, "trials", "{:,}".format)
             line += _name(_cohort_size(about)) if has_cohort else ""
             lines.append(line)
-    sources = dict.fromkeys(
-        about["cohort"] for _, _, about in entries if "cohort" in about
+    return _table(lines) + _notes([about for _, _, about in entries])
+
+
+def _notes(entries):
+    """Where cohorts and calibrations come from."""
+    notes = []
+    sources = dict.fromkeys(about["cohort"] for about in entries if "cohort" in about)
+    if sources:
+        notes.append(f"Cohort: {'; '.join(sources)}.")
+    learned = dict.fromkeys(
+        about["calibration_list"] for about in entries if "calibration_list" in about
     )
-    note = f'<p class="caption">Cohort: {escape("; ".join(sources))}.</p>\n'
-    return _table(lines) + (note if sources else "")
+    if learned:
+        notes.append(
+            f"Calibration and fusion were learned on {'; '.join(learned)}, which is "
+            "left out there."
+        )
+    notes += dict.fromkeys(
+        f"Fusion of {', '.join(about['systems'])}."
+        for about in entries
+        if len(about.get("systems", ())) > 1
+    )
+    return f'<p class="caption">{escape(" ".join(notes))}</p>\n' if notes else ""
 
 
 def _ways(results):
@@ -112,8 +138,9 @@ def conditions_table(results):
         for number, line in enumerate(conditions):
             cells = _name(name) + _name(line["condition"]) + _name(line["value"])
             for found in ways.values():
-                form = _FIGURES[0][2]
-                cells += _number(found[name][number], "eer", form)
+                # Fusion has nothing of the list on which it was learned.
+                figures = found[name][number] if name in found else {}
+                cells += _number(figures, "eer", _FIGURES[0][2])
             impostors = f"{line['trials'] - line['targets']:,}"
             impostors += "" if line["impostors"] == "own" else " (all of the list)"
             cells += _number(line, "targets", "{:,}".format)

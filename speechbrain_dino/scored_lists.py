@@ -1,19 +1,19 @@
-"""Trial lists scored in several ways, and by condition."""
+"""Trial lists scored in several ways."""
 
 import logging
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from speechbrain_dino.metadata import trial_conditions
-from speechbrain_dino.scoring import summarise
-from speechbrain_dino.trials import trial_rows, write_scores
+from speechbrain_dino.list_figures import ListFigures
+from speechbrain_dino.trials import write_scores
 
 logger = logging.getLogger(__name__)
 
 
-def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=None):
+def score_lists(
+    lists, table, scorings, cohort=None, output_folder=None, figures_of=None
+):
     """Scores trial lists in several ways.
 
     Arguments
@@ -30,9 +30,8 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
     output_folder : str or path, optional
         Gets ``scores/<list>.txt`` of the first way and
         ``scores/<way>/<list>.txt`` of the others.
-    about : pandas.DataFrame, optional
-        What is known of the utterances, a line per row of the table, with a column
-        ``seconds``; see ``speechbrain_dino.metadata.describe``.
+    figures_of : ListFigures, optional
+        Of the same lists and table; plain figures if not given.
 
     Returns
     -------
@@ -45,10 +44,7 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
     ValueError
         If no way is left, or scores cannot be computed; names the list.
     """
-    rows = {name: trial_rows(table, trials) for name, trials in lists.items()}
-    kinds = {}
-    if about is not None:
-        kinds = {name: trial_conditions(about, *pair) for name, pair in rows.items()}
+    figures_of = figures_of or ListFigures(lists, table)
     scored = {}
     for way, scoring in scorings.items():
         if scoring.needs_cohort and cohort is None:
@@ -65,11 +61,10 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
         figures, conditions = {}, {}
         for name, trials in lists.items():
             try:
-                scores = scoring(table.vectors, *rows[name], cohort)
+                scores = scoring(table.vectors, *figures_of.rows[name], cohort)
                 if trials.labels is not None:
-                    figures[name] = summarise(trials.labels, scores, scoring.calibrated)
-                    conditions[name] = by_condition(
-                        trials.labels, scores, kinds.get(name, {})
+                    figures[name], conditions[name] = figures_of(
+                        name, scores, scoring.calibrated
                     )
             except ValueError as error:
                 raise ValueError(f"{trials.path}, {way}: {error}") from error
@@ -83,52 +78,6 @@ def score_lists(lists, table, scorings, cohort=None, output_folder=None, about=N
     return scored
 
 
-def by_condition(labels, scores, conditions):
-    """Figures of the trials of each condition.
-
-    Impostors of one session or gender may not exist in a list: where a condition has
-    none of its own, its targets meet all impostors of the list. A condition without
-    targets has no error rate and is left out.
-
-    Arguments
-    ---------
-    labels : array, shape (M,)
-        1 for trials of one speaker, 0 for trials of two.
-    scores : array, shape (M,)
-        Higher means more alike.
-    conditions : dict
-        See ``speechbrain_dino.metadata.trial_conditions``.
-
-    Returns
-    -------
-    list of dict
-        ``condition``, ``value``, ``eer``, ``min_dcf_0.01``, ``targets``, ``trials``
-        and ``impostors`` ("own" or "all").
-
-    Example
-    -------
-    >>> kinds = {"session": np.array(["same", "different", "different"])}
-    >>> lines = by_condition([1, 1, 0], [0.9, 0.1, 0.3], kinds)
-    >>> [(line["value"], line["eer"], line["impostors"]) for line in lines]
-    [('different', 1.0, 'own'), ('same', 0.0, 'all')]
-    """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    lines = []
-    for name, values in conditions.items():
-        for value in sorted(set(values.tolist()) - {""}):
-            inside = values == value
-            if not (labels[inside] == 1).any():
-                continue
-            own = bool((labels[inside] == 0).any())
-            used = inside if own else inside | (labels == 0)
-            figures = summarise(labels[used], scores[used])
-            kept = ("eer", "min_dcf_0.01", "targets", "trials")
-            line = {"condition": name, "value": value}
-            line |= {key: figures[key] for key in kept}
-            lines.append(line | {"impostors": "own" if own else "all"})
-    return lines
-
-
 def results_frame(scored):
     """Results as a table to print.
 
@@ -140,24 +89,40 @@ def results_frame(scored):
     Returns
     -------
     pandas.DataFrame
-        A line per list and way: EER in %, costs, trials and the cohort.
+        A line per list and way: EER in %, costs, trials and the cohort; where there
+        are any, the interval of the EER and figures of calibrated scores.
     """
     lines = []
     names = dict.fromkeys(name for way in scored.values() for name in way["lists"])
     for name in names:
         for way, about in scored.items():
-            figures = about["lists"][name]
-            size = about.get("cohort_size")
-            by, source = about.get("cohort_by"), about.get("cohort")
-            lines.append(
-                {
-                    "list": name,
-                    "scoring": way,
-                    "EER %": round(100 * figures["eer"], 2),
-                    "minDCF(0.01)": round(figures["min_dcf_0.01"], 4),
-                    "minDCF(0.05)": round(figures["min_dcf_0.05"], 4),
-                    "trials": figures["trials"],
-                    "cohort": f"{size} {by}s: {source}" if size else "-",
-                }
-            )
-    return pd.DataFrame(lines)
+            if name in about["lists"]:
+                line = {"list": name, "scoring": way}
+                lines.append(line | _line(about["lists"][name], about))
+    return pd.DataFrame(lines).dropna(axis=1, how="all").fillna("-")
+
+
+def _line(figures, about):
+    """Cells of the printed table; None for what there is not."""
+    size = about.get("cohort_size")
+    by, source = about.get("cohort_by"), about.get("cohort")
+    low, high = figures.get("intervals", {}).get("eer", (None, None))
+    line = {
+        "EER %": round(100 * figures["eer"], 2),
+        "95 %": None if low is None else f"{100 * low:.2f}-{100 * high:.2f}",
+        "minDCF(0.01)": round(figures["min_dcf_0.01"], 4),
+        "minDCF(0.05)": round(figures["min_dcf_0.05"], 4),
+    }
+    for title, key in _OF_RATIOS.items():
+        line[title] = round(figures[key], 4) if "cllr" in figures else None
+    line["trials"] = figures["trials"]
+    line["cohort"] = f"{size} {by}s: {source}" if size else "-"
+    return line
+
+
+_OF_RATIOS = {
+    "actDCF(0.01)": "act_dcf_0.01",
+    "actDCF(0.05)": "act_dcf_0.05",
+    "Cllr": "cllr",
+    "minCllr": "min_cllr",
+}

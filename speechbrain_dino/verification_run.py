@@ -14,16 +14,17 @@ from speechbrain.utils.distributed import (
 )
 
 from speechbrain_dino.backends import Cohort
+from speechbrain_dino.calibrated_lists import CalibrationPlan
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes, on_main_first
 from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.list_figures import ListFigures
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.metadata import describe, read_metadata
 from speechbrain_dino.pretrained import load_pretrained
 from speechbrain_dino.report import write_report
 from speechbrain_dino.results import provenance, update_results
 from speechbrain_dino.scored_lists import results_frame, score_lists
-from speechbrain_dino.trials import trial_rows
 from speechbrain_dino.utterances import find_utterances
 from speechbrain_dino.verification import read_lists
 
@@ -50,7 +51,11 @@ def run_verification(hparams, run_opts):
     with plain_errors(ValueError, OSError, ImportError):
         model = load_pretrained(hparams["model"])
         manifest, lists = _prepared(hparams)
-        metadata = hparams["metadata"] and read_metadata(hparams["metadata"])
+        # Before the embedding, so that what is wrong costs no time.
+        wanted = hparams["calibration_list"], hparams["fuse"]
+        plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
+        about = _described(manifest, hparams)
+        figures_of = ListFigures(lists, manifest, about, hparams["bootstrap"])
         options = {
             "device": join_processes(run_opts.device),
             **{name: hparams[name] for name in _EMBED},
@@ -64,14 +69,15 @@ def run_verification(hparams, run_opts):
         if not if_main_process():
             ddp_barrier()
             return {}
-        about = describe(table.ids, _speakers(manifest), metadata)
-        about["seconds"] = manifest.lengths / hparams["sample_rate"]
         about.to_csv(folder / "test" / "metadata.csv", index=False)
-        shutil.rmtree(output / "scores", ignore_errors=True)
-        scored = score_lists(lists, table, hparams["scorings"], cohort, output, about)
+        for made_anew in ("scores", "calibration"):
+            shutil.rmtree(output / made_anew, ignore_errors=True)
+        scorings = hparams["scorings"]
+        scored = score_lists(lists, table, scorings, cohort, output, figures_of)
+        first = next(iter(scored))
+        scored |= plan.run(scored, figures_of)
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
-    first = next(iter(scored))
     results = update_results(
         output / "results.json",
         {
@@ -104,11 +110,15 @@ def _prepared(hparams):
     # Not what lies in the folder: lists of an earlier run may lie there as well.
     names = json.loads((folder / "prepare.json").read_text("utf-8"))["trials"]
     paths = [folder / "trials" / f"{name}.txt" for name in names]
-    manifest = Manifest.from_csv(folder / "test.csv")
-    lists = read_lists(paths)
-    for trials in lists.values():
-        trial_rows(manifest, trials)
-    return manifest, lists
+    return Manifest.from_csv(folder / "test.csv"), read_lists(paths)
+
+
+def _described(manifest, hparams):
+    """What is known of the utterances of the lists."""
+    metadata = hparams["metadata"] and read_metadata(hparams["metadata"])
+    about = describe(manifest.ids, _speakers(manifest), metadata)
+    about["seconds"] = manifest.lengths / hparams["sample_rate"]
+    return about
 
 
 def _speakers(manifest):

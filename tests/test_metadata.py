@@ -37,6 +37,15 @@ def test_voxceleb1s_own_table(tmp_path):
     assert categories(table) == ["gender"]
 
 
+def test_a_column_of_speakers_goes_before_the_names():
+    metadata = pd.DataFrame(
+        {"gender": ["f", "m"], "ID": ["u1.wav", "u2.wav"], "speaker": ["ann", "bob"]}
+    )
+    table = describe(["u2.flac", "u1.flac", "u3.flac"], metadata=metadata)
+    assert table["speaker"].tolist() == ["bob", "ann", "u3.flac"]
+    assert table["gender"].tolist() == ["m", "f", ""]
+
+
 def test_a_table_of_others_is_refused():
     with pytest.raises(ValueError, match=r"no column of the metadata \(x\) names an"):
         describe(IDS, metadata=pd.DataFrame({"x": ["id9"]}))

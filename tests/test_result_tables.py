@@ -64,6 +64,36 @@ def test_every_list_and_way_has_a_line(run):
     assert "others.csv" in results_table([read_run(folder)])
 
 
+def test_calibrated_scores_have_more_figures(run):
+    folder, results = run
+    plain = Page(results_table([read_run(folder)])).rows[0]
+    assert "minCllr" not in plain and "Cllr" not in plain
+    raw = results["scorings"]["cosine"]["lists"]["H"]
+    ratios = {"act_dcf_0.01": 0.75, "act_dcf_0.05": 0.5, "cllr": 0.25}
+    about = {"conditions": {}, "calibration_list": "O", "systems": ["cosine"]}
+    results["scorings"]["cosine_calibrated"] = about | {"lists": {"H": raw | ratios}}
+    fused = {"H": results["scorings"]["cosine"]["conditions"]["H"]}
+    about = about | {"systems": ["cosine", "as_norm"], "conditions": fused}
+    results["scorings"]["fusion"] = about | {"lists": {"H": raw | ratios}}
+    (folder / "results.json").write_text(json.dumps(results))
+    found = read_run(folder)
+    page = results_table([found])
+    head, *rows = Page(page).rows
+    assert [row[:2] for row in rows] == [
+        *(["O", way] for way in ("cosine", "as_norm")),
+        *(["H", way] for way in ("cosine", "as_norm", "cosine_calibrated", "fusion")),
+    ]
+    line = dict(zip(head, rows[-1]))
+    assert (line["actDCF (0.01)"], line["Cllr"]) == ("0.7500", "0.2500")
+    assert line["minCllr"] == f"{raw['min_cllr']:.4f}"
+    assert "learned on O, which is left out" in page
+    assert "Fusion of cosine, as_norm." in page
+    rows = Page(conditions_table(results)).rows
+    assert rows[0][3:6] == ["EER, cosine", "EER, as_norm", "EER, fusion"]
+    assert [row[5] for row in rows[1:]] == ["-", "12.50 %"]
+    write_report(folder)
+
+
 def test_conditions_have_a_column_per_way(run):
     _, results = run
     rows = Page(conditions_table(results)).rows

@@ -1,12 +1,11 @@
-"""Lists scored in several ways: what is left out, and what a condition holds."""
+"""Lists scored in several ways: what is left out, and the table."""
 
 import numpy as np
 import pytest
 
 from speechbrain_dino.backends import Cohort, Cosine
 from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.metrics import eer
-from speechbrain_dino.scored_lists import by_condition, results_frame, score_lists
+from speechbrain_dino.scored_lists import results_frame, score_lists
 from speechbrain_dino.scoring import as_norm
 from speechbrain_dino.trials import Trials
 
@@ -41,20 +40,27 @@ def test_lists_without_labels_get_scores_alone(small, tmp_path):
     assert results_frame(scored)["list"].tolist() == ["l"]
 
 
-def test_conditions_are_lists_of_their_own():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 300)
-    scores = rng.normal(labels)
-    kind = rng.choice(["a", "b", "c", ""], 300)
-    labels[kind == "c"] = 1
-    lines = by_condition(labels, scores, {"kind": kind})
-    assert [line["value"] for line in lines] == ["a", "b", "c"]
-    for line in lines:
-        inside = kind == line["value"]
-        impostors = labels == 0
-        if line["value"] != "c":
-            impostors &= inside
-        rate = eer(scores[inside & (labels == 1)], scores[impostors])[0]
-        assert line["eer"] == rate
-        assert line["impostors"] == ("all" if line["value"] == "c" else "own")
-        assert line["trials"] == line["targets"] + impostors.sum()
+def test_the_table_has_a_line_per_list_and_way_that_there_is():
+    figures = {"eer": 0.0123, "min_dcf_0.01": 0.5, "min_dcf_0.05": 0.25, "trials": 9}
+    ratios = {"act_dcf_0.01": 0.75, "act_dcf_0.05": 0.5, "cllr": 0.2, "min_cllr": 0.1}
+    with_interval = figures | {"intervals": {"eer": [0.01, 0.025]}}
+    plain = results_frame({"cosine": {"lists": {"O": figures}}})
+    assert list(plain) == [
+        *("list", "scoring", "EER %", "minDCF(0.01)", "minDCF(0.05)"),
+        *("trials", "cohort"),
+    ]
+    frame = results_frame(
+        {
+            "cosine": {"lists": {"O": figures, "E": with_interval}},
+            "fusion": {"lists": {"E": figures | ratios}},
+        }
+    )
+    assert frame[["list", "scoring"]].to_numpy().tolist() == [
+        ["O", "cosine"],
+        ["E", "cosine"],
+        ["E", "fusion"],
+    ]
+    assert frame["95 %"].tolist() == ["-", "1.00-2.50", "-"]
+    assert frame["Cllr"].tolist() == ["-", "-", 0.2]
+    assert frame["minCllr"].tolist() == ["-", "-", 0.1]
+    assert frame["actDCF(0.01)"].tolist() == ["-", "-", 0.75]

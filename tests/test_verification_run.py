@@ -47,6 +47,7 @@ def arguments(tmp_path, tiny_corpus):
         "trial_lists": "[veri_test.txt, again.txt]",
         "metadata": meta,
         "output_folder": tmp_path / "out",
+        "bootstrap": 20,
     }
 
 
@@ -74,6 +75,8 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
             targets = trials.labels == 1
             rate = eer(written[3][targets], written[3][~targets])[0]
             assert figures["eer"] == pytest.approx(rate, abs=1e-9)
+            low, high = figures["intervals"]["eer"]
+            assert low <= high
     assert results["verification"] == results["scorings"]["cosine"]["lists"]
     assert results["scorings"]["as_norm"]["cohort_size"] == len(train)
     page = (out / "report" / "index.html").read_text()
@@ -83,9 +86,21 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
         raise AssertionError("embedded again")
 
     monkeypatch.setattr(embedding_folder, "embed_parts", nothing_to_embed)
-    verify(arguments | {"cohort": out / "data" / "train.csv"})
+    further = {"calibration_list": "again", "fuse": "[cosine, as_norm]"}
+    verify(arguments | further | {"cohort": out / "data" / "train.csv"})
     again = json.loads((out / "results.json").read_text())
     assert again["verification"] == results["verification"]
+    plain = list(results["scorings"])
+    calibrated = [f"{way}_calibrated" for way in plain]
+    assert list(again["scorings"]) == [*plain, *calibrated, "fusion"]
+    for way in [*calibrated, "fusion"]:
+        assert list(again["scorings"][way]["lists"]) == ["veri_test"]
+        figures = again["scorings"][way]["lists"]["veri_test"]
+        assert figures["min_cllr"] <= figures["cllr"]
+        assert (out / "scores" / way / "veri_test.txt").is_file()
+    assert again["scorings"]["fusion"]["systems"] == ["cosine", "as_norm"]
+    page = (out / "report" / "index.html").read_text()
+    assert "learned on again, which is left out" in page and "minCllr" in page
 
 
 @pytest.mark.recipe
@@ -117,6 +132,8 @@ def test_what_the_user_mends_is_one_message(
         ({"model": tmp_path / "no"}, "there is no folder"),
         ({"trial_lists": "[missing.txt]"}, "trial list 'missing.txt' was not found"),
         ({"metadata": tmp_path / "no.csv"}, "no.csv"),
+        ({"fuse": "[cosine, mean]"}, "fuse: cosine, mean needs calibration_list"),
+        ({"bootstrap": -1}, "bootstrap=-1: expected how often"),
     ):
         with pytest.raises(SystemExit) as stopped:
             verify(arguments | wrong)
