@@ -10,9 +10,9 @@ class LeanECAPA(ECAPA_TDNN):
     """SpeechBrain's ECAPA-TDNN, its convolutions padding with zeros by themselves.
 
     SpeechBrain pads by reflection in a step of its own, and copies its input even
-    for kernels of one frame. That costs 6 to 22 % of a training step on a CPU
-    (``benchmarks/train_step.py --lean``). Parameters and arguments are the same; the
-    embeddings of SpeechBrain's weights differ slightly.
+    for kernels of one frame. That costs 4 % of a training step with 512 channels on a
+    CPU (``benchmarks/train_step.py --lean``), more with fewer. Parameters and arguments
+    are the same; the embeddings of SpeechBrain's weights differ slightly.
 
     Arguments
     ---------
