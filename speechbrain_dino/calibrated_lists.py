@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from speechbrain_dino.calibration import fit_calibration, read_systems
-from speechbrain_dino.trials import write_scores
+from speechbrain_dino.trials import read_scores, write_scores
 
 logger = logging.getLogger(__name__)
 
@@ -71,21 +71,23 @@ class CalibrationPlan:
             )
         if self.fuse:
             self._check_fuse()
+        self.known = {name: self._count_known(name) for name in self.evaluated}
 
     def _set_training(self, wanted):
-        self.name, self.learned = wanted, self.scores
-        if wanted in self.lists:
-            if self.lists[wanted].labels is None:
-                raise ValueError(f"calibration_list: {wanted} has no labels")
-            return
         path = Path(wanted)
-        if not path.is_file():
+        if wanted in self.lists:
+            self.name, self.folder = wanted, self.scores
+            self.trials = self.lists[wanted]
+        elif path.is_file():
+            self._refuse_own("calibration_list", path)
+            self.name, self.folder = path.stem, path.parent
+            self.trials = read_scores(path)[0]
+        else:
             raise ValueError(
                 f"calibration_list: {wanted} is neither one of the trial lists "
                 f"({', '.join(self.lists)}) nor a score file"
             )
-        self._refuse_own("calibration_list", path)
-        self.name, self.learned = path.stem, path.parent
+        _check_labels(self.trials)
 
     def _refuse_own(self, key, path):
         if self.scores.resolve() in (path.resolve(), *path.resolve().parents):
@@ -117,6 +119,22 @@ class CalibrationPlan:
                         f"{', '.join((self.name, *self.evaluated))}"
                     )
 
+    def _count_known(self, name):
+        """Number of trials of a list that the calibration list has as well."""
+        known = set(zip(self.trials.enrol, self.trials.test))
+        trials = self.lists[name]
+        shared = sum(pair in known for pair in zip(trials.enrol, trials.test))
+        if shared:
+            logger.warning(
+                "%d of %d trials of %s are in the calibration list %s as well: "
+                "calibrated and fused scores would know them",
+                shared,
+                len(trials.enrol),
+                name,
+                self.name,
+            )
+        return shared
+
     def run(self, scored, figures_of):
         """Calibrates the ways that were scored, and fuses.
 
@@ -132,7 +150,8 @@ class CalibrationPlan:
         dict
             Further ways in the form of ``scored``: ``<way>_calibrated`` and
             ``fusion``, of all lists but the one learned on; beside their figures
-            ``calibration_list``, ``systems``, ``weights`` and ``offset``.
+            ``calibration_list``, ``known_trials`` (number by list of those that are in
+            it as well), ``systems``, ``weights`` and ``offset``.
 
         Raises
         ------
@@ -143,16 +162,15 @@ class CalibrationPlan:
         if self.name is None:
             return {}
         further = {}
-        folders = _folders(self.learned, scored), _folders(self.scores, scored)
+        folders = _folders(self.folder, scored), _folders(self.scores, scored)
         for way, about in scored.items():
             file = folders[0][way] / f"{self.name}.txt"
             if not file.is_file():
                 logger.warning("%s is not there: %s is not calibrated", file, way)
                 continue
-            cohort = {key: about[key] for key in about if key.startswith("cohort")}
             made = self._calibrate(way + _SUFFIX, [way], folders, figures_of)
             # A rising map changes no error rate: the conditions are those of the way.
-            further[way + _SUFFIX] = cohort | made | {"conditions": {}}
+            further[way + _SUFFIX] = _cohort_of(about) | made | {"conditions": {}}
         if self.fuse:
             lost = set(self.fuse) & (set(self.ways) - scored.keys())
             if lost:
@@ -160,14 +178,18 @@ class CalibrationPlan:
                     f"fuse: {', '.join(sorted(lost))} was not scored, see above: leave "
                     "it out of fuse, or give what it needs"
                 )
-            further[FUSION] = self._calibrate(FUSION, self.fuse, folders, figures_of)
+            cohorts = [_cohort_of(scored[way]) for way in self.fuse if way in scored]
+            cohorts = [about for about in cohorts if about]
+            made = self._calibrate(FUSION, self.fuse, folders, figures_of)
+            # Named where the ways that depend on one share it.
+            shared = all(about == cohorts[0] for about in cohorts)
+            further[FUSION] = (cohorts[0] if cohorts and shared else {}) | made
         return further
 
     def _calibrate(self, title, systems, folders, figures_of):
         learned, own = folders
         trials, scores = _read(learned, systems, self.name)
-        if trials.labels is None:
-            raise ValueError(f"calibration_list: {trials.path} has no labels")
+        _check_labels(trials)
         try:
             calibration = fit_calibration(scores, trials.labels)
         except ValueError as error:
@@ -176,7 +198,6 @@ class CalibrationPlan:
         figures, conditions = {}, {}
         for name in self.evaluated:
             found, scores = _read(own, systems, name)
-            _warn_of_known(found, trials, name, self.name)
             ratios = calibration(scores)
             write_scores(self.scores / title / f"{name}.txt", found, ratios)
             if self.lists[name].labels is not None:
@@ -185,6 +206,7 @@ class CalibrationPlan:
             "lists": figures,
             "conditions": conditions,
             "calibration_list": self.name,
+            "known_trials": self.known,
             "systems": systems,
             "weights": calibration.weights,
             "offset": calibration.offset,
@@ -209,15 +231,13 @@ def _read(folders, systems, name):
     return trials, scores[:, [files.index(path) for path in paths[1:]]]
 
 
-def _warn_of_known(trials, learned, name, learned_name):
-    known = set(zip(learned.enrol, learned.test))
-    shared = sum(pair in known for pair in zip(trials.enrol, trials.test))
-    if shared:
-        logger.warning(
-            "%d of %d trials of %s are in the calibration list %s as well: calibrated "
-            "and fused scores would know them",
-            shared,
-            len(trials.enrol),
-            name,
-            learned_name,
+def _check_labels(trials):
+    if trials.labels is None:
+        raise ValueError(
+            f"calibration_list: {trials.path} has no labels to learn from, take "
+            "another list"
         )
+
+
+def _cohort_of(about):
+    return {key: about[key] for key in about if key.startswith("cohort")}

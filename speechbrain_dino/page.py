@@ -22,10 +22,10 @@ th, td { padding: 5px 18px 5px 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #eceff2; overflow-wrap: break-word; }
 th { color: #5c6670; font-weight: 600; font-size: 13.5px; }
 tr:first-child th { vertical-align: bottom; }
-td.number, th.number { text-align: right; vertical-align: bottom; }
+td.number, th.number { text-align: right; }
 td.number, td.name { white-space: nowrap; }
 td.main { font-weight: 700; }
-span.interval { color: #5c6670; font-size: 12.5px; font-weight: 400; }
+span.interval { color: #5c6670; font-size: 12.5px; font-weight: 400; display: block; }
 pre { background: #f4f6f8; border-radius: 6px; padding: 12px; font-size: 12.5px;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: 8px 0; }
 summary { cursor: pointer; color: #0072b2; font-weight: 600; }

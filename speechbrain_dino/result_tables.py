@@ -75,11 +75,13 @@ def results_table(runs):
 
 
 def _notes(entries):
-    """Where cohorts and calibrations come from."""
+    """Where cohorts, intervals and calibrations come from."""
     notes = []
     sources = dict.fromkeys(about["cohort"] for about in entries if "cohort" in about)
     if sources:
         notes.append(f"Cohort: {'; '.join(sources)}.")
+    if any("intervals" in f for about in entries for f in about["lists"].values()):
+        notes.append("Below a figure: its 95 % interval over draws of speakers.")
     learned = dict.fromkeys(
         about["calibration_list"] for about in entries if "calibration_list" in about
     )
@@ -88,6 +90,12 @@ def _notes(entries):
             f"Calibration and fusion were learned on {'; '.join(learned)}, which is "
             "left out there."
         )
+    notes += dict.fromkeys(
+        f"{number:,} trials of {name} stand in the list learned on as well."
+        for about in entries
+        for name, number in about.get("known_trials", {}).items()
+        if number
+    )
     notes += dict.fromkeys(
         f"Fusion of {', '.join(about['systems'])}."
         for about in entries

@@ -66,6 +66,8 @@ def score_lists(
                     figures[name], conditions[name] = figures_of(
                         name, scores, scoring.calibrated
                     )
+                    rate = 100 * figures[name]["eer"]
+                    logger.info("%s, %s: EER %.2f %%", name, way, rate)
             except ValueError as error:
                 raise ValueError(f"{trials.path}, {way}: {error}") from error
             if output_folder is not None:

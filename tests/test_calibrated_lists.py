@@ -98,7 +98,7 @@ def test_systems_are_fused_by_the_names_of_the_trials(scored, tmp_path):
     np.testing.assert_allclose(fusion["weights"], expected.weights, rtol=1e-9)
     ratios = expected(columns["O"])
     np.testing.assert_allclose(read(output, "fusion", "O"), ratios, rtol=1e-9)
-    assert fusion["systems"] == systems
+    assert fusion["systems"] == systems and "cohort" not in fusion
     figures = fusion["lists"]["O"]
     assert figures["cllr"] == pytest.approx(
         summarise(lists["O"].labels, ratios, calibrated=True)["cllr"], rel=1e-9
@@ -145,7 +145,8 @@ def test_the_first_way_may_be_left_out(scored, tmp_path):
 def test_trials_of_the_calibration_list_are_named(scored, caplog):
     lists, figures_of, found, output = scored
     plan = CalibrationPlan("O", [], lists, WAYS, output)
-    plan.run({"cosine": found["cosine"]}, figures_of)
+    made = plan.run({"cosine": found["cosine"]}, figures_of)["cosine_calibrated"]
+    assert made["known_trials"] == {"dev": 0, "kept_back": 153}
     assert "153 of 153 trials of kept_back are in the calibration list O" in caplog.text
     assert "trials of dev" not in caplog.text
 
@@ -155,7 +156,7 @@ def test_trials_of_the_calibration_list_are_named(scored, caplog):
     [
         (None, ["cosine", "mean"], "fuse: cosine, mean needs calibration_list"),
         ("no", [], r"no is neither one of the trial lists \(dev, O, kept_back\) nor a"),
-        ("kept_back", [], "calibration_list: kept_back has no labels"),
+        ("kept_back", [], "calibration_list: O.txt has no labels to learn"),
         ("dev", ["cosine"], "expected at least two systems, each once, found cosine"),
         ("dev", ["cosine"] * 2, "at least two systems, each once, found cosine, cosi"),
         ("dev", "cosine", r"fuse: expected a list, \[cosine, \.\.\.\], found 'cosine'"),
@@ -190,6 +191,7 @@ def test_a_list_must_be_left_and_names_be_free(scored):
 def test_a_way_that_was_left_out_cannot_be_fused(scored):
     lists, figures_of, found, output = scored
     plan = CalibrationPlan("dev", ["cosine", "mean"], lists, WAYS, output)
+    assert plan.run(found, figures_of)["fusion"]["cohort"] == "others"
     with pytest.raises(ValueError, match="fuse: mean was not scored"):
         plan.run({"cosine": found["cosine"]}, figures_of)
 

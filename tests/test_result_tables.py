@@ -61,7 +61,8 @@ def test_every_list_and_way_has_a_line(run):
         assert row[2].startswith(f"{rate:.2f} %")
         assert row[-1] == ("-" if way == "cosine" else "5,994 speakers")
     assert shown["H", "as_norm"][2].endswith("10.00 - 20.00 %")
-    assert "others.csv" in results_table([read_run(folder)])
+    page = results_table([read_run(folder)])
+    assert "others.csv" in page and "95 % interval over draws of speakers" in page
 
 
 def test_calibrated_scores_have_more_figures(run):
@@ -71,6 +72,7 @@ def test_calibrated_scores_have_more_figures(run):
     raw = results["scorings"]["cosine"]["lists"]["H"]
     ratios = {"act_dcf_0.01": 0.75, "act_dcf_0.05": 0.5, "cllr": 0.25}
     about = {"conditions": {}, "calibration_list": "O", "systems": ["cosine"]}
+    about["known_trials"] = {"H": 1234}
     results["scorings"]["cosine_calibrated"] = about | {"lists": {"H": raw | ratios}}
     fused = {"H": results["scorings"]["cosine"]["conditions"]["H"]}
     about = about | {"systems": ["cosine", "as_norm"], "conditions": fused}
@@ -87,6 +89,7 @@ def test_calibrated_scores_have_more_figures(run):
     assert (line["actDCF (0.01)"], line["Cllr"]) == ("0.7500", "0.2500")
     assert line["minCllr"] == f"{raw['min_cllr']:.4f}"
     assert "learned on O, which is left out" in page
+    assert "1,234 trials of H stand in the list learned on" in page
     assert "Fusion of cosine, as_norm." in page
     rows = Page(conditions_table(results)).rows
     assert rows[0][3:6] == ["EER, cosine", "EER, as_norm", "EER, fusion"]
