@@ -20,6 +20,7 @@ REQUIRED = [
     # The recipes lean on details of Brain and Checkpointer, checked against 1.1.2.
     "speechbrain>=1.1.2,<1.2",
     "hyperpyyaml>=1.2.2",
+    "faiss-cpu>=1.8",
     "matplotlib>=3.8",
     "numpy>=1.26",
     "pandas>=2.1",
