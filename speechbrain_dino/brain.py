@@ -1,125 +1,40 @@
-"""The Brain of self-supervised training: the only place where the parts meet."""
+"""The Brain of self-supervised training: student, teacher and objective meet here."""
 
-import logging
-import sys
-
-import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import if_main_process
-from torch.nn import SyncBatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
-from speechbrain_dino.augment import augmented
-from speechbrain_dino.checkpoints import save_epoch
-from speechbrain_dino.clock import Clock
-from speechbrain_dino.collapse import CollapseError
-from speechbrain_dino.command_line import plain_errors
-from speechbrain_dino.features import move_constants
-from speechbrain_dino.optimization import (
-    KeptBuffers,
-    agreed,
-    clip_gradients,
-    parameter_groups,
-    start_momentum,
-    step_if,
-)
-from speechbrain_dino.randomness import seed_step
 from speechbrain_dino.teacher import unwrap
-from speechbrain_dino.training_log import log_epoch, log_step
-
-logger = logging.getLogger(__name__)
+from speechbrain_dino.training_brain import TrainingBrain
 
 
-class PretrainingBrain(sb.Brain):
-    """Crops -> augmentation -> log-mels -> student and teacher -> loss.
+class PretrainingBrain(TrainingBrain):
+    """Student and teacher see crops; the loss compares what they make of them.
 
-    Needs the modules ``student`` (:class:`~speechbrain_dino.heads.Branch`),
-    ``teacher`` (:class:`~speechbrain_dino.teacher.Teacher`), ``loss``, ``health``,
-    ``augment``, ``compute_features`` and ``mean_var_norm``, and in ``hparams`` the
-    schedules (``lr_schedule``, ``weight_decay_schedule``, ``momentum_schedule``,
-    ``teacher_temp_schedule``: functions of the fractional epoch), ``clip_norm``,
-    ``clip_per_tensor``, ``freeze_last_layer_epochs``, ``seed`` and ``log_every``.
-
-    ``on_epoch_end(brain, epoch, figures)``, if given, validates. With a checkpointer
-    ``hparams`` also holds ``keep_checkpoints``.
+    Needs the modules ``student`` (:class:`~speechbrain_dino.heads.Branch`) and
+    ``teacher`` (:class:`~speechbrain_dino.teacher.Teacher`) beside those of
+    :class:`~speechbrain_dino.training_brain.TrainingBrain`, and in ``hparams``
+    ``momentum_schedule`` and ``freeze_last_layer_epochs``.
 
     Arguments
     ---------
-    curves : speechbrain_dino.curves.Curves
-        Where the figures of steps and epochs go.
-    on_epoch_end : callable, optional
-        Called with (brain, epoch, figures) after each epoch; may add figures.
     **kwargs
-        Arguments of ``speechbrain.Brain``.
+        Arguments of ``TrainingBrain``.
     """
 
-    def __init__(self, curves, on_epoch_end=None, **kwargs):
+    networks = ("student", "teacher")
+    evaluated = "teacher"
+
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        move_constants(self.modules.compute_features, self.device)
-        self.curves = curves
-        self.on_epoch_end = on_epoch_end
-        self.epoch = 0
-        self.shown_loss = torch.tensor(float("nan"))
-        if not sys.stderr.isatty():
-            self.noprogressbar = True
-        self.clock = Clock()
+        crops = self.hparams.global_crops, self.hparams.local_crops
+        if sum(crops) < 2:
+            raise ValueError(
+                f"global_crops={crops[0]} and local_crops={crops[1]} leave nothing to "
+                "compare: give two crops in all at least."
+            )
 
-    # -- set-up ---------------------------------------------------------------
-
-    def init_optimizers(self):
-        """Builds the optimiser: no weight decay on biases and 1-D parameters."""
-        groups = parameter_groups(self.modules.student, self._at("weight_decay", 0.0))
-        self.optimizer = self.opt_class(groups)
-        start_momentum(self.optimizer)
-        self.optimizers_dict = {"optimizer": self.optimizer}
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("optimizer", self.optimizer)
-
-    def _compile(self):
-        if self.compile and self.compile_module_keys is None:
-            # The rest is a few milliseconds, and complex numbers do not compile.
-            self.compile_module_keys = ["student", "teacher"]
-        super()._compile()
-
-    def _wrap_distributed(self):
-        """Wraps the student alone; BatchNorm is synchronised on GPUs."""
-        if not self.distributed_launch:
-            return
-        gpu = self.device_type == "cuda"
-        if gpu:
-            for name in ("student", "teacher"):
-                SyncBatchNorm.convert_sync_batchnorm(self.modules[name])
-        self.modules["student"] = DistributedDataParallel(
-            self.modules["student"],
-            device_ids=[self.device] if gpu else None,
-            find_unused_parameters=self.find_unused_parameters,
-            gradient_as_bucket_view=True,
-        )
-
-    def on_stage_start(self, stage, epoch=None):
-        """Puts the loader where the run stands, also in the middle of an epoch."""
-        if stage != sb.Stage.TRAIN:
-            return
-        self.epoch = epoch
-        self.loader.batch_sampler.set_epoch(epoch, first=self.step)
-        self.clock.start()
-        if self.step == 0:
-            logger.info("epoch %d: %d batches", epoch, len(self.loader))
-
-    def on_fit_start(self):
-        """Sets up and recovers; what will be trained again leaves the curves."""
-        super().on_fit_start()
-        done = self.epoch_counter.current
-        if if_main_process():
-            self.curves.forget_after(done * len(self.loader) + self.step, done)
-
-    def fit(self, epoch_counter, train_set, **kwargs):
-        """Trains; see ``speechbrain.Brain.fit``. ``train_set`` is a ``crop_loader``."""
-        self.loader = train_set
-        self.epoch_counter = epoch_counter
-        super().fit(epoch_counter, train_set, **kwargs)
-
-    # -- one step -------------------------------------------------------------
+    def result_of(self, module):
+        """The copy of the student inside the teacher."""
+        return module.branch
 
     def compute_forward(self, batch, stage):
         """Runs student and teacher.
@@ -149,134 +64,27 @@ class PretrainingBrain(sb.Brain):
             "embeddings": embeddings,
         }
 
-    @torch.no_grad()
-    def features(self, view, draws):
-        """Augments and transforms the crops of one length.
-
-        Arguments
-        ---------
-        view : torch.Tensor
-            int16 samples (crops, batch, time).
-        draws : torch.Tensor
-            Uniform numbers for the augmentation (crops, batch, draws), on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Normalised log-mels (crops batch, frames, mels).
-        """
-        with torch.autocast(self.device_type, enabled=False):
-            waves = view.flatten(0, 1).float() / 32768
-            lengths = torch.ones(len(waves), device=waves.device)
-            waves = augmented(self.modules.augment, waves, lengths, draws.flatten(0, 1))
-            return self.modules.mean_var_norm(self.modules.compute_features(waves))
-
     def compute_objectives(self, predictions, batch, stage):
         """The loss of a batch, float32 scalar."""
         return self.modules.loss(predictions["student"], predictions["teacher"])
 
-    def fit_batch(self, batch):
-        """One batch: forward, backward and, unless accumulating, an optimiser step."""
-        self.clock.batch_came()
-        number = self._batches_before() + self.step
-        should_step = self.step % self.grad_accumulation_factor == 0
-        seed_step(self.hparams.seed, number, getattr(self, "rank", 0))
-        self._apply_schedules()
-        batch = batch.to(self.device)
-        kept = KeptBuffers(*(self.modules[k] for k in ("student", "teacher", "loss")))
-        with self.no_sync(not should_step):
-            with self.training_ctx:
-                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
-                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
-        self.finite = agreed(loss.detach().isfinite())
-        kept.restore_unless(self.finite)
-        if should_step:
-            self.optimizers_step()
-            momentum = torch.where(self.finite, self._at("momentum", 1.0), 1.0)
-            self.modules.teacher.update(self.modules.student, momentum)
-        self.modules.health.count(loss, self.finite)
-        if self.step % self.hparams.log_every == 0 or self.step == len(self.loader):
-            self.shown_loss = log_step(self, loss, outputs, number)
-        self.clock.batch_done()
-        return self.shown_loss
-
-    def optimizers_step(self):
-        """Clips over all groups, then steps unless loss or gradients are not finite."""
-        self.scaler.unscale_(self.optimizer)
-        student = unwrap(self.modules.student)
-        if self.progress < self.hparams.freeze_last_layer_epochs:
-            for parameter in student.head.prototypes.parameters():
-                parameter.grad = None
-        norm = clip_gradients(
-            student.parameters(), self.hparams.clip_norm, self.hparams.clip_per_tensor
+    def observe(self, outputs, batch):
+        """Shows a batch to the monitor of collapse."""
+        self.modules.health.observe(
+            self.modules.loss,
+            outputs["student"].detach(),
+            outputs["teacher"],
+            outputs["embeddings"],
+            self.modules.teacher.distance(self.modules.student),
         )
-        self.finite = self.finite & norm.isfinite()
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)
-        else:
-            step_if(self.optimizer, self.finite)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
 
-    @property
-    def progress(self):
-        """Epochs since the start, as a fraction that moves with optimiser steps."""
-        accumulated = self.grad_accumulation_factor
-        steps = max(len(self.loader) // accumulated, 1)
-        done = max(self.step - 1, 0) // accumulated
-        return (self.epoch - 1) + done / steps
+    def after_step(self):
+        """Moves the teacher, unless the step was not taken."""
+        momentum = torch.where(self.finite, self._at("momentum", 1.0), 1.0)
+        self.modules.teacher.update(self.modules.student, momentum)
 
-    def _at(self, name, otherwise):
-        """Value of a schedule now; before the first epoch that of its start."""
-        schedule = getattr(self.hparams, f"{name}_schedule", None)
-        if schedule is None:
-            return otherwise
-        return schedule(self.progress if self.epoch else 0.0)
-
-    def _apply_schedules(self):
-        rate = self._at("lr", None)
-        decay = self._at("weight_decay", None)
-        groups = self.optimizer.param_groups
-        for group in groups if rate is not None else ():
-            group["lr"] = rate
-        if decay is not None:
-            groups[0]["weight_decay"] = decay  # the other holds biases and the like
-        temp = self._at("teacher_temp", None)
-        if temp is not None:
-            self.modules.loss.teacher_temp = temp
-
-    def _batches_before(self):
-        return (self.epoch - 1) * len(self.loader)
-
-    # -- figures --------------------------------------------------------------
-
-    def update_average(self, loss, avg_loss):
-        """The loss of the last logged step: an average would wait for the device."""
-        return float(loss)
-
-    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        # Accumulated gradients are not saved: only between optimiser steps.
-        if self.step % self.grad_accumulation_factor:
-            return False
-        return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
-
-    def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Sums the epoch up, validates and saves; stops a run that has collapsed."""
-        if stage != sb.Stage.TRAIN:
-            return
-        figures = self.modules.health.epoch_summary()
-        figures["wait"] = self.clock.wait_share()
-        number = self._batches_before() + self.step
-        # What is saved from here on begins the next epoch.
-        self.step, self.avg_train_loss = 0, 0.0
-        if self.on_epoch_end is not None:
-            self.on_epoch_end(self, epoch, figures)
-        # Before saving: a run killed in between writes the line once more, after
-        # forgetting this one; the other way round it would be lost.
-        log_epoch(self, epoch, number, figures)
-        if self.checkpointer is not None:
-            save_epoch(self.checkpointer, epoch, figures, self.hparams.keep_checkpoints)
-        with plain_errors(CollapseError):
-            self.modules.health.check(figures)
+    def held_still(self):
+        """The prototypes, in the first epochs."""
+        if self.progress < self.hparams.freeze_last_layer_epochs:
+            return unwrap(self.modules.student).head.prototypes.parameters()
+        return ()

@@ -96,10 +96,10 @@ class MultiCropDataset(Dataset):
         num_draws=0,
         seed=1234,
     ):
-        if global_crops < 1 or local_crops < 0 or global_crops + local_crops < 2:
+        if global_crops < 1 or local_crops < 0:
             raise ValueError(
                 f"global_crops={global_crops}, local_crops={local_crops} were given; "
-                "at least one global crop and two crops in all are needed."
+                "at least one global crop is needed."
             )
         if placement not in PLACEMENTS:
             raise ValueError(f"placement={placement!r}; choose one of {PLACEMENTS}.")

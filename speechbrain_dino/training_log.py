@@ -10,17 +10,15 @@ from speechbrain_dino.health import health_line
 logger = logging.getLogger(__name__)
 
 
-def log_step(brain, loss, outputs, number):
-    """Looks at a batch closely; the only place where the host waits for the device.
+def log_step(brain, loss, number):
+    """Writes a step's figures; the only place where the host waits for the device.
 
     Arguments
     ---------
-    brain : speechbrain_dino.brain.PretrainingBrain
+    brain : speechbrain_dino.training_brain.TrainingBrain
         The brain, in the middle of an epoch.
     loss : torch.Tensor
         Loss of the batch.
-    outputs : dict
-        What ``compute_forward`` returned.
     number : int
         Batches seen since the start of the run.
 
@@ -29,14 +27,6 @@ def log_step(brain, loss, outputs, number):
     torch.Tensor
         The loss, on the CPU.
     """
-    modules = brain.modules
-    modules.health.observe(
-        modules.loss,
-        outputs["student"].detach(),
-        outputs["teacher"],
-        outputs["embeddings"],
-        modules.teacher.distance(modules.student),
-    )
     shown = loss.detach().float().cpu()
     batches = brain.loader.batch_sampler
     utterances = batches.batch_size * batches.world_size
@@ -78,7 +68,7 @@ def log_epoch(brain, epoch, number, figures):
 
     Arguments
     ---------
-    brain : speechbrain_dino.brain.PretrainingBrain
+    brain : speechbrain_dino.training_brain.TrainingBrain
         The brain, at the end of an epoch.
     epoch : int
         Number of the epoch.

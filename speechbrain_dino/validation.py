@@ -7,45 +7,23 @@ import torch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.embedding_metrics import effective_rank, neighbour_agreement
-from speechbrain_dino.embeddings import Embedder
 from speechbrain_dino.randomness import ORDER, generator
-from speechbrain_dino.teacher import unwrap
 from speechbrain_dino.verification import verify_lists
 
 logger = logging.getLogger(__name__)
 
 
-def teacher_embedder(brain):
-    """The teacher's way from waveforms to embeddings.
-
-    Arguments
-    ---------
-    brain : speechbrain_dino.brain.PretrainingBrain
-        The brain.
-
-    Returns
-    -------
-    Embedder
-        Shares the teacher's weights.
-    """
-    return Embedder(
-        brain.modules.compute_features,
-        brain.modules.mean_var_norm,
-        unwrap(brain.modules.teacher).branch.encoder,
-    )
-
-
 class Validator:
-    """Validates the teacher; the brain calls it after each epoch.
+    """Validates the embedding; the brain calls it after each epoch.
 
     Without labels: the effective rank of embeddings, and how often the nearest
     neighbour of an augmented crop is another crop of the same utterance. With trial
-    lists: their EER, cosine scores of the teacher's embeddings of whole utterances.
+    lists: their EER, cosine scores of the embeddings of whole utterances.
 
     Arguments
     ---------
     data : MultiCropDataset
-        Training crops; some utterances are taken from it.
+        Training crops, two global ones at least; some utterances are taken from it.
     test_manifest : speechbrain_dino.manifest.Manifest or None
         Utterances of the trial lists.
     trial_lists : list of path
@@ -85,7 +63,7 @@ class Validator:
         }
 
     def _embed(self, brain, first):
-        embedder = teacher_embedder(brain)
+        embedder = brain.embedder()
         encoder = embedder.embedding_model
         # Epoch 0 is never trained on: the same crops and noises at each validation.
         chosen = [(0, int(item)) for item in self.items[first : first + 32]]
@@ -111,7 +89,7 @@ class Validator:
         return verify_lists(
             self.test_manifest,
             lists,
-            teacher_embedder(brain),
+            brain.embedder(),
             output_folder,
             train_table,
             device=brain.device,

@@ -73,13 +73,13 @@ IMPORTED_ONCE = (
     "speechbrain_dino.corpora.audio_folder",
     "speechbrain_dino.corpora.noise_rir",
     "speechbrain_dino.corpora.voxceleb",
-    "speechbrain_dino.pretraining",
+    "speechbrain_dino.training_run",
 )
 # What takes longer than these trainings and decides nothing in most tests.
 QUICK = """
-import speechbrain.utils.logger, speechbrain_dino.pretraining
+import speechbrain.utils.logger, speechbrain_dino.training_run
 speechbrain.utils.logger.get_environment_description = lambda: ""
-speechbrain_dino.pretraining.write_report = lambda folder: None
+speechbrain_dino.training_run.write_report = lambda folder: None
 """
 
 
@@ -140,11 +140,11 @@ def write_recipe(path, **keys):
 
 def make_brain(recipe, *options):
     """Builds brain and loader in this process, as ``train.py`` does."""
-    from speechbrain_dino import pretraining
+    from speechbrain_dino import training_run
 
-    hparams, run_opts = pretraining.start_run([str(recipe), *map(str, options)])
-    loader = pretraining.prepare(hparams, run_opts)
-    return pretraining.make_brain(hparams, run_opts), loader
+    hparams, run_opts = training_run.start_run([str(recipe), *map(str, options)])
+    loader = training_run.prepare(hparams, run_opts)
+    return training_run.make_brain(hparams, run_opts), loader
 
 
 def environment(**more):

@@ -4,7 +4,7 @@ import pytest
 import recipe_runs as runs
 import torch
 
-from speechbrain_dino import brain as brain_module
+from speechbrain_dino import training_brain as brain_module
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -138,7 +138,7 @@ def test_one_file_is_opened_an_utterance(ramps, monkeypatch):
     "options, message",
     [
         ({"global_crops": 0}, "global_crops=0"),
-        ({"global_crops": 1, "local_crops": 0}, "two crops"),
+        ({"local_crops": -1}, "local_crops=-1"),
         ({"local_crops": -1}, "local_crops=-1"),
         ({"placement": "apart"}, "placement='apart'; choose one of"),
     ],

@@ -13,7 +13,7 @@ Authors
 
 import sys
 
-from speechbrain_dino.pretraining import finish_run, make_brain, prepare, start_run
+from speechbrain_dino.training_run import finish_run, make_brain, prepare, start_run
 
 if __name__ == "__main__":
     hparams, run_opts = start_run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The stations of a pretraining run, for the recipes' ``train.py``."""
+"""The stations of a training run, for the recipes' ``train.py``."""
 
 import json
 import logging
@@ -15,7 +15,6 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 
-from speechbrain_dino.brain import PretrainingBrain
 from speechbrain_dino.checkpoints import WholeCheckpointer, average_checkpoints
 from speechbrain_dino.command_line import plain_errors, start_run
 from speechbrain_dino.crops import MultiCropDataset, crop_loader
@@ -26,7 +25,7 @@ from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.report import write_report
 from speechbrain_dino.results import provenance, update_results
 from speechbrain_dino.teacher import unwrap
-from speechbrain_dino.validation import Validator, teacher_embedder
+from speechbrain_dino.validation import Validator
 
 __all__ = ["finish_run", "make_brain", "prepare", "start_run"]
 
@@ -35,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 def prepare(hparams, run_opts):
     """Prepares the data and makes the training loader.
+
+    A key ``set_up`` of the YAML, called with (hparams, manifest), may take part of
+    the utterances and build what depends on the data, such as the output layer.
 
     Arguments
     ---------
@@ -63,18 +65,11 @@ def prepare(hparams, run_opts):
     augment = hparams["augment"]
     if hasattr(augment, "load"):
         augment.load()
-    hparams["crops"] = MultiCropDataset(
-        Manifest.from_csv(folder / "train.csv"),
-        hparams["global_crops"],
-        hparams["global_seconds"],
-        hparams["local_crops"],
-        hparams["local_seconds"],
-        hparams["sample_rate"],
-        hparams["placement"],
-        getattr(augment, "num_draws", 0),
-        hparams["seed"],
-    )
-    with plain_errors(ValueError):
+    manifest = Manifest.from_csv(folder / "train.csv")
+    with plain_errors(ValueError, OSError):
+        if hparams.get("set_up") is not None:
+            manifest = hparams["set_up"](hparams, manifest)
+        hparams["crops"] = crops_of(manifest, hparams)
         return crop_loader(
             hparams["crops"],
             _batch_per_process(hparams, run_opts),
@@ -85,8 +80,31 @@ def prepare(hparams, run_opts):
         )
 
 
+def crops_of(manifest, hparams, **changed):
+    """The crops of a manifest's utterances as the YAML describes them.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.manifest.Manifest
+        The utterances.
+    hparams : dict
+        The YAML's objects.
+    **changed
+        Arguments of ``MultiCropDataset`` that shall be others than the YAML's.
+
+    Returns
+    -------
+    speechbrain_dino.crops.MultiCropDataset
+    """
+    keys = ("global_crops", "global_seconds", "local_crops", "local_seconds")
+    keys += ("sample_rate", "placement", "seed")
+    arguments = {key: hparams[key] for key in keys}
+    arguments["num_draws"] = getattr(hparams["augment"], "num_draws", 0)
+    return MultiCropDataset(manifest, **{**arguments, **changed})
+
+
 def make_brain(hparams, run_opts):
-    """Builds the brain with its checkpoints, curves and validation.
+    """Builds the YAML's brain with its checkpoints, curves and validation.
 
     Arguments
     ---------
@@ -97,24 +115,25 @@ def make_brain(hparams, run_opts):
 
     Returns
     -------
-    PretrainingBrain
+    TrainingBrain
         Ready to ``fit``.
     """
-    saved = ("student", "teacher", "loss", "health")
-    recoverables = {name: hparams[name] for name in saved}
-    recoverables["counter"] = hparams["epoch_counter"]
-    validator = Validator(
-        hparams["crops"], hparams["test_manifest"], hparams["lists"], hparams
-    )
-    brain = PretrainingBrain(
-        curves=Curves(hparams["output_folder"], hparams["tensorboard"]),
-        on_epoch_end=validator,
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=WholeCheckpointer(hparams["save_folder"], recoverables),
-    )
+    recoverables = {"counter": hparams["epoch_counter"]}
+    crops = hparams["crops"]
+    if crops.counts[0] < 2:
+        # Neighbours are looked for among two crops of the same length.
+        crops = crops_of(crops.manifest, hparams, global_crops=2, local_crops=0)
+    validator = Validator(crops, hparams["test_manifest"], hparams["lists"], hparams)
+    with plain_errors(ValueError):
+        brain = hparams["brain"](
+            curves=Curves(hparams["output_folder"], hparams["tensorboard"]),
+            on_epoch_end=validator,
+            modules=hparams["modules"],
+            opt_class=hparams["opt_class"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=WholeCheckpointer(hparams["save_folder"], recoverables),
+        )
     untrained = brain.checkpointer.find_checkpoint() is None
     if untrained and if_main_process():
         update_results(
@@ -127,17 +146,17 @@ def make_brain(hparams, run_opts):
 
 @main_process_only
 def finish_run(brain):
-    """Evaluates the teacher, writes results, inference folder and report.
+    """Evaluates the embedding, writes results, inference folder and report.
 
     Arguments
     ---------
-    brain : PretrainingBrain
+    brain : TrainingBrain
         The trained brain.
     """
     hparams = vars(brain.hparams)
     output = Path(hparams["output_folder"])
     averaged = _load_average(brain, hparams["average_last"])
-    embedder = teacher_embedder(brain)
+    embedder = brain.embedder()
     options = {
         "device": brain.device,
         "batch_seconds": hparams["batch_seconds"],
@@ -179,13 +198,13 @@ def finish_run(brain):
 
 
 def _load_average(brain, number):
-    """Puts the mean of the last teachers in place; returns their epochs."""
+    """Puts the mean of the last networks in place; returns their epochs."""
     last = brain.checkpointer.find_checkpoints(
         max_num_checkpoints=number, ckpt_predicate=lambda c: c.meta["end-of-epoch"]
     )
     if last:
-        state = average_checkpoints(last, "teacher")
-        unwrap(brain.modules.teacher).load_state_dict(state)
+        state = average_checkpoints(last, brain.evaluated)
+        unwrap(brain.modules[brain.evaluated]).load_state_dict(state)
     return [checkpoint.meta.get("epoch") for checkpoint in last]
 
 
