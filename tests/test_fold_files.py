@@ -54,7 +54,7 @@ def test_unknown_speakers_are_groups_of_their_own():
         ),
         (
             ([0, 2, 5], [6], [1, 3, 4]),
-            r"spk_id 'ann' is in train .* and in test .*, and 2 others",
+            r"spk_id 'ann' is in train .* and in test .*, and 2 more",
         ),
         (([0, 1], [], [4, 5]), "fold 'one': no utterance in valid"),
         (([], [2], [4, 5]), "no utterance in train"),
@@ -124,7 +124,7 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
     changed(test=["c1", "c9", "c8"])
     with pytest.raises(ValueError, match=r"fold 'one' has 2 IDs in test .* 'c9'"):
         read_folds(path, manifest)
-    changed(test=["c1", "a2"], train=["a1", "b2"])
+    changed(test=["c1", "a2"], train=["a1", "b2"], valid=["b1"])
     with pytest.raises(ValueError, match="spk_id 'ben' is in train"):
         read_folds(path, manifest)
     path.write_text(json.dumps({"folds": []}))

@@ -126,7 +126,7 @@ def test_a_speaker_in_two_partitions_is_named_or_left_out():
     rows = [*PARTITIONED, ("i", "2", "test1", "sad"), ("j", "2", "development", "sad")]
     rows += [("k", "3", "train", "sad")]
     manifest = manifest_of(rows, COLUMNS)
-    with pytest.raises(ValueError, match=r"fold 'test1': spk_id '3' is in train"):
+    with pytest.raises(ValueError, match=r"fold 'test1': spk_id '2' is in .*1 more$"):
         official(manifest)
     (fold,) = official(manifest, shared_speakers="leave_out")
     assert [ids(manifest, part) for part in fold[1:]] == [
