@@ -9,10 +9,11 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
@@ -21,6 +22,41 @@ from speechbrain_dino.memory import keep_freed_memory
 from speechbrain_dino.recipe_yaml import read_recipe
 
 logger = logging.getLogger(__name__)
+
+
+class Launch(NamedTuple):
+    """What the command line asks for, from which runs are built.
+
+    Arguments
+    ---------
+    recipe : str
+        HyperPyYAML, merged with what it extends.
+    overrides : str
+        YAML of the keys given on the command line.
+    hparams_file : str
+        The recipe's path.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+    """
+
+    recipe: str
+    overrides: str
+    hparams_file: str
+    run_opts: RunOptions
+
+    def changed(self, **keys):
+        """The same with other values of top-level keys, plain ones."""
+        overrides = YAML(typ="rt").load(self.overrides or "{}")
+        overrides |= keys
+        return self._replace(overrides=overrides)
+
+    def build(self):
+        """Builds the YAML's objects, anew at each call."""
+        return _built(self.recipe, self.overrides, self.hparams_file)
+
+    def resolved(self):
+        """The recipe's text with overrides in place and references resolved."""
+        return resolve_references(self.recipe, self.overrides).read()
 
 
 def start_run(argv):
@@ -40,6 +76,25 @@ def start_run(argv):
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
     """
+    launch, hparams = launched(argv)
+    return hparams, launch.run_opts
+
+
+def launched(argv):
+    """As `start_run`, for runs that build the YAML's objects several times.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line.
+
+    Returns
+    -------
+    launch : Launch
+        From which the objects can be built again, with other keys.
+    hparams : dict
+        What the YAML describes.
+    """
     keep_freed_memory()
     check_arguments(argv)
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
@@ -48,19 +103,19 @@ def start_run(argv):
     sb.utils.distributed.ddp_init_group(run_opts)
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
-    recipe = read_recipe(hparams_file)
-    hparams = _built(recipe, overrides, hparams_file)
+    launch = Launch(read_recipe(hparams_file), overrides, hparams_file, run_opts)
+    hparams = launch.build()
     if run_opts.debug and not run_opts.debug_persistently:
-        overrides = _debug_overrides(hparams, overrides)
-        hparams = _built(recipe, overrides, hparams_file)
-    _make_output_folder(hparams["output_folder"], hparams_file, recipe, overrides)
-    return hparams, run_opts
+        launch = launch.changed(**_debug_keys(hparams))
+        hparams = launch.build()
+    folder = hparams["output_folder"]
+    _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
+    return launch, hparams
 
 
-def _debug_overrides(hparams, overrides):
+def _debug_keys(hparams):
     """A folder of its own: a few batches must not replace the results of a run."""
-    changed = YAML(typ="rt").load(overrides or "{}")
-    changed["output_folder"] = str(Path(hparams["output_folder"]) / "debug")
+    changed = {"output_folder": str(Path(hparams["output_folder"]) / "debug")}
     if "data_save_folder" in hparams:  # what is prepared need not be prepared again
         changed["data_save_folder"] = hparams["data_save_folder"]
     return changed

@@ -52,8 +52,9 @@ class MultiCropDataset(Dataset):
         The utterances.
     global_crops : int
         Number of global crops, seen by teacher and student.
-    global_seconds : float
-        Length of a global crop in seconds.
+    global_seconds : float or callable
+        Length of a global crop in seconds; or a schedule, a function of the epochs
+        that are finished.
     local_crops : int
         Number of local crops, seen by the student.
     local_seconds : float
@@ -107,10 +108,9 @@ class MultiCropDataset(Dataset):
         self.placement = placement
         self.num_draws = num_draws
         self.seed = seed
+        self.sample_rate = sample_rate
         self.counts = [global_crops] + [local_crops] * (local_crops > 0)
-        seconds = [global_seconds, local_seconds][: len(self.counts)]
-        self.samples = [round(value * sample_rate) for value in seconds]
-        self.lengths = np.repeat(self.samples, self.counts)
+        self.seconds = [global_seconds, local_seconds][: len(self.counts)]
 
     def __len__(self):
         return len(self.manifest)
@@ -123,6 +123,11 @@ class MultiCropDataset(Dataset):
     def __getitems__(self, keys):
         return self.batch(keys)
 
+    def samples(self, epoch):
+        """Samples of a crop of each kind in an epoch (from 1)."""
+        seconds = [s(max(epoch - 1, 0)) if callable(s) else s for s in self.seconds]
+        return [round(value * self.sample_rate) for value in seconds]
+
     def batch(self, keys):
         """Reads, cuts and puts together the crops of several utterances.
 
@@ -131,22 +136,24 @@ class MultiCropDataset(Dataset):
         Arguments
         ---------
         keys : list of (int, int)
-            Epoch and row of each utterance.
+            Epoch, the same for all, and row of each utterance.
 
         Returns
         -------
         CropBatch
             The batch, on the CPU.
         """
+        sizes = self.samples(keys[0][0])
+        lengths = np.repeat(sizes, self.counts)
         views = [
             np.empty((count, len(keys), samples), dtype=np.int16)
-            for count, samples in zip(self.counts, self.samples)
+            for count, samples in zip(self.counts, sizes)
         ]
         places = [crop for view in views for crop in view]
         draws = np.empty((len(places), len(keys), self.num_draws), dtype=np.float32)
         for column, (epoch, item) in enumerate(keys):
             rng = generator(self.seed, CROPS, epoch, item)
-            for place, crop in zip(places, self._cut(rng, item)):
+            for place, crop in zip(places, self._cut(rng, item, lengths)):
                 place[column] = crop
             draws[:, column] = rng.random(draws[:, column].shape, dtype=np.float32)
         return CropBatch(
@@ -155,10 +162,9 @@ class MultiCropDataset(Dataset):
             torch.tensor([item for _, item in keys]),
         )
 
-    def _cut(self, rng, item):
+    def _cut(self, rng, item, lengths):
         """The crops of an utterance, longer ones than itself filled by repetition."""
         total = int(self.manifest.lengths[item])
-        lengths = self.lengths
         starts = place_crops(
             rng, total, lengths, self.counts[0], self.placement == "disjoint"
         )

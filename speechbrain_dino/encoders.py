@@ -35,12 +35,77 @@ class LeanECAPA(ECAPA_TDNN):
                 layer.conv.padding = (dilation * (kernel - 1) // 2,)
 
 
-class LResNet34(nn.Module):
+class MaskedResNet(nn.Module):
+    """A residual network over log-mels whose embeddings do not depend on padding.
+
+    A 3x3 stem of stride 1 without pooling, blocks, mean and standard deviation over
+    time, then a linear layer without bias and batch normalisation. A subclass gives
+    the block.
+
+    Arguments
+    ---------
+    input_size : int
+        Mel bands.
+    channels : sequence of int
+        Channels of the stages.
+    block_sizes : sequence of int
+        Blocks of each stage.
+    strides : sequence of int
+        Stride of each stage, in time and frequency.
+    lin_neurons : int
+        Size of the embedding.
+    """
+
+    def __init__(self, input_size, channels, block_sizes, strides, lin_neurons):
+        super().__init__()
+        self.stem = conv(1, channels[0], 3)
+        self.stem_norm = nn.BatchNorm2d(channels[0])
+        blocks, width, bands = [], channels[0], input_size
+        for out, count, stride in zip(channels, block_sizes, strides):
+            for number in range(count):
+                block = self.block(width, out, stride if number == 0 else 1)
+                blocks.append(block)
+                width = block.width_out
+            bands = -(-bands // stride)
+        self.blocks = nn.ModuleList(blocks)
+        self.embedding = nn.Linear(2 * width * bands, lin_neurons, bias=False)
+        self.embedding_norm = nn.BatchNorm1d(lin_neurons)
+
+    def forward(self, feats, lengths=None):
+        """Computes embeddings.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            Log-mels ``(batch, frames, input_size)``.
+        lengths : torch.Tensor, optional
+            Relative lengths ``(batch,)``. The padding is masked exactly: an embedding
+            does not depend on what else is in the batch.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings ``(batch, 1, lin_neurons)``.
+        """
+        mask = _frame_mask(lengths, feats)
+        # (batch, 1, bands, frames)
+        x = feats.transpose(1, 2).unsqueeze(1)
+        x = masked(torch.relu(self.stem_norm(self.stem(masked(x, mask)))), mask)
+        for block in self.blocks:
+            x, mask = block(x, mask)
+        x = self.embedding(_statistics(x.flatten(1, 2), mask))
+        return self.embedding_norm(x).unsqueeze(1)
+
+    @property
+    def masks_padding(self):
+        """Whether utterances of several lengths may share a batch: yes."""
+        return True
+
+
+class LResNet34(MaskedResNet):
     """The paper's light ResNet-34, log-mels to one embedding an utterance.
 
-    Basic blocks [3, 4, 6, 3] with 16-32-64-128 channels, a 3x3 stem of stride 1
-    without pooling, mean and standard deviation over time, then a linear layer
-    without bias and batch normalisation.
+    Basic blocks [3, 4, 6, 3] with 16-32-64-128 channels.
 
     Arguments
     ---------
@@ -70,48 +135,11 @@ class LResNet34(nn.Module):
         strides=(1, 2, 2, 2),
         lin_neurons=256,
     ):
-        super().__init__()
-        self.stem = _conv(1, channels[0], 3)
-        self.stem_norm = nn.BatchNorm2d(channels[0])
-        blocks, width, bands = [], channels[0], input_size
-        for out, count, stride in zip(channels, block_sizes, strides):
-            for number in range(count):
-                blocks.append(BasicBlock(width, out, stride if number == 0 else 1))
-                width = out
-            bands = -(-bands // stride)
-        self.blocks = nn.ModuleList(blocks)
-        self.embedding = nn.Linear(2 * width * bands, lin_neurons, bias=False)
-        self.embedding_norm = nn.BatchNorm1d(lin_neurons)
+        super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
 
-    def forward(self, feats, lengths=None):
-        """Computes embeddings.
-
-        Arguments
-        ---------
-        feats : torch.Tensor
-            Log-mels ``(batch, frames, input_size)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``. The padding is masked exactly: an embedding
-            does not depend on what else is in the batch.
-
-        Returns
-        -------
-        torch.Tensor
-            Embeddings ``(batch, 1, lin_neurons)``.
-        """
-        mask = _frame_mask(lengths, feats)
-        # (batch, 1, bands, frames)
-        x = feats.transpose(1, 2).unsqueeze(1)
-        x = _masked(torch.relu(self.stem_norm(self.stem(_masked(x, mask)))), mask)
-        for block in self.blocks:
-            x, mask = block(x, mask)
-        x = self.embedding(_statistics(x.flatten(1, 2), mask))
-        return self.embedding_norm(x).unsqueeze(1)
-
-    @property
-    def masks_padding(self):
-        """Whether utterances of several lengths may share a batch: yes."""
-        return True
+    def block(self, width, out, stride):
+        """A block from ``width`` to ``out`` channels."""
+        return BasicBlock(width, out, stride)
 
 
 class BasicBlock(nn.Module):
@@ -129,27 +157,29 @@ class BasicBlock(nn.Module):
 
     def __init__(self, width, out, stride):
         super().__init__()
-        self.stride = stride
-        self.conv1 = _conv(width, out, 3, stride)
+        self.stride, self.width_out = stride, out
+        self.conv1 = conv(width, out, 3, stride)
         self.norm1 = nn.BatchNorm2d(out)
-        self.conv2 = _conv(out, out, 3)
+        self.conv2 = conv(out, out, 3)
         self.norm2 = nn.BatchNorm2d(out)
-        self.shortcut = nn.Identity()
-        if stride != 1 or width != out:
-            self.shortcut = nn.Sequential(
-                _conv(width, out, 1, stride), nn.BatchNorm2d(out)
-            )
+        self.shortcut = shortcut(width, out, stride)
 
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = _masked(torch.relu(self.norm1(self.conv1(x))), inner)
+        y = masked(torch.relu(self.norm1(self.conv1(x))), inner)
         y = self.norm2(self.conv2(y)) + self.shortcut(x)
-        return _masked(torch.relu(y), inner), inner
+        return masked(torch.relu(y), inner), inner
 
 
-def _conv(width, out, kernel, stride=1):
+def conv(width, out, kernel, stride=1):
     return nn.Conv2d(width, out, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def shortcut(width, out, stride):
+    if stride == 1 and width == out:
+        return nn.Identity()
+    return nn.Sequential(conv(width, out, 1, stride), nn.BatchNorm2d(out))
 
 
 def _frame_mask(lengths, feats):
@@ -160,7 +190,7 @@ def _frame_mask(lengths, feats):
     return torch.arange(frames, device=feats.device) < ends[:, None]
 
 
-def _masked(x, mask):
+def masked(x, mask):
     return x if mask is None else x * mask[:, None, None]
 
 

@@ -11,7 +11,8 @@ def read_recipe(path):
 
     A YAML with the key ``extends`` takes over all top-level keys of the file named
     there (relative to itself) and replaces, each as a whole, those that it gives
-    itself. References are resolved later, in the merged text: a key that the
+    itself. Of several files, ``extends: [a.yaml, b.yaml]``, the later ones replace
+    keys of the earlier; what two of them extend counts once, before both. References are resolved later, in the merged text: a key that the
     extended file derives from a replaced one follows it.
 
     Arguments
@@ -40,21 +41,28 @@ def read_recipe(path):
     """
     yaml = YAML(typ="rt")
     yaml.width = 4096
+    files = {}
+    _collect(yaml, Path(path), (), files)
+    first, *others = files.values()
+    for own in others:
+        for key, value in own.items():
+            first[key] = value
     stream = io.StringIO()
-    yaml.dump(_merged(yaml, Path(path), ()), stream)
+    yaml.dump(first, stream)
     return stream.getvalue()
 
 
-def _merged(yaml, path, children):
-    if path.resolve() in children:
+def _collect(yaml, path, children, files):
+    """Gathers the files' own keys, what is extended before what extends it."""
+    resolved = path.resolve()
+    if resolved in children:
         raise ValueError(f"{path} extends itself, by way of {children[-1]}")
+    if resolved in files:
+        return
     own = yaml.load(path.read_text(encoding="utf-8"))
     if not hasattr(own, "items"):
         raise ValueError(f"{path} holds no keys: a recipe is a mapping")
-    base = own.pop("extends", None)
-    if base is None:
-        return own
-    merged = _merged(yaml, path.parent / base, (*children, path.resolve()))
-    for key, value in own.items():
-        merged[key] = value
-    return merged
+    bases = own.pop("extends", None) or []
+    for base in [bases] if isinstance(bases, str) else bases:
+        _collect(yaml, path.parent / base, (*children, resolved), files)
+    files[resolved] = own

@@ -123,3 +123,46 @@ def constant(t, value):
     0.04
     """
     return value
+
+
+def in_turn(t, lengths, schedules):
+    """Several schedules, one after the other.
+
+    Arguments
+    ---------
+    t : float
+        Fractional epoch.
+    lengths : sequence of float
+        Epochs of each; the last goes on. 0 leaves one out.
+    schedules : sequence of callable or float
+        Each is called with the epochs since its own start; numbers are constants.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the numbers of lengths and schedules differ, or all lengths are 0.
+
+    Example
+    -------
+    >>> from functools import partial
+    >>> ramp = partial(linear_ramp, start=1.0, end=0.0, ramp=4)
+    >>> [in_turn(t, [2, 4], [0.5, ramp]) for t in (0, 1.5, 2, 3, 9)]
+    [0.5, 0.5, 1.0, 0.75, 0.0]
+    """
+    if len(lengths) != len(schedules) or not any(length > 0 for length in lengths):
+        raise ValueError(
+            f"{len(schedules)} schedules and lengths {list(lengths)} were given; each "
+            "schedule needs a length, one of them above 0"
+        )
+    used = [pair for pair in zip(lengths, schedules) if pair[0] > 0]
+    for length, schedule in used[:-1]:
+        if t < length:
+            break
+        t -= length
+    else:
+        schedule = used[-1][1]
+    return schedule(t) if callable(schedule) else schedule

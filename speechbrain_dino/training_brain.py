@@ -59,6 +59,8 @@ class TrainingBrain(sb.Brain):
     """Modules with weights, the trained one first."""
     evaluated = "student"
     """The module whose encoder is the result."""
+    stateful = ("loss", "health")
+    """Further modules that are saved with every checkpoint."""
 
     def __init__(self, curves, on_epoch_end=None, **kwargs):
         super().__init__(**kwargs)
@@ -72,7 +74,7 @@ class TrainingBrain(sb.Brain):
         self.clock = Clock()
         self.loss_schedules = self._schedules_of_the_loss()
         if self.checkpointer is not None:
-            saved = (*self.networks, "loss", "health")
+            saved = (*self.networks, *self.stateful)
             self.checkpointer.add_recoverables({k: self.modules[k] for k in saved})
 
     # -- set-up ---------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,7 +70,7 @@ def prepare(hparams, run_opts):
     with plain_errors(ValueError, OSError):
         if hparams.get("set_up") is not None:
             manifest = hparams["set_up"](hparams, manifest)
-        hparams["crops"] = crops_of(manifest, hparams)
+        hparams["crops"] = _training_crops(manifest, hparams)
         return crop_loader(
             hparams["crops"],
             _batch_per_process(hparams, run_opts),
@@ -101,6 +102,19 @@ def crops_of(manifest, hparams, **changed):
     arguments = {key: hparams[key] for key in keys}
     arguments["num_draws"] = getattr(hparams["augment"], "num_draws", 0)
     return MultiCropDataset(manifest, **{**arguments, **changed})
+
+
+def _training_crops(manifest, hparams):
+    speeds = hparams.get("speed_classes")
+    if speeds is None:
+        return crops_of(manifest, hparams)
+    longer = partial(_longer, hparams["global_seconds"], speeds.longest)
+    draws = getattr(hparams["augment"], "num_draws", 0) + 1
+    return crops_of(manifest, hparams, global_seconds=longer, num_draws=draws)
+
+
+def _longer(seconds, factor, t):
+    return factor * (seconds(t) if callable(seconds) else seconds)
 
 
 def make_brain(hparams, run_opts):

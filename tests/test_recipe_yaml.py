@@ -123,9 +123,9 @@ def test_recipe_loads_and_fits_together(path, tmp_path):
     hparams = load(path, overrides)
     assert {key for key in keys if not key.startswith("__")} <= set(hparams)
     for name in ("prepare", "lr_schedule", "momentum_schedule"):
-        if name in hparams:
+        if hparams.get(name) is not None:
             assert callable(hparams[name])
-    if "modules" in hparams:
+    if "student" in hparams.get("modules", ()):
         assert hparams["modules"]["student"] is hparams["student"]
         optimizer = hparams["opt_class"](hparams["student"].parameters(), lr=0.1)
         assert len(optimizer.param_groups) == 1
@@ -137,3 +137,15 @@ def test_no_key_is_taken_for_an_abbreviated_run_option(path):
     for key in YAML(typ="rt").load(read_recipe(path)):
         longer = [name for name in options if name.startswith(key) and name != key]
         assert not longer, f"--{key} would be read as --{longer}"
+
+
+def test_of_several_files_the_later_replaces_the_earlier(tmp_path):
+    (tmp_path / "base.yaml").write_text("a: 1\nb: 1\nc: 1\nd: 1\n")
+    (tmp_path / "model.yaml").write_text("extends: base.yaml\nb: 2\nc: 2\n")
+    (tmp_path / "task.yaml").write_text("extends: base.yaml\nc: 3\n")
+    own = tmp_path / "own.yaml"
+    # base.yaml counts once, before both: task.yaml does not bring back its b.
+    own.write_text("extends: [model.yaml, task.yaml]\nd: 4\n")
+    assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 3, "d": 4}
+    own.write_text("extends: [task.yaml, model.yaml]\nd: 4\n")
+    assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 2, "d": 4}

@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""Recipe for iterative pseudo-labelling: embed, cluster, train, evaluate, and again.
+
+To run this recipe, do the following:
+> python rounds.py hparams/pseudo_labels.yaml --data_folder /data/VoxCeleb \
+      --first_model results/dino/1234/inference
+
+The same command continues a run that was stopped, at any stage.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+
+from speechbrain_dino.command_line import launched
+from speechbrain_dino.rounds import run_rounds
+
+if __name__ == "__main__":
+    run_rounds(*launched(sys.argv[1:]))

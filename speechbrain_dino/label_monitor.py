@@ -1,0 +1,167 @@
+"""Figures of training on labels: accuracy, what was gated, what was corrected."""
+
+import math
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+_NAMES = ("samples", "hits", "used", "used_right", "gated", "gated_wrong")
+_NAMES += ("corrected", "corrected_right", "known")
+
+
+class LabelMonitor(nn.Module):
+    """Counts over an epoch on the device; true labels serve these figures alone.
+
+    ``accuracy``: share of samples whose class is found (before any margin).
+    ``gated``: share of samples whose label was not believed. ``corrected``: share
+    that got another label instead. With the truth known: ``kept_precision``, share of
+    right labels among those believed; ``gated_precision``, share of wrong ones among
+    those not believed; ``corrected_precision``, share of right ones among the new
+    labels. A pseudo label is right where the speaker is the most frequent one of the
+    label's cluster.
+
+    Example
+    -------
+    >>> monitor = LabelMonitor()
+    >>> monitor.know([0, 0, 1, 1], ["ann", "ann", "bob", "ann"])
+    >>> cosines, labels = torch.eye(2)[[0, 1]], torch.tensor([0, 1])
+    >>> kept = torch.tensor([True, False])
+    >>> monitor.see(cosines, labels, torch.tensor([0, 3]), kept)
+    >>> monitor.count(torch.tensor(0.5))
+    >>> figures = monitor.epoch_summary()
+    >>> figures["gated"], figures["kept_precision"], figures["gated_precision"]
+    (0.5, 1.0, 1.0)
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("tally", torch.zeros(len(_NAMES)))
+        self.register_buffer("loss_sum", torch.zeros(2))  # sum, count
+        self.register_buffer("nonfinite", torch.zeros(()))
+        self.register_buffer("speakers", None, persistent=False)
+        self.register_buffer("of_class", None, persistent=False)
+        self.classes = 0
+        self.extra = {}
+
+    def know(self, labels, truth):
+        """Takes true labels, for diagnosis.
+
+        Arguments
+        ---------
+        labels : sequence of int
+            Class of each training utterance (N,).
+        truth : sequence of str
+            Its true speaker (N,); empty where not known.
+        """
+        labels = np.asarray(labels)
+        names, speakers = np.unique(np.asarray(truth, dtype=str), return_inverse=True)
+        known = names[speakers] != ""
+        self.classes = int(labels.max()) + 1
+        pairs = labels[known].astype(np.int64) * len(names) + speakers[known]
+        both, counts = np.unique(pairs, return_counts=True)
+        of_class = np.full(self.classes, -1)
+        for pair in both[np.argsort(counts, kind="stable")]:  # the most frequent last
+            of_class[pair // len(names)] = pair % len(names)
+        speakers = np.where(known, speakers, -2)
+        device = self.tally.device
+        self.speakers = torch.from_numpy(speakers).to(device)
+        self.of_class = torch.from_numpy(of_class).to(device)
+
+    @torch.no_grad()
+    def see(self, logits, labels, items, kept=None, corrected=None, new=None):
+        """Looks at every batch; nothing is read back from the device.
+
+        Arguments
+        ---------
+        logits : torch.Tensor
+            Cosines or logits (B, C).
+        labels : torch.Tensor
+            Labels int64 (B,), as given.
+        items : torch.Tensor
+            Rows in the training manifest, int64 (B,).
+        kept, corrected : torch.Tensor, optional
+            Which labels are believed and which got a new one, bool (B,).
+        new : torch.Tensor, optional
+            The new labels int64 (B,).
+        """
+        everything = torch.ones_like(labels, dtype=torch.bool)
+        kept = everything if kept is None else kept
+        corrected = ~everything if corrected is None else corrected
+        new = labels if new is None else new
+        right = new_right = known = ~everything
+        if self.speakers is not None:
+            speakers = self.speakers[items]
+            known = speakers >= 0
+            right = self._right(labels, speakers)
+            new_right = self._right(new, speakers)
+        counts = (
+            everything,
+            logits.argmax(1) == labels,
+            kept & known,
+            kept & right,
+            ~kept,
+            ~kept & known & ~right,
+            corrected,
+            corrected & new_right,
+            ~kept & known,
+        )
+        self.tally += torch.stack([count.sum() for count in counts])
+
+    def _right(self, labels, speakers):
+        # Speeds make further classes of the same speakers.
+        return self.of_class[labels % self.classes] == speakers
+
+    @torch.no_grad()
+    def count(self, loss, finite=None):
+        """Counts a step; see ``HealthMonitor.count``."""
+        loss = loss.detach().float()
+        taken = loss.isfinite() if finite is None else loss.isfinite() & finite
+        self.nonfinite += ~taken
+        self.loss_sum += torch.stack([loss.where(taken, 0), taken.float()])
+
+    @torch.no_grad()
+    def epoch_summary(self):
+        """Figures of the epoch, over all processes; starts the next one.
+
+        Returns
+        -------
+        dict
+            ``loss``, ``accuracy``, ``steps``, ``nonfinite`` and those of the class'
+            description that are known.
+        """
+        processes = 1
+        totals = (self.tally, self.loss_sum, self.nonfinite)
+        if dist.is_available() and dist.is_initialized():
+            processes = dist.get_world_size()
+            for total in totals:
+                dist.all_reduce(total)
+        n = dict(zip(_NAMES, self.tally.tolist()))
+        loss, steps = self.loss_sum.tolist()
+        nonfinite = self.nonfinite.item() / processes
+        figures = {
+            "loss": loss / steps if steps else math.nan,
+            "accuracy": n["hits"] / max(n["samples"], 1),
+            "gated": n["gated"] / max(n["samples"], 1),
+            "corrected": n["corrected"] / max(n["samples"], 1),
+            **self.extra,
+            "steps": round(steps / processes + nonfinite),
+            "nonfinite": nonfinite,
+        }
+        if self.speakers is not None:
+            figures |= {
+                "kept_precision": _share(n["used_right"], n["used"]),
+                "gated_precision": _share(n["gated_wrong"], n["known"]),
+                "corrected_precision": _share(n["corrected_right"], n["corrected"]),
+            }
+        for total in totals:
+            total.zero_()
+        return {key: value for key, value in figures.items() if not math.isnan(value)}
+
+    def check(self, summary):
+        """Labels hold the classes apart, so that nothing is judged here."""
+
+
+def _share(part, whole):
+    return part / whole if whole else math.nan

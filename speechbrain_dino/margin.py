@@ -1,0 +1,190 @@
+"""Output layer and margin softmax of training on (pseudo) labels, a loss a sample."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# Axes: n = utterances, d = embedding, c = classes, k = sub-centres.
+
+
+class CosineClassifier(nn.Module):
+    """Cosines with the centres of the classes, the best of each class' sub-centres.
+
+    Sub-centres (Deng et al., ECCV 2020) let a class fall into a main part and others
+    that collect what was labelled wrongly.
+
+    Arguments
+    ---------
+    in_dim : int
+        Size of the embedding.
+    num_classes : int
+        Number of classes C.
+    sub_centers : int
+        Centres a class, K.
+
+    Example
+    -------
+    >>> CosineClassifier(8, 5, sub_centers=3)(torch.randn(2, 8)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, in_dim, num_classes, sub_centers=1):
+        super().__init__()
+        check_classes(num_classes)
+        if sub_centers < 1:
+            raise ValueError(f"sub_centers is {sub_centers}; a class has at least one")
+        self.num_classes, self.sub_centers = num_classes, sub_centers
+        self.weight = nn.Parameter(torch.empty(sub_centers * num_classes, in_dim))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, embeddings):
+        """Cosines (N, C), float32, of embeddings (N, D)."""
+        # In half precision the squares of a norm may overflow or vanish.
+        unit = F.normalize(embeddings.float(), dim=-1)
+        cosines = F.linear(unit, F.normalize(self.weight.float(), dim=-1))
+        return cosines.unflatten(1, (self.sub_centers, -1)).amax(1)
+
+
+class LinearClassifier(nn.Linear):
+    """Logits of a linear layer, for `CrossEntropy`.
+
+    Arguments
+    ---------
+    in_dim : int
+        Size of the embedding.
+    num_classes : int
+        Number of classes.
+
+    Example
+    -------
+    >>> LinearClassifier(8, 5)(torch.randn(2, 8)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, in_dim, num_classes):
+        check_classes(num_classes)
+        super().__init__(in_dim, num_classes)
+
+
+def check_classes(number):
+    """Raises ValueError at fewer than two classes: there is nothing to tell apart."""
+    if number < 2:
+        raise ValueError(
+            f"{number} class(es) were given; training on labels needs two at least"
+        )
+
+
+class AAMSoftmax(nn.Module):
+    """Cross-entropy of cosines with an additive angular margin, a loss a sample.
+
+    -ln softmax of s cos(theta + m) for the sample's own class against s cos(theta_j)
+    of the others (ArcFace, Deng et al., CVPR 2019); where theta + m would pass pi,
+    cos(theta) - m sin(m) goes on in its place. With ``inter_top_k`` the most similar
+    other classes are pushed off too, as cos(theta_j - m') (Zhao et al., 2022).
+
+    Arguments
+    ---------
+    margin : float
+        m in radians; the attribute may be moved by a schedule (``margin_schedule``).
+    scale : float
+        s.
+    inter_top_k : int
+        How many other classes get the second margin; 0: none.
+    inter_margin : float
+        m' in radians.
+
+    Example
+    -------
+    >>> loss = AAMSoftmax(margin=0.2, scale=30.0)
+    >>> cosines = torch.tensor([[0.9, 0.1], [0.5, 0.5]])
+    >>> loss(cosines, torch.tensor([0, 1]))
+    tensor([-0.0000, 5.4648])
+    """
+
+    def __init__(self, margin=0.2, scale=30.0, inter_top_k=0, inter_margin=0.06):
+        super().__init__()
+        for name, value in (("margin", margin), ("inter_margin", inter_margin)):
+            if not 0 <= value < math.pi / 2:
+                raise ValueError(f"{name} is {value}; it lies in 0..pi/2 (radians)")
+        if not scale > 0:
+            raise ValueError(f"scale is {scale}; it must be positive")
+        self.margin, self.scale = margin, scale
+        self.inter_top_k, self.inter_margin = inter_top_k, inter_margin
+
+    def forward(self, cosines, labels):
+        """Loss of each sample.
+
+        Arguments
+        ---------
+        cosines : torch.Tensor
+            (N, C).
+        labels : torch.Tensor
+            int64 (N,), 0..C-1.
+
+        Returns
+        -------
+        torch.Tensor
+            float32 (N,), in nats.
+        """
+        cosines = cosines.float()
+        logits = cosines
+        if self.inter_top_k:
+            logits = self._push_off_others(cosines, labels)
+        own = cosines.gather(1, labels[:, None])
+        logits = logits.scatter(1, labels[:, None], _turned(own, self.margin))
+        return F.cross_entropy(self.scale * logits, labels, reduction="none")
+
+    def _push_off_others(self, cosines, labels):
+        count = min(self.inter_top_k, cosines.shape[1] - 1)
+        # Below every cosine: the own class is none of the others.
+        others = cosines.detach().scatter(1, labels[:, None], -2.0)
+        nearest = others.topk(count, dim=1).indices
+        moved = _turned(cosines.gather(1, nearest), -self.inter_margin)
+        return cosines.scatter(1, nearest, moved)
+
+
+def _turned(cosine, angle):
+    """cos(theta + angle); beyond pi it goes on in a straight line, below 0 it is 1."""
+    # The derivative of the root is infinite at 1.
+    sine = (1 - cosine.square()).clamp(min=1e-9).sqrt()
+    turned = cosine * math.cos(angle) - sine * math.sin(angle)
+    edge = -math.cos(angle)  # the cosine of pi - |angle|
+    if angle >= 0:
+        return torch.where(cosine > edge, turned, cosine - angle * math.sin(angle))
+    return torch.where(cosine < -edge, turned, torch.ones_like(cosine))
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of logits, a loss a sample.
+
+    Arguments
+    ---------
+    class_weights : torch.Tensor, optional
+        Weight of each class (C,); 1 if not given.
+    label_smoothing : float
+        Share of the target spread over all classes.
+
+    Example
+    -------
+    >>> CrossEntropy()(torch.zeros(2, 4), torch.tensor([0, 3]))
+    tensor([1.3863, 1.3863])
+    """
+
+    def __init__(self, class_weights=None, label_smoothing=0.0):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.register_buffer("class_weights", class_weights)
+
+    def forward(self, logits, labels):
+        """Losses (N,), float32, of logits (N, C) and labels int64 (N,)."""
+        losses = F.cross_entropy(
+            logits.float(),
+            labels,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        if self.class_weights is None:
+            return losses
+        return losses * self.class_weights[labels]
