@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 CONTENTS = "contents.json"
 _DRAFT = ".saving-"
 _AGREEMENT = "neighbour_agreement"
+_JUDGED = ("eer/", "uar/", _AGREEMENT)
 
 
 class WholeCheckpointer(Checkpointer):
@@ -100,13 +101,14 @@ def save_epoch(checkpointer, epoch, figures, keep):
     epoch : int
         Number of the epoch.
     figures : dict
-        Figures of the epoch; EERs and agreement go into the checkpoint's meta data.
+        Figures of the epoch; EERs, recalls (``uar/``) and agreement go into the
+        checkpoint's meta data.
     keep : int
         How many of the last are kept, at least 1.
     """
     if keep < 1:
         raise ValueError(f"keep_checkpoints is {keep}; at least 1 is needed.")
-    judged = {k: float(v) for k, v in figures.items() if "eer/" in k or k == _AGREEMENT}
+    judged = {k: float(v) for k, v in figures.items() if k.startswith(_JUDGED)}
     # NaN would be the best of all, or the worst, by chance.
     judged = {k: v for k, v in judged.items() if math.isfinite(v)}
     checkpointer.save_checkpoint(meta={"epoch": epoch, **judged})
@@ -122,7 +124,8 @@ def save_epoch(checkpointer, epoch, figures, keep):
 def best_checkpoint(checkpoints):
     """The checkpoint with the lowest EER on the first trial list by name.
 
-    Where there is no list, that with the highest agreement of neighbours.
+    Where there is no list, that with the highest recall (``uar/``) or, where nothing
+    was classified either, the highest agreement of neighbours.
 
     Arguments
     ---------
@@ -135,8 +138,11 @@ def best_checkpoint(checkpoints):
         None if no epoch was validated.
     """
     keys = {key for checkpoint in checkpoints for key in checkpoint.meta}
-    lists = sorted(key for key in keys if key.startswith("eer/"))
-    key, sign = (lists[0], -1) if lists else (_AGREEMENT, 1)
+    known = [
+        (sign, min((k for k in keys if k.startswith(kind)), default=None))
+        for kind, sign in zip(_JUDGED, (-1, 1, 1))
+    ]
+    sign, key = next((pair for pair in known if pair[1]), (1, _AGREEMENT))
     validated = [checkpoint for checkpoint in checkpoints if key in checkpoint.meta]
     return max(validated, key=lambda c: sign * c.meta[key], default=None)
 

@@ -21,7 +21,9 @@ class ClassifierBrain(TrainingBrain):
     ``affine_layers`` and ``affine_epochs`` (first epochs, in which only these layers
     of the encoder and the output layer learn). Optional modules: ``gate`` and
     ``correction`` (:mod:`~speechbrain_dino.label_gates`); optional in ``hparams``:
-    ``speed_classes`` (:class:`~speechbrain_dino.speeds.SpeedClasses`).
+    ``speed_classes`` (:class:`~speechbrain_dino.speeds.SpeedClasses`) and
+    ``copy_paste`` (:class:`~speechbrain_dino.copy_paste.CopyPaste`); the crops then
+    carry the numbers that these draw with behind those of the augmentations.
 
     Arguments
     ---------
@@ -39,6 +41,7 @@ class ClassifierBrain(TrainingBrain):
         super().__init__(**kwargs)
         self.labels = self.hparams.labels.to(self.device)
         self.speeds = getattr(self.hparams, "speed_classes", None)
+        self.copy_paste = getattr(self.hparams, "copy_paste", None)
         self.held = affine_split(
             unwrap(self.trained).encoder, self.hparams.affine_layers
         )
@@ -92,6 +95,10 @@ class ClassifierBrain(TrainingBrain):
         (view,), (draws,) = batch.views, batch.draws
         items = batch.items.to(self.device, non_blocking=True)
         labels = self.labels[items]
+        if self.copy_paste is not None:
+            number = self.copy_paste.num_draws
+            pasted = self.copy_paste(view[0], labels, draws[0, :, -number:])
+            view, draws = pasted[None], draws[..., :-number]
         if self.speeds is not None:
             played, which = self.speeds(view[0].float(), draws[0, :, -1])
             view, draws = played[None], draws[..., :-1]

@@ -48,7 +48,7 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
         If the weights do not fit the encoder that the YAML describes.
     """
     modules = {name: _unwrapped(getattr(embedder, name)) for name in PARTS}
-    learned = [name for name in PARTS if _has_learned_state(name, modules[name])]
+    learned = [name for name in PARTS if has_learned_state(name, modules[name])]
     yaml = inference_yaml(hyperparams_yaml, learned)
     _check_fit(yaml, modules["embedding_model"])
     folder = Path(output_folder) / "inference"
@@ -57,11 +57,13 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
         (draft / "README.md").write_text(model_card(yaml, results or {}), "utf-8")
         for name in learned:
-            _save(modules[name], draft / f"{name}.ckpt")
+            save(modules[name], draft / f"{name}.ckpt")
     return folder
 
 
-def inference_yaml(hyperparams_yaml, learned=("embedding_model",)):
+def inference_yaml(
+    hyperparams_yaml, learned=("embedding_model",), more_modules=(), more_text=""
+):
     """Cuts a run's hyperparameters down to what inference needs.
 
     Arguments
@@ -70,6 +72,10 @@ def inference_yaml(hyperparams_yaml, learned=("embedding_model",)):
         The run's hyperparameters.
     learned : sequence of str
         The parts whose parameters are to be loaded from files beside the YAML.
+    more_modules : sequence of str
+        Further modules, which ``more_text`` describes.
+    more_text : str
+        Further top-level keys, HyperPyYAML.
 
     Returns
     -------
@@ -96,8 +102,9 @@ def inference_yaml(hyperparams_yaml, learned=("embedding_model",)):
         "# Made by training; load with SpeechBrain's from_hparams(source=...).\n"
     )
     ruamel.dump({name: run[name] for name in PARTS}, text)
+    text.write(more_text)
     text.write("modules:\n")
-    text.writelines(f"    {name}: !ref <{name}>\n" for name in PARTS)
+    text.writelines(f"    {name}: !ref <{name}>\n" for name in (*PARTS, *more_modules))
     text.write("pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer\n")
     text.write("    loadables:\n")
     text.writelines(f"        {name}: !ref <{name}>\n" for name in learned)
@@ -115,7 +122,8 @@ def _unwrapped(module):
             return module
 
 
-def _has_learned_state(name, module):
+def has_learned_state(name, module):
+    """Whether a part of an embedder has something to load."""
     # SpeechBrain's global normalisation keeps its statistics outside the state dict.
     running = getattr(module, "norm_type", None) == "global"
     return (
@@ -123,7 +131,8 @@ def _has_learned_state(name, module):
     )
 
 
-def _save(module, path):
+def save(module, path):
+    """Writes the weights of a module where the inference folder looks for them."""
     state = module.state_dict()
     if state:
         state = {key: value.detach().cpu() for key, value in state.items()}

@@ -40,11 +40,11 @@ class CosineClassifier(nn.Module):
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, embeddings):
-        """Cosines (N, C), float32, of embeddings (N, D)."""
+        """Cosines (..., C), float32, of embeddings (..., D)."""
         # In half precision the squares of a norm may overflow or vanish.
         unit = F.normalize(embeddings.float(), dim=-1)
         cosines = F.linear(unit, F.normalize(self.weight.float(), dim=-1))
-        return cosines.unflatten(1, (self.sub_centers, -1)).amax(1)
+        return cosines.unflatten(-1, (self.sub_centers, -1)).amax(-2)
 
 
 class LinearClassifier(nn.Linear):

@@ -71,8 +71,8 @@ def run_rounds(launch, hparams):
 def _check(hparams):
     if hparams["first_model"] is None:
         raise ValueError(
-            "first_model is missing: give --first_model FOLDER, the inference folder of "
-            "a pretrained model (train.py hparams/dino.yaml makes one)"
+            "first_model is missing: give --first_model FOLDER, the inference folder "
+            "of a pretrained model (train.py hparams/dino.yaml makes one)"
         )
     if hparams["start_from"] not in STARTS:
         raise ValueError(

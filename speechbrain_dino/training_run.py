@@ -66,7 +66,7 @@ def prepare(hparams, run_opts):
     augment = hparams["augment"]
     if hasattr(augment, "load"):
         augment.load()
-    manifest = Manifest.from_csv(folder / "train.csv")
+    manifest = Manifest.from_csv(folder / hparams.get("manifest_file", "train.csv"))
     with plain_errors(ValueError, OSError):
         if hparams.get("set_up") is not None:
             manifest = hparams["set_up"](hparams, manifest)
@@ -105,12 +105,16 @@ def crops_of(manifest, hparams, **changed):
 
 
 def _training_crops(manifest, hparams):
-    speeds = hparams.get("speed_classes")
-    if speeds is None:
-        return crops_of(manifest, hparams)
-    longer = partial(_longer, hparams["global_seconds"], speeds.longest)
-    draws = getattr(hparams["augment"], "num_draws", 0) + 1
-    return crops_of(manifest, hparams, global_seconds=longer, num_draws=draws)
+    """Crops with what changes of speed and CopyPaste need, where they are on."""
+    speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
+    changed = {"num_draws": getattr(hparams["augment"], "num_draws", 0)}
+    if speeds is not None:
+        longer = partial(_longer, hparams["global_seconds"], speeds.longest)
+        changed["global_seconds"] = longer
+        changed["num_draws"] += 1
+    if paste is not None:
+        changed["num_draws"] += paste.num_draws
+    return crops_of(manifest, hparams, **changed)
 
 
 def _longer(seconds, factor, t):
@@ -137,7 +141,9 @@ def make_brain(hparams, run_opts):
     if crops.counts[0] < 2:
         # Neighbours are looked for among two crops of the same length.
         crops = crops_of(crops.manifest, hparams, global_crops=2, local_crops=0)
-    validator = Validator(crops, hparams["test_manifest"], hparams["lists"], hparams)
+    validator = hparams.get("validator") or Validator(
+        crops, hparams["test_manifest"], hparams["lists"], hparams
+    )
     with plain_errors(ValueError):
         brain = hparams["brain"](
             curves=Curves(hparams["output_folder"], hparams["tensorboard"]),
