@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zlib
 
 import numpy as np
 from audio_files import write
@@ -71,9 +72,10 @@ def iemocap(folder, turns, seconds=0.5):
 
 def crema_d(folder, names, people=None, votes=None, sentences=None, seconds=0.5):
     """Audio of noise per name, and the tables asked for."""
-    for seed, name in enumerate(names):
+    _made(folder)
+    for name in names:
         path = folder / "AudioWAV" / (name if "." in name else f"{name}.wav")
-        write(path, seconds, seed=seed)
+        write(path, seconds, seed=zlib.crc32(name.encode()))
     if people is not None:
         lines = ['"ActorID","Age","Sex","Race","Ethnicity"']
         lines += [f'{a},{age},"{sex}","X","Y"' for a, (age, sex) in people.items()]

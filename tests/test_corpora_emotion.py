@@ -109,7 +109,8 @@ def test_what_is_left_out_is_counted_by_audio_and_label(corpus):
     shutil.copy(folder / "b-sad-1.wav", folder / "b-sad-copy.wav")
     shutil.copy(folder / "b-sad-2.wav", folder / "b-angry-copy.wav")
     shutil.copy(folder / "c-sad-1.wav", folder / "a-sad-other.wav")
-    shutil.copy(folder / "c-sad-2.wav", folder / "?-sad-unknown.wav")
+    shutil.copy(folder / "c-sad-2.wav", folder / "?-sad-known.wav")
+    write(folder / "?-sad-new.wav", 0.5, seed=40)
     extra = [p.name for p in folder.glob("*.wav") if p.name not in names]
     more = ["a-fear-1.wav", "b-fear-1.wav", "b-no_agreement-1.wav", "c-other-1.wav"]
     summary = prepare(folder, [*names, *extra, *more])
@@ -129,18 +130,14 @@ def test_what_is_left_out_is_counted_by_audio_and_label(corpus):
         "remedy": "none needed: not one of the classes; name it in classes to keep it",
     }
     kept = set(Manifest.from_csv(folder / "save" / "utterances.csv").ids)
-    assert kept == {*names, "?-sad-unknown.wav"} - {
-        "b-sad-2.wav", "c-sad-1.wav", "c-sad-2.wav"
-    }  # fmt: skip
+    assert kept == {*names, "?-sad-new.wav"} - {"b-sad-2.wav", "c-sad-1.wav"}
     assert (summary["unknown_speaker"], summary["speakers"]) == (1, 3)
 
 
 def test_missing_audio_is_an_error_unless_allowed(corpus):
     folder, names = corpus
     missing = [f"a-sad-{k}.wav" for k in range(3, 10)]
-    with pytest.raises(
-        ValueError, match="7 labelled utterances have no audio"
-    ) as error:
+    with pytest.raises(ValueError, match=r"7 labelled .* no audio") as error:
         prepare(folder, names + missing)
     assert str(folder / "a-sad-3.wav") in str(error.value)
     assert "and 2 more" in str(error.value)

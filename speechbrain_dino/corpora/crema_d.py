@@ -1,0 +1,223 @@
+"""CREMA-D, and any corpus of acted emotions whose files are named like its own.
+
+Cao et al., "CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset", IEEE
+Transactions on Affective Computing 5, 2014.
+https://github.com/CheyneyComputerScience/CREMA-D (Open Database License)
+"""
+
+import logging
+import os
+
+from speechbrain_dino.corpora.crema_d_files import (
+    AUDIO_URL,
+    TABLES_URL,
+    fetch,
+    find_utterances,
+)
+from speechbrain_dino.corpora.crema_d_tables import (
+    CODES,
+    DEMOGRAPHICS,
+    expected_names,
+    fields_of,
+    find_tables,
+    read_people,
+    read_votes,
+)
+from speechbrain_dino.corpora.emotion import prepare_emotion
+from speechbrain_dino.corpora.emotion_labels import (
+    Labelled,
+    LabelsLeftOut,
+    choose_classes,
+    emotion_of,
+    source_at,
+)
+from speechbrain_dino.folds import disjoint_groups, group_kfold
+
+logger = logging.getLogger(__name__)
+
+ACTORS = range(1001, 1092)
+FILES = 7442
+_LABELS = ("intended", "VoiceVote", "MultiModalVote")
+
+
+def prepare_crema_d(
+    data_folder,
+    save_folder,
+    classes=("angry", "happy", "neutral", "sad"),
+    label="intended",
+    demographics=DEMOGRAPHICS,
+    num_folds=1,
+    valid_actors=8,
+    test_actors=32,
+    fold_seed=1234,
+    download=False,
+    audio_url=AUDIO_URL,
+    tables_url=TABLES_URL,
+    connections=8,
+    allow_missing=False,
+    sample_rate=16000,
+    min_duration=0.3,
+    check="full",
+    num_workers=None,
+):
+    """Writes the manifest and the folds of CREMA-D.
+
+    Audio is ``AudioWAV/<actor>_<sentence>_<emotion>_<level>.wav`` (or .flac, .mp3).
+    Where SentenceFilenames.csv or summaryTable.csv is there, every file that it names
+    must be there, too. The manifest has the columns emotion, gender, age, sentence and
+    level (LO, MD, HI, or XX where none was asked of the actor).
+
+    Actors are divided by the seed and their number alone, women and men alike in all
+    parts. Preparing again does nothing as long as arguments and files stay as they
+    are.
+
+    Arguments
+    ---------
+    data_folder : str
+        Folder that holds AudioWAV and the tables.
+    save_folder : str
+        Where utterances.csv, folds.json and prepare.json are written.
+    classes : str or sequence of str
+        Emotions to keep, or "all": the six of the corpus.
+    label : str
+        "intended": what the actor was asked for, from the file's name; "VoiceVote" or
+        "MultiModalVote": what raters heard, or heard and saw, from
+        processedResults/summaryTable.csv. Ties are left out.
+    demographics : str, optional
+        Table with ActorID, Sex and Age, or speaker and gender; None if there is none.
+    num_folds : int
+        1: one division of the actors into training, validation and test; more: every
+        actor is tested on in one of so many folds.
+    valid_actors : int
+        Number of actors to validate on in each fold.
+    test_actors : int
+        Number of actors to test on, the rest is trained on; not read if num_folds is
+        more than 1.
+    fold_seed : int
+        Another seed gives another division.
+    download : bool
+        Whether to fetch the tables and the audio that are not there yet (about
+        600 MB). What was stopped goes on.
+    audio_url, tables_url : str
+        Addresses that hold AudioWAV and the tables.
+    connections : int
+        Files fetched at a time.
+    allow_missing : bool
+        Whether to go on without files that the tables name.
+    sample_rate : int
+        Samples a second.
+    min_duration : float
+        Seconds below which an utterance is left out.
+    check : str
+        "full" reads all samples once, "headers" only what the files say.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+
+    Returns
+    -------
+    dict
+        {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
+        "remedy"}}, "classes", "folds": {fold: {part: {class: n}}}, ...}, as in
+        prepare.json.
+
+    Raises
+    ------
+    ValueError
+        If a name or a vote has an unknown emotion, or files are missing.
+    FileNotFoundError
+        If there is no audio, or a table that is needed is not there.
+    OSError
+        If a file could not be fetched.
+    """
+    if label not in _LABELS:
+        raise ValueError(f"label={label!r}: expected one of {', '.join(_LABELS)}")
+    arguments = {
+        "corpus": "crema_d",
+        "data_folder": os.path.abspath(data_folder),
+        "classes": choose_classes(classes, CODES.values()),
+        "label": label,
+        "demographics": demographics and str(demographics),
+        "num_folds": num_folds,
+        "valid_actors": valid_actors,
+        "test_actors": test_actors,
+        "fold_seed": fold_seed,
+        "allow_missing": allow_missing,
+        "sample_rate": sample_rate,
+        "min_duration": min_duration,
+        "check": check,
+        "num_workers": num_workers,
+    }
+    if download:
+        fetch(data_folder, audio_url, tables_url, connections)
+    left_out = LabelsLeftOut()
+    sources = find_utterances(data_folder, save_folder, left_out)
+    voted = label != "intended"
+    tables = find_tables(data_folder, voted, demographics)
+    _add_missing(sources, data_folder, tables, allow_missing)
+    votes = read_votes(tables["votes"], label) if voted else None
+    people = read_people(tables["demographics"]) if demographics else {}
+    items = [_item(source, votes, people, tables) for source in sources.values()]
+    labels = arguments["classes"]
+    strata = "gender" if people else None
+
+    def folds(manifest):
+        if num_folds > 1:
+            how = f"{num_folds} folds, every actor in one test set"
+            options = (num_folds, valid_actors, strata, fold_seed, labels)
+            return group_kfold(manifest, "spk_id", *options), how
+        how = "one division of the actors, nobody in two parts"
+        sizes = (None, valid_actors, test_actors)
+        options = (sizes, strata, fold_seed, labels)
+        return disjoint_groups(manifest, "spk_id", *options), how
+
+    used = [path for path in tables.values() if path]
+    return prepare_emotion(items, used, folds, save_folder, left_out, arguments)
+
+
+def _add_missing(sources, data_folder, tables, allow_missing):
+    """Adds the files that should be there, so that their absence is found."""
+    names = expected_names(tables)
+    if names is None:
+        _check_total(sources, allow_missing)
+        return
+    for name in names:
+        if name not in sources:
+            inside = f"AudioWAV/{name}.wav"
+            path = os.path.join(os.path.abspath(data_folder), inside)
+            sources[name] = source_at(path, inside, name, fields_of(name)[0])
+
+
+def _check_total(sources, allow_missing):
+    """Without tables only the numbers of actors and files are known."""
+    actors = {int(source.spk_id) for source in sources.values()}
+    if not actors <= set(ACTORS) or len(sources) == FILES:
+        return
+    absent = sorted(set(ACTORS) - actors)
+    message = (
+        f"CREMA-D has {FILES} files of {len(ACTORS)} actors, here are "
+        f"{len(sources)} of {len(actors)}"
+    )
+    if absent:
+        message += f"; these actors are missing: {', '.join(map(str, absent))}"
+    if not allow_missing:
+        raise ValueError(
+            f"{message}. Fetch them with download: True, or go on with "
+            "allow_missing: True"
+        )
+    logger.warning("%s", message)
+
+
+def _item(source, votes, people, tables):
+    actor, sentence, code, level = fields_of(source.id)
+    emotion = emotion_of(code, CODES, source.path)
+    if votes is not None:
+        if source.id not in votes:
+            raise ValueError(f"{source.path} has no vote in {tables['votes']}")
+        emotion = votes[source.id]
+    if people and actor not in people:
+        raise ValueError(
+            f"{source.path}: the actor {actor} is not in {tables['demographics']}; add "
+            "the actor, or prepare with demographics: null"
+        )
+    person = people.get(actor, {"gender": "", "age": ""})
+    return Labelled(source, emotion, {**person, "sentence": sentence, "level": level})
