@@ -71,6 +71,9 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     labels = arguments["classes"]
     write_folds(save_folder / "folds.json", folds, manifest, labels)
     counts = count_folds(folds, manifest, labels)
+    unknown = sum(not item.source.spk_id for item, _ in kept)
+    if unknown:
+        logger.info("%d utterances of unknown speakers, each by itself", unknown)
     logger.info("%s\n%s", how, table_of(counts, labels))
     return job.finish(
         {
@@ -80,7 +83,7 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
             "converted": sum(item.source.path != path for item, (path, _) in kept),
             "classes": dict.fromkeys(labels, 0) | Counter(manifest.column("emotion")),
             "speakers": len(set(manifest.column("spk_id")) - {""}),
-            "unknown_speaker": sum(not item.source.spk_id for item, _ in kept),
+            "unknown_speaker": unknown,
             "how": how,
             "folds": counts,
             "in_no_fold": len(manifest) - _in_folds(folds),

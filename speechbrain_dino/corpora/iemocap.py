@@ -63,9 +63,9 @@ def prepare_iemocap(
     leave_out : str
         What a fold tests on: "session" (5 folds) or "speaker" (10 folds).
     validation : str
-        What is held out of the rest: "speaker" (of the next session, a woman and a
-        man in turn) or "session" (the next; with leave_out "speaker" the other
-        speaker of the same session).
+        What is held out of the rest: "speaker" (one of the next session, a woman and
+        a man in turn) or "session" (the whole next one). With leave_out "speaker":
+        "speaker" is the next speaker, "session" the other one of the same session.
     allow_missing : bool
         Whether to go on without turns or audio that the release has.
     sample_rate : int
