@@ -117,6 +117,21 @@ def make_corpus(folder, speakers=8, utterances=4, seed=0):
     return folder
 
 
+def write_labels(folder, data_folder, wrong=(), left_out=()):
+    """Labels of a corpus' training speakers, the rows ``wrong`` with the next one's."""
+    names = sorted(path for path in (Path(data_folder) / "wav").glob("*/*/*.wav"))
+    names = [path for path in names if int(path.parts[-3][2:]) < 6]
+    lines = ["ID,label"]
+    for row, path in enumerate(names):
+        label = (int(path.parts[-3][2:]) + (row in wrong)) % 6
+        identity = "--".join([*path.parts[-3:-1], path.stem])
+        lines.append(f"{identity},{-1 if row in left_out else label}")
+    path = Path(folder) / "labels.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def make_noises(folder, number=3, seed=1):
     """White noises of different loudness."""
     rng = np.random.default_rng(seed)
@@ -127,10 +142,31 @@ def make_noises(folder, number=3, seed=1):
     return Path(folder)
 
 
-def write_recipe(path, **keys):
-    """Writes a YAML that extends the paper's with ``TINY`` and ``keys``."""
-    lines = [f"extends: {RECIPE / 'hparams' / 'dino.yaml'}"]
-    for key, value in {**TINY, **keys}.items():
+# What a small training on labels has in other ways than ``TINY``.
+LABELLED = {
+    "local_crops": 0,
+    "chunk_seconds": 0.5,
+    "large_margin_seconds": 0.7,
+    "global_seconds": """!name:speechbrain_dino.schedules.in_turn
+    lengths: [2, 1]
+    schedules: [!ref <chunk_seconds>, !ref <large_margin_seconds>]""",
+    "head": None,
+    "clusterer": "!new:collections.Counter",
+    "affine_epochs": 1,
+    "main_epochs": 1,
+    "large_margin_epochs": 1,
+    "margin_warmup_epochs": 1,
+    "number_of_epochs": "!ref <affine_epochs> + <main_epochs> + <large_margin_epochs>",
+    "affine_lr": 0.1,
+    "opt_class": "!name:torch.optim.SGD\n    momentum: 0.9\n    fused: True",
+}
+
+
+def write_recipe(path, base="dino", **keys):
+    """Writes a YAML that extends a recipe with ``TINY`` and ``keys``."""
+    lines = [f"extends: {RECIPE / 'hparams' / f'{base}.yaml'}"]
+    small = TINY if base == "dino" else {**TINY, **LABELLED}
+    for key, value in {**small, **keys}.items():
         plain = isinstance(value, str) and value.startswith("!")
         lines.append(f"{key}: {value if plain else json.dumps(value)}")
     path = Path(path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from sklearn.metrics import roc_auc_score
 
 from speechbrain_dino.label_gates import (
     DynamicGate,
@@ -105,6 +106,35 @@ def test_a_loss_that_is_not_finite_is_not_hidden():
     assert gate(losses, torch.tensor([0, 1, 2])).tolist() == [True, True, True]
 
 
+def test_memory_is_the_moving_mean_of_log_losses():
+    gate = FixedGate(bound=2.0, memory=0.75)
+    gate.set_up(2)
+    rng = np.random.default_rng(0)
+    losses, mean = rng.uniform(0.1, 9.0, (5, 2)), None
+    for epoch, (first, other) in enumerate(losses, start=1):
+        gate.begin_epoch(epoch)
+        kept = gate(torch.tensor([other, first]).float(), torch.tensor([1, 0]))
+        now = np.log([first, other])
+        mean = now if mean is None else 0.75 * mean + 0.25 * now
+        np.testing.assert_allclose(gate.losses.log(), mean, rtol=1e-4)
+        assert kept.tolist() == [np.exp(mean[1]) < 2.0, np.exp(mean[0]) < 2.0]
+
+
+def test_memory_parts_labels_that_single_losses_do_not():
+    rng = np.random.default_rng(2)
+    wrong = rng.random(2000) < 0.3
+    auc = {}
+    for memory in (0.0, 0.9):
+        gate = DynamicGate(start_epoch=9, memory=memory)
+        gate.set_up(2000)
+        for epoch in range(1, 9):
+            gate.begin_epoch(epoch)
+            logs = np.where(wrong, 1.0, 0.0) + rng.normal(0, 1.5, 2000)
+            gate(torch.from_numpy(np.exp(logs)), torch.arange(2000))
+        auc[memory] = roc_auc_score(wrong, gate.losses)
+    assert auc[0.0] < 0.72 and auc[0.9] > 0.8
+
+
 def test_state_comes_back_with_the_checkpoint():
     gate = FixedGate(bound=2.0)
     gate.set_up(3)
@@ -130,6 +160,7 @@ def test_correction_is_the_sharpened_softmax():
     "make, message",
     [
         (lambda: FixedGate(bound=0), "bound is 0"),
+        (lambda: FixedGate(memory=1.0), "memory is 1.0"),
         (lambda: DynamicGate(start_epoch=1), "start_epoch is 1"),
         (lambda: LabelCorrection(threshold=1.0), "threshold is 1.0"),
         (lambda: LabelCorrection(temperature=0), "temperature is 0"),

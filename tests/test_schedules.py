@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from speechbrain_dino.schedules import constant, cosine, linear_ramp, warmup_cosine
+from speechbrain_dino.schedules import (
+    constant,
+    cosine,
+    in_turn,
+    linear_ramp,
+    warmup_cosine,
+)
 
 
 def original(base, final, epochs, steps_an_epoch, warmup_epochs=0):
@@ -68,3 +74,23 @@ def test_no_value_leaves_its_bounds(t, peak, final, warmup, rest):
 def test_warmup_longer_than_the_run_is_named(warmup):
     with pytest.raises(ValueError, match="warmup"):
         warmup_cosine(0, 1.0, 0.0, warmup, 20)
+
+
+def test_schedules_in_turn_start_at_their_own_zero():
+    seen = []
+
+    def first(t):
+        seen.append(("first", t))
+        return 1.0
+
+    def second(t):
+        seen.append(("second", t))
+        return 2.0
+
+    values = [in_turn(t, [2, 0, 3], [first, 9.0, second]) for t in (-1, 0, 1.5, 2, 7)]
+    assert values == [1.0, 1.0, 1.0, 2.0, 2.0]
+    assert seen[-2:] == [("second", 0), ("second", 5)]
+    with pytest.raises(ValueError, match="each schedule needs a length"):
+        in_turn(0, [1], [first, second])
+    with pytest.raises(ValueError, match="above 0"):
+        in_turn(0, [0], [first])
