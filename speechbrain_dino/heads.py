@@ -1,8 +1,14 @@
-"""Projection head with prototypes, and the branch encoder -> embedding -> head."""
+"""Heads, with prototypes or without, and the branch encoder -> embedding -> head.
+
+A head maps embeddings (N, D) to outputs (N, K); where an objective needs more of it, it
+returns a dict with ``outputs`` and whatever it hands out besides, (N, ...) each.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from speechbrain_dino.projectors import perceptron
 
 
 class Prototypes(nn.Module):
@@ -58,6 +64,8 @@ class DINOHead(nn.Module):
         Number of Linear layers before the prototypes.
     batch_norm : bool
         BatchNorm between each hidden Linear and its GELU.
+    hand_out : bool
+        Whether the normalised layer is handed out as "bottleneck".
 
     Example
     -------
@@ -74,27 +82,81 @@ class DINOHead(nn.Module):
         bottleneck_dim=256,
         num_layers=3,
         batch_norm=False,
+        hand_out=False,
     ):
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}; a head has at least one")
-        sizes = [in_dim] + [hidden_dim] * (num_layers - 1)
-        layers = []
-        for size in sizes[:-1]:
-            layers.append(nn.Linear(size, hidden_dim))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(hidden_dim))
-            layers.append(nn.GELU())
-        layers.append(nn.Linear(sizes[-1], bottleneck_dim))
-        self.mlp = nn.Sequential(*layers)
+        self.mlp = perceptron(
+            in_dim, hidden_dim, bottleneck_dim, num_layers, batch_norm, nn.GELU
+        )
         self.mlp.apply(_init_linear)
         self.prototypes = Prototypes(bottleneck_dim, out_dim)
+        self.hand_out = hand_out
 
     def forward(self, embeddings):
         """Logits (N, K), cosines with the prototypes, of embeddings (N, in_dim)."""
         # In half precision the squares of a norm may overflow or vanish.
-        bottleneck = self.mlp(embeddings).float()
-        return self.prototypes(F.normalize(bottleneck, dim=-1))
+        bottleneck = F.normalize(self.mlp(embeddings).float(), dim=-1)
+        logits = self.prototypes(bottleneck)
+        if self.hand_out:
+            return {"outputs": logits, "bottleneck": bottleneck}
+        return logits
+
+
+class RDINOHead(nn.Module):
+    """DINO's head with one more, wide layer in front of the bottleneck (RDINO).
+
+    Arguments
+    ---------
+    in_dim : int
+        Size of the embedding.
+    out_dim : int
+        Number of prototypes K.
+    hidden_dim : int
+        Size of the hidden layers.
+    expanded_dim : int
+        Size of the wide layer, which is handed out as "expanded".
+    bottleneck_dim : int
+        Size of the normalised layer in front of the prototypes, handed out as
+        "bottleneck".
+    num_layers : int
+        Number of Linear layers before the bottleneck.
+    batch_norm : bool
+        BatchNorm between each hidden Linear and its GELU.
+
+    Example
+    -------
+    >>> head = RDINOHead(8, out_dim=32, expanded_dim=64, bottleneck_dim=4)
+    >>> {name: tuple(x.shape) for name, x in head(torch.randn(5, 8)).items()}
+    {'outputs': (5, 32), 'expanded': (5, 64), 'bottleneck': (5, 4)}
+    """
+
+    def __init__(
+        self,
+        in_dim,
+        out_dim=65536,
+        hidden_dim=2048,
+        expanded_dim=8192,
+        bottleneck_dim=256,
+        num_layers=3,
+        batch_norm=True,
+    ):
+        super().__init__()
+        self.mlp = perceptron(
+            in_dim, hidden_dim, expanded_dim, num_layers, batch_norm, nn.GELU
+        )
+        self.bottleneck = nn.Linear(expanded_dim, bottleneck_dim)
+        self.apply(_init_linear)
+        self.prototypes = Prototypes(bottleneck_dim, out_dim)
+
+    def forward(self, embeddings):
+        """Logits (N, K) and the two layers, of embeddings (N, in_dim)."""
+        expanded = self.mlp(embeddings)
+        bottleneck = F.normalize(self.bottleneck(expanded).float(), dim=-1)
+        return {
+            "outputs": self.prototypes(bottleneck),
+            "expanded": expanded,
+            "bottleneck": bottleneck,
+        }
 
 
 class Branch(nn.Module):
@@ -105,7 +167,7 @@ class Branch(nn.Module):
     encoder : torch.nn.Module
         Features (N, T, F) -> embeddings (N, D) or (N, 1, D).
     head : torch.nn.Module
-        Embeddings (N, D) -> logits (N, K).
+        Embeddings (N, D) -> logits (N, K), or a dict of such.
 
     Example
     -------
@@ -140,8 +202,8 @@ class Branch(nn.Module):
         -------
         embeddings : torch.Tensor
             (sum of N_i, D), in the order given.
-        logits : torch.Tensor
-            (sum of N_i, K).
+        outputs : torch.Tensor or dict of torch.Tensor
+            What the head returns, (sum of N_i, ...).
         """
         embeddings = torch.cat([_flat(self.encoder(crops)) for crops in feats])
         return embeddings, self.head(embeddings)

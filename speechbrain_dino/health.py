@@ -9,51 +9,8 @@ from torch import nn
 
 from speechbrain_dino.collapse import CollapseWatch
 from speechbrain_dino.embedding_metrics import effective_rank
+from speechbrain_dino.health_figures import embedding_std, entropy
 from speechbrain_dino.losses import dino_cross_entropy
-
-
-def entropy(probs):
-    """Entropy over the last axis, in nats.
-
-    Arguments
-    ---------
-    probs : torch.Tensor
-        Probabilities (..., K).
-
-    Returns
-    -------
-    torch.Tensor
-        (...), from 0 (one prototype) to ln K (uniform).
-
-    Example
-    -------
-    >>> entropy(torch.tensor([[0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0, 0.0]]))
-    tensor([1.3863, 0.0000])
-    """
-    return torch.special.entr(probs).sum(-1)
-
-
-def embedding_std(embeddings):
-    """Spread of unit embeddings: mean standard deviation of a dimension, x sqrt(D).
-
-    Arguments
-    ---------
-    embeddings : torch.Tensor
-        Embeddings (N, D), of any length.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar, 1 where directions are spread evenly, 0 where all are one.
-
-    Example
-    -------
-    >>> embeddings = torch.tensor([[2.0, 0.0], [-1.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
-    >>> embedding_std(embeddings)
-    tensor(1.0000)
-    """
-    unit = F.normalize(embeddings.float(), dim=1)
-    return unit.std(0, correction=0).mean() * math.sqrt(unit.shape[1])
 
 
 class HealthMonitor(nn.Module):
@@ -64,8 +21,9 @@ class HealthMonitor(nn.Module):
 
     Arguments
     ---------
-    out_dim : int
-        Number of prototypes K.
+    out_dim : int or None
+        Number of prototypes K; None for an objective without prototypes, of which the
+        embeddings alone are judged.
     embedding_dim : int
         Size D of the embedding.
     patience : int
@@ -81,11 +39,14 @@ class HealthMonitor(nn.Module):
     Example
     -------
     >>> from speechbrain_dino.losses import DINOLoss
+    >>> from speechbrain_dino.views import Views
     >>> criterion, monitor = DINOLoss(16), HealthMonitor(out_dim=16, embedding_dim=4)
     >>> for _ in range(3):
     ...     student, teacher = torch.randn(6, 8, 16), torch.randn(2, 8, 16)
-    ...     monitor.count(criterion(student, teacher))
-    ...     monitor.observe(criterion, student, teacher, torch.randn(16, 4))
+    ...     vectors = torch.randn(2, 8, 4)
+    ...     views = Views(student, teacher, teacher_embeddings=vectors, shared=2)
+    ...     monitor.count(criterion(views))
+    ...     monitor.observe(criterion, views)
     >>> summary = monitor.epoch_summary()
     >>> summary["steps"], round(summary["ln_k"], 2), summary["prototypes_used"] <= 16
     (3, 2.77, True)
@@ -103,12 +64,16 @@ class HealthMonitor(nn.Module):
     ):
         super().__init__()
         self.watch = CollapseWatch(patience, min_steps, grace)
+        self.out_dim = out_dim
         self.rows = 0  # embeddings seen in this epoch
-        for name in ("loss", "entropy", "kl", "distance"):
+        self.terms = {}  # further figures of the objective: name -> sum, count
+        prototypes = ("entropy", "kl") if out_dim else ()
+        for name in ("loss", *prototypes, "distance"):
             self.register_buffer(f"{name}_sum", torch.zeros(2))  # sum, count
         self.register_buffer("nonfinite", torch.zeros(()))
-        self.register_buffer("mean_probs", torch.zeros(out_dim))
-        self.register_buffer("wins", torch.zeros(out_dim))
+        if out_dim:
+            self.register_buffer("mean_probs", torch.zeros(out_dim))
+            self.register_buffer("wins", torch.zeros(out_dim))
         self.register_buffer("embeddings", torch.zeros(window, embedding_dim))
 
     @torch.no_grad()
@@ -130,35 +95,49 @@ class HealthMonitor(nn.Module):
         _add(self.loss_sum, loss, taken)
 
     @torch.no_grad()
-    def observe(self, criterion, student, teacher, embeddings, distance=None):
+    def observe(self, criterion, views, distance=None):
         """Looks at one batch closely; meant for logging steps.
 
         Arguments
         ---------
-        criterion : DINOLoss
-            Gives temperatures and centre.
-        student : torch.Tensor
-            Logits (S, B, K).
-        teacher : torch.Tensor
-            Logits (T, B, K).
-        embeddings : torch.Tensor
-            Embeddings (N, D) of the same batch, of the teacher or the student.
+        criterion : torch.nn.Module
+            The objective; gives ``distributions`` where there are prototypes, and
+            perhaps ``figures`` (see :mod:`~speechbrain_dino.objectives`).
+        views : Views
+            What it was called with.
         distance : torch.Tensor, optional
             ``Teacher.distance(student)``.
         """
-        targets = criterion.targets(teacher)
-        cross_entropy = dino_cross_entropy(criterion.log_probs(student), targets)
+        if self.out_dim:
+            self._observe_prototypes(criterion, views)
+        if distance is not None:
+            _add(self.distance_sum, distance, distance.isfinite())
+        if hasattr(criterion, "figures"):
+            for name, value in criterion.figures().items():
+                value = value.float()
+                total = self.terms.setdefault(name, value.new_zeros(2))
+                _add(total, value, value.isfinite())
+        embeddings = views.teacher_embeddings
+        if embeddings is None:
+            embeddings = views.student_embeddings
+        self._keep(embeddings.flatten(0, 1))
+
+    def _observe_prototypes(self, criterion, views):
+        if not hasattr(criterion, "distributions"):
+            raise ValueError(
+                f"{type(criterion).__name__} has no prototypes, and health counts "
+                f"{self.out_dim} of them: set out_dim: null"
+            )
+        log_probs, targets = criterion.distributions(views)
+        cross_entropy = dino_cross_entropy(log_probs, targets, views.shared)
         mean_entropy = entropy(targets).mean()
         finite = cross_entropy.isfinite()
         _add(self.entropy_sum, mean_entropy, finite)
         _add(self.kl_sum, cross_entropy - mean_entropy, finite)
-        if distance is not None:
-            _add(self.distance_sum, distance, distance.isfinite())
         flat = targets.flatten(0, 1)
         self.mean_probs += flat.mean(0).where(finite, 0)
         winners = flat.argmax(-1)
         self.wins.index_add_(0, winners, finite.float().expand(len(winners)))
-        self._keep(embeddings)
 
     def _keep(self, embeddings):
         size = len(self.embeddings)
@@ -178,12 +157,13 @@ class HealthMonitor(nn.Module):
         Returns
         -------
         dict
-            ``loss``, ``ln_k``, ``teacher_entropy``, ``kl`` (of the student from the
-            teacher, different views), ``mean_entropy`` (of the mean distribution),
-            all in nats; ``prototypes_used`` (that won once), ``top_prototype`` (share
-            of wins of the first); ``embedding_std``; ``effective_rank`` of the unit
-            embeddings; ``teacher_distance``; ``steps``, ``nonfinite`` (steps skipped).
-            What was never observed is left out.
+            ``loss``; with prototypes ``ln_k``, ``teacher_entropy``, ``kl`` (of the
+            student from the teacher, different views), ``mean_entropy`` (of the mean
+            distribution), all in nats, ``prototypes_used`` (that won once) and
+            ``top_prototype`` (share of wins of the first); ``embedding_std``;
+            ``effective_rank`` of the unit embeddings; ``teacher_distance``; ``steps``,
+            ``nonfinite`` (steps skipped); and the objective's own figures as
+            ``loss/<name>``. What was never observed is left out.
         """
         spread = self._spread()
         processes = 1
@@ -193,18 +173,13 @@ class HealthMonitor(nn.Module):
                 dist.all_reduce(total)
         nonfinite = self.nonfinite.item() / processes
         steps = round(self.loss_sum[1].item() / processes + nonfinite)
-        probs, wins = self.mean_probs.double(), self.wins.double()
         figures = {
             "loss": _mean(self.loss_sum),
-            "ln_k": math.log(len(probs)),
-            "teacher_entropy": _mean(self.entropy_sum),
-            "kl": _mean(self.kl_sum),
-            "mean_entropy": entropy(probs / probs.sum()).item(),
-            "prototypes_used": int(wins.count_nonzero()),
-            "top_prototype": (wins.max() / wins.sum()).item(),
+            **(self._prototype_figures() if self.out_dim else {}),
             "embedding_std": _mean(spread[[0, 2]]),
             "effective_rank": _mean(spread[[1, 2]]),
             "teacher_distance": _mean(self.distance_sum),
+            **{f"loss/{name}": _mean(self.terms[name]) for name in sorted(self.terms)},
             "steps": steps,
             "nonfinite": nonfinite,
         }
@@ -216,9 +191,21 @@ class HealthMonitor(nn.Module):
         self.watch.see(known)
         return known
 
+    def _prototype_figures(self):
+        probs, wins = self.mean_probs.double(), self.wins.double()
+        return {
+            "ln_k": math.log(len(probs)),
+            "teacher_entropy": _mean(self.entropy_sum),
+            "kl": _mean(self.kl_sum),
+            "mean_entropy": entropy(probs / probs.sum()).item(),
+            "prototypes_used": int(wins.count_nonzero()),
+            "top_prototype": (wins.max() / wins.sum()).item(),
+        }
+
     def _totals(self):
-        """Buffers that add up over steps and processes."""
-        return [total for name, total in self.named_buffers() if name != "embeddings"]
+        """Tensors that add up over steps and processes, in one order everywhere."""
+        buffers = [b for name, b in self.named_buffers() if name != "embeddings"]
+        return buffers + [self.terms[name] for name in sorted(self.terms)]
 
     def _spread(self):
         """Standard deviation and rank of the kept embeddings, and 1; else zeros."""
@@ -245,13 +232,16 @@ class HealthMonitor(nn.Module):
         self.watch.check(summary)
 
     def get_extra_state(self):
-        """The counters that are not tensors."""
-        return {"rows": self.rows, "watch": dict(self.watch.state)}
+        """The counters that are not buffers."""
+        terms = {name: total.clone() for name, total in self.terms.items()}
+        return {"rows": self.rows, "watch": dict(self.watch.state), "terms": terms}
 
     def set_extra_state(self, state):
         """Takes the counters back."""
         self.rows = state["rows"]
         self.watch.state = dict(state["watch"])
+        device = self.nonfinite.device
+        self.terms = {k: v.to(device) for k, v in state.get("terms", {}).items()}
 
 
 def health_line(summary):

@@ -4,10 +4,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from speechbrain_dino.sinkhorn import sinkhorn
+from speechbrain_dino.views import Views
+
 # Axes: s = student views, t = teacher views, b = batch, k = prototypes.
+CENTERINGS = ("running", "sinkhorn")
 
 
-def dino_cross_entropy(log_probs, targets):
+def dino_cross_entropy(log_probs, targets, shared=None):
     """Cross-entropy of every teacher view with every other student view.
 
     The sums over views are taken before the product, so nothing of the size
@@ -18,12 +22,15 @@ def dino_cross_entropy(log_probs, targets):
     log_probs : torch.Tensor
         Log-probabilities of the student (S, B, K).
     targets : torch.Tensor
-        Probabilities of the teacher (T, B, K); teacher view t is student view t.
+        Probabilities of the teacher (T, B, K).
+    shared : int, optional
+        The first ``shared`` teacher views are the first student views, and are not
+        compared with themselves; all T otherwise.
 
     Returns
     -------
     torch.Tensor
-        Mean over the batch and the S * T - T pairs of different views, in nats.
+        Mean over the batch and the S * T - shared pairs of different views, in nats.
 
     Raises
     ------
@@ -37,20 +44,23 @@ def dino_cross_entropy(log_probs, targets):
     >>> round(dino_cross_entropy(log_probs, targets).item(), 4)  # ln 8
     2.0794
     """
-    _check_views(log_probs.shape, targets.shape)
     num_student, num_teacher, batch = len(log_probs), len(targets), targets.shape[1]
-    # Teacher views are also student views: those S = T pairs are taken out again.
+    shared = num_teacher if shared is None else shared
+    _check_views(log_probs.shape, targets.shape, shared)
+    # Shared views are taken out again.
     all_pairs = (log_probs.sum(0) * targets.sum(0)).sum()
-    same_view = (log_probs[:num_teacher] * targets).sum()
-    pairs = num_student * num_teacher - num_teacher
+    same_view = (log_probs[:shared] * targets[:shared]).sum()
+    pairs = num_student * num_teacher - shared
     return (same_view - all_pairs) / (pairs * batch)
 
 
 class DINOLoss(nn.Module):
     """Self-distillation without labels (Caron et al. 2021), with a moving centre.
 
-    The teacher's logits are centred and sharpened; the centre moves *after* the
-    loss, in training mode only, by the mean over batch, views and all processes.
+    With logits z of the student and v of the teacher, over pairs of different views:
+    L = mean_st -q_t . ln p_s, p = softmax(z / student_temp) and
+    q = softmax((v - centre) / teacher_temp). The centre moves *after* the loss, in
+    training mode only, by the mean of v over batch, views and all processes.
 
     Arguments
     ---------
@@ -63,6 +73,12 @@ class DINOLoss(nn.Module):
         any step, by a schedule.
     center_momentum : float
         Share of the old centre that is kept in a step; 1 holds it fixed.
+    centering : str
+        "running": the centre above. "sinkhorn": in its place q is what
+        :func:`~speechbrain_dino.sinkhorn.sinkhorn` makes of v / teacher_temp (SwAV;
+        DINOv2, Oquab et al. 2023).
+    sinkhorn_iterations : int
+        Iterations of it.
 
     Example
     -------
@@ -73,7 +89,13 @@ class DINOLoss(nn.Module):
     """
 
     def __init__(
-        self, out_dim, student_temp=0.1, teacher_temp=0.04, center_momentum=0.9
+        self,
+        out_dim,
+        student_temp=0.1,
+        teacher_temp=0.04,
+        center_momentum=0.9,
+        centering="running",
+        sinkhorn_iterations=3,
     ):
         super().__init__()
         for name, temp in (("student", student_temp), ("teacher", teacher_temp)):
@@ -81,21 +103,28 @@ class DINOLoss(nn.Module):
                 raise ValueError(f"{name}_temp is {temp}; it must be positive")
         if not 0 <= center_momentum <= 1:
             raise ValueError(f"center_momentum is {center_momentum}; it lies in 0..1")
+        if centering not in CENTERINGS:
+            raise ValueError(f"centering is {centering!r}; choose one of {CENTERINGS}")
         self.out_dim = out_dim
         self.student_temp = student_temp
         self.teacher_temp = teacher_temp
         self.center_momentum = center_momentum
+        self.centering = centering
+        self.sinkhorn_iterations = sinkhorn_iterations
         self.register_buffer("center", torch.zeros(out_dim))
 
-    def forward(self, student, teacher):
+    def forward(self, student, teacher=None, shared=None):
         """Loss of one batch; moves the centre in training mode.
 
         Arguments
         ---------
-        student : torch.Tensor
-            Logits of the student (S, B, K), the teacher's views first.
+        student : torch.Tensor or Views
+            Logits of the student (S, B, K), the shared views first; or, as for any
+            objective, the :class:`~speechbrain_dino.views.Views` alone.
         teacher : torch.Tensor
             Logits of the teacher (T, B, K).
+        shared : int, optional
+            See :func:`dino_cross_entropy`.
 
         Returns
         -------
@@ -107,17 +136,25 @@ class DINOLoss(nn.Module):
         ValueError
             When views, batch or number of prototypes do not fit together.
         """
-        _check_views(student.shape, teacher.shape)
+        if isinstance(student, Views):
+            teacher, shared = student.pick("teacher", "outputs"), student.shared
+            student = student.student
+        shared = len(teacher) if shared is None else shared
+        _check_views(student.shape, teacher.shape, shared)
         if student.shape[-1] != self.out_dim:
             raise ValueError(
                 f"the logits have {student.shape[-1]} prototypes, DINOLoss was built "
                 f"with out_dim={self.out_dim}; give head and loss the same out_dim"
             )
         targets = self.targets(teacher)
-        loss = dino_cross_entropy(self.log_probs(student), targets)
-        if self.training:
+        loss = dino_cross_entropy(self.log_probs(student), targets, shared)
+        if self.training and self.centering == "running":
             self._move_center(teacher)
         return loss
+
+    def distributions(self, views):
+        """Log-probabilities (S, B, K) and targets (T, B, K) of a batch."""
+        return self.log_probs(views.student), self.targets(views.teacher)
 
     def log_probs(self, student):
         """Log-probabilities of the student's logits (..., K), in float32."""
@@ -126,6 +163,9 @@ class DINOLoss(nn.Module):
     @torch.no_grad()
     def targets(self, teacher):
         """Centred, sharpened probabilities of the teacher's logits (..., K)."""
+        if self.centering == "sinkhorn":
+            scores = teacher.float() / self.teacher_temp
+            return sinkhorn(scores, self.sinkhorn_iterations)
         centred = teacher.float() - self.center
         return torch.softmax(centred / self.teacher_temp, dim=-1)
 
@@ -144,7 +184,7 @@ class DINOLoss(nn.Module):
         self.center.copy_(torch.where(mean.isfinite().all(), moved, self.center))
 
 
-def _check_views(student, teacher):
+def _check_views(student, teacher, shared):
     if len(student) != 3 or len(teacher) != 3:
         raise ValueError(
             "logits must be (views, batch, prototypes); got student "
@@ -155,13 +195,13 @@ def _check_views(student, teacher):
             "student and teacher must agree in batch and prototypes; got student "
             f"{tuple(student)} and teacher {tuple(teacher)}"
         )
-    if student[0] < 2:
+    if not 0 <= shared <= min(student[0], teacher[0]):
         raise ValueError(
-            f"{student[0]} student view: the same view is skipped, so nothing is left "
-            "to compare; use at least two crops"
+            f"{teacher[0]} teacher views for {student[0]} student views, {shared} of "
+            "them shared; shared views must be the first of both"
         )
-    if not 1 <= teacher[0] <= student[0]:
+    if student[0] * teacher[0] - shared < 1:
         raise ValueError(
-            f"{teacher[0]} teacher views for {student[0]} student views; the teacher's "
-            "views must be the first of the student's, at least one"
+            f"{student[0]} student view(s) and {teacher[0]} teacher views, and the "
+            "same view is skipped: nothing is left to compare; use at least two crops"
         )

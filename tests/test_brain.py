@@ -178,7 +178,7 @@ def test_a_bad_batch_changes_nothing(build, monkeypatch, optimizer, kind):
         if kind == "loss":
             return loss * float("nan")
         # The root of 0 has a finite value and no finite derivative.
-        return loss + (outputs["student"] * 0).sqrt().sum()
+        return loss + (outputs.student * 0).sqrt().sum()
 
     def watched(batch):
         names = ["student", "teacher"] + ["loss"] * (kind == "loss")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speechbrain_dino.heads import Branch, DINOHead, Prototypes
+from speechbrain_dino.heads import Branch, DINOHead, Prototypes, RDINOHead
 
 
 def small_head(**settings):
@@ -96,6 +96,36 @@ def test_copied_head_is_equal_and_apart():
     before = other(x)
     head.prototypes.weight.data.neg_()
     assert torch.equal(other(x), before)
+
+
+def test_normalised_layer_is_handed_out_on_request():
+    head = small_head(hand_out=True)
+    x = torch.randn(8, 6)
+    found = head(x)
+    torch.testing.assert_close(found["bottleneck"].norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(found["outputs"], head.prototypes(found["bottleneck"]))
+    plain = small_head()
+    plain.load_state_dict(head.state_dict())
+    assert torch.equal(plain(x), found["outputs"])
+
+
+def test_rdino_head_equals_the_layers_written_out():
+    head = RDINOHead(6, 20, hidden_dim=12, expanded_dim=30, bottleneck_dim=4)
+    kinds = [type(m).__name__ for m in head.mlp]
+    assert kinds == ["Linear", "BatchNorm1d", "GELU"] * 2 + ["Linear"]
+    x = torch.randn(8, 6)
+    found = head.eval()(x)
+    wide = head.mlp(x)
+    bottleneck = F.normalize(head.bottleneck(wide), dim=1)
+    torch.testing.assert_close(found["expanded"], wide)
+    torch.testing.assert_close(found["bottleneck"], bottleneck)
+    torch.testing.assert_close(
+        found["outputs"], bottleneck @ head.prototypes.unit_rows().T
+    )
+    with torch.device("meta"):
+        paper = RDINOHead(512)
+    assert paper.bottleneck.weight.shape == (256, 8192)
+    assert paper.prototypes.weight.shape == (65536, 256)
 
 
 class Pooling(nn.Module):

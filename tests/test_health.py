@@ -10,11 +10,16 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from speechbrain_dino.collapse import CollapseError, CollapseWatch, diagnose
+from speechbrain_dino.contrastive import NTXent
 from speechbrain_dino.embedding_metrics import effective_rank
 from speechbrain_dino.heads import Branch, DINOHead
-from speechbrain_dino.health import HealthMonitor, embedding_std, entropy, health_line
+from speechbrain_dino.health import HealthMonitor, health_line
+from speechbrain_dino.health_figures import embedding_std, entropy
 from speechbrain_dino.losses import DINOLoss
+from speechbrain_dino.objectives import Sum
+from speechbrain_dino.regularizers import KoLeo
 from speechbrain_dino.teacher import Teacher
+from speechbrain_dino.views import Views
 
 K, D = 32, 8
 HEALTHY = {
@@ -45,6 +50,12 @@ def test_embedding_std_spans_zero_to_one():
     assert embedding_std(7 * vectors).item() == pytest.approx(unit.std(0).mean() * 2)
 
 
+def seen(student, teacher, embeddings):
+    """What a step hands on: two teacher views that the student sees as well."""
+    vectors = embeddings.unflatten(0, (2, -1))
+    return Views(student, teacher, teacher_embeddings=vectors, shared=2)
+
+
 def batches(number):
     for _ in range(number):
         yield torch.randn(4, 6, K), torch.randn(2, 6, K), torch.randn(12, D)
@@ -56,7 +67,7 @@ def test_summary_equals_plain_formulas():
     losses, entropies, kls, probs, embeddings = [], [], [], [], []
     for student, teacher, vectors in batches(5):
         monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, student, teacher, vectors, torch.tensor(0.25))
+        monitor.observe(criterion, seen(student, teacher, vectors), torch.tensor(0.25))
         log_p = (student.double() / 0.1).log_softmax(-1)
         q = ((teacher - criterion.center).double() / 0.04).softmax(-1)
         kl = torch.nn.functional.kl_div
@@ -100,7 +111,7 @@ def test_each_epoch_starts_anew():
     criterion, monitor = DINOLoss(K), HealthMonitor(K, D)
     for student, teacher, vectors in batches(3):
         monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, student, teacher, vectors)
+        monitor.observe(criterion, seen(student, teacher, vectors))
     monitor.epoch_summary()
     assert monitor.epoch_summary() == {
         "ln_k": math.log(K),
@@ -112,11 +123,11 @@ def test_each_epoch_starts_anew():
 
 def test_window_keeps_the_newest_embeddings():
     criterion, monitor = DINOLoss(K), HealthMonitor(K, D, window=30)
-    seen = []
+    kept = []
     for student, teacher, vectors in batches(6):
-        monitor.observe(criterion, student, teacher, vectors)
-        seen.append(vectors)
-    newest = torch.cat(seen)[-30:]
+        monitor.observe(criterion, seen(student, teacher, vectors))
+        kept.append(vectors)
+    newest = torch.cat(kept)[-30:]
     summary = monitor.epoch_summary()
     assert summary["embedding_std"] == pytest.approx(embedding_std(newest).item())
 
@@ -125,10 +136,10 @@ def test_steps_that_are_not_finite_are_counted_and_spoil_nothing():
     criterion, monitor = DINOLoss(K), HealthMonitor(K, D)
     for student, teacher, vectors in batches(4):
         monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, student, teacher, vectors)
+        monitor.observe(criterion, seen(student, teacher, vectors))
     nan = torch.full((4, 6, K), math.nan)
     monitor.count(criterion(nan, nan[:2]))
-    monitor.observe(criterion, nan, nan[:2], torch.full((12, D), math.nan))
+    monitor.observe(criterion, seen(nan, nan[:2], torch.full((12, D), math.nan)))
     monitor.count(torch.tensor(1.0), finite=torch.tensor(False))
     summary = monitor.epoch_summary()
     assert (summary["steps"], summary["nonfinite"]) == (6, 2)
@@ -147,7 +158,7 @@ def test_interrupted_epoch_is_summed_up_whole():
             part.load_state_dict(copy.deepcopy(saved))
         for monitor in (whole, part):
             monitor.count(criterion(student, teacher))
-            monitor.observe(criterion, student, teacher, vectors)
+            monitor.observe(criterion, seen(student, teacher, vectors))
     assert part.epoch_summary() == whole.epoch_summary()
     assert part.get_extra_state() == whole.get_extra_state()
 
@@ -159,7 +170,7 @@ def _one_process(rank, store, out):
     criterion, monitor = DINOLoss(K).eval(), HealthMonitor(K, D)
     for student, teacher, vectors in list(two_shares())[rank]:
         monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, student, teacher, vectors)
+        monitor.observe(criterion, seen(student, teacher, vectors))
     monitor.count(torch.tensor(math.nan))
     out[rank] = monitor.epoch_summary()
     torch.distributed.destroy_process_group()
@@ -177,7 +188,7 @@ def test_two_processes_get_the_same_figures_of_all_batches(tmp_path):
     for share in two_shares():
         for student, teacher, vectors in share:
             monitor.count(criterion(student, teacher))
-            monitor.observe(criterion, student, teacher, vectors)
+            monitor.observe(criterion, seen(student, teacher, vectors))
     expected = monitor.epoch_summary() | {"steps": 4, "nonfinite": 1.0}
     with mp.Manager() as manager:
         figures = manager.dict()
@@ -187,6 +198,52 @@ def test_two_processes_get_the_same_figures_of_all_batches(tmp_path):
     for key in ("embedding_std", "effective_rank"):  # means over the processes
         assert one.pop(key) == pytest.approx(expected.pop(key), rel=0.1)
     assert one == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_prototypes_the_embeddings_are_judged():
+    monitor = HealthMonitor(None, D)
+    vectors = torch.randn(4, 6, D)
+    for _ in range(2):
+        monitor.count(torch.tensor(2.0))
+        monitor.observe(NTXent(), Views(vectors, student_embeddings=vectors))
+    summary = monitor.epoch_summary()
+    assert list(summary) == [
+        "loss",
+        "embedding_std",
+        "effective_rank",
+        "steps",
+        "nonfinite",
+    ]
+    assert summary["embedding_std"] == pytest.approx(
+        embedding_std(vectors.flatten(0, 1)).item()
+    )
+    flat = torch.ones(4, 6, D)
+    monitor.observe(NTXent(), Views(flat, student_embeddings=flat))
+    assert diagnose(monitor.epoch_summary()).cause == "collapse of the embeddings"
+
+
+def test_prototypes_that_do_not_exist_are_named():
+    with pytest.raises(ValueError, match=r"NTXent has no prototypes.*null"):
+        HealthMonitor(K, D).observe(NTXent(), seen(*next(batches(1))))
+
+
+def test_terms_of_a_sum_are_averaged_and_saved():
+    loss = Sum(dino=DINOLoss(K), koleo=KoLeo("outputs"), koleo_weight=0.5)
+    monitor, terms = HealthMonitor(K, D), []
+    for student, teacher, vectors in batches(3):
+        views = seen(student, teacher, vectors)
+        monitor.count(loss(views))
+        monitor.observe(loss, views)
+        terms.append(loss.figures())
+        saved, monitor = monitor.state_dict(), HealthMonitor(K, D)
+        monitor.load_state_dict(saved)
+    summary = monitor.epoch_summary()
+    for name in ("dino", "koleo"):
+        expected = np.mean([term[name].item() for term in terms])
+        assert summary[f"loss/{name}"] == pytest.approx(expected, rel=1e-5)
+    weighted = summary["loss/dino"] + 0.5 * summary["loss/koleo"]
+    assert summary["loss"] == pytest.approx(weighted, rel=1e-5)
+    assert "loss/dino" not in monitor.epoch_summary()
 
 
 LN_K = math.log(K)
@@ -330,8 +387,8 @@ def train(
             monitor.count(loss)
             if step % 4 == 0:
                 distance = teacher.distance(branch)
-                embeddings = observed(embeddings)
-                monitor.observe(criterion, student, target, embeddings, distance)
+                views = seen(student, target, observed(embeddings))
+                monitor.observe(criterion, views, distance)
         summaries.append(monitor.epoch_summary())
         monitor.check(summaries[-1])
     return summaries

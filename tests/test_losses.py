@@ -8,6 +8,7 @@ import torch
 import torch.multiprocessing as mp
 
 from speechbrain_dino.losses import DINOLoss, dino_cross_entropy
+from speechbrain_dino.views import Views
 
 
 def slow_loss(student, teacher, center, student_temp, teacher_temp):
@@ -66,6 +67,25 @@ def test_uniform_logits_give_ln_k():
     assert loss(torch.zeros(6, 2, 4096), torch.zeros(2, 2, 4096)).item() == (
         pytest.approx(np.log(4096))
     )
+
+
+def test_views_that_the_student_does_not_see_are_all_compared():
+    student, teacher = torch.randn(3, 4, 9), torch.randn(2, 4, 9)
+    target = torch.softmax(teacher.double() / 0.04, -1)
+    log_probs = torch.log_softmax(student.double() / 0.1, -1)
+    terms = [-(t * s).sum(-1).mean() for t in target for s in log_probs]
+    expected = pytest.approx(np.mean(terms), rel=2e-6)
+    assert DINOLoss(9)(student, teacher, shared=0).item() == expected
+    one, clean = student[:1], teacher[:1]  # one view each, not the same crop
+    views = Views(one, clean, shared=0)
+    assert DINOLoss(9)(views).item() == pytest.approx(terms[0].item(), rel=2e-6)
+
+
+def test_views_and_logits_are_the_same_call():
+    student, teacher = torch.randn(4, 3, 9), torch.randn(2, 3, 9)
+    loss, other = DINOLoss(9), DINOLoss(9)
+    assert torch.equal(loss(student, teacher), other(Views(student, teacher, shared=2)))
+    assert torch.equal(loss.center, other.center)
 
 
 def test_centre_rests_in_evaluation():

@@ -1,0 +1,117 @@
+"""Large tables that a loss writes to, once a step is known to be good."""
+
+import torch
+from torch import nn
+
+
+class Store(nn.Module):
+    """Named tables of rows, written row by row.
+
+    ``KeptBuffers`` copies every buffer of a loss in every step, to undo a step whose
+    loss is not finite. These tables are too large for that, so what is written waits
+    until ``settle``. Nor does a table change between forward and backward.
+
+    Arguments
+    ---------
+    size : int
+        Number of rows.
+    **widths : tuple or (tuple, torch.dtype)
+        Name of a table -> shape of one of its rows, float32 unless a type is given.
+
+    Example
+    -------
+    >>> store = Store(4, keys=(2,))
+    >>> store.write(torch.tensor([3]), keys=torch.ones(1, 2))
+    >>> store.settle(torch.tensor(False))  # the step was not taken
+    >>> store.write(torch.tensor([1]), keys=torch.ones(1, 2))
+    >>> store.settle()
+    >>> store.keys.sum(1)
+    tensor([0., 2., 0., 0.])
+    """
+
+    def __init__(self, size, **widths):
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"a store of {size} rows was asked for; give at least 1")
+        self.size = size
+        self.waiting = []
+        for name, width in widths.items():
+            typed = bool(width) and isinstance(width[-1], torch.dtype)
+            width, dtype = width if typed else (width, None)
+            self.register_buffer(name, torch.zeros(size, *width, dtype=dtype))
+
+    def write(self, places, **rows):
+        """Takes rows, to be written when they are settled.
+
+        Arguments
+        ---------
+        places : torch.Tensor
+            Rows to write to, int64 (N,), each at most once.
+        **rows : torch.Tensor
+            Name of a table -> its new rows (N, ...).
+        """
+        for name, new in rows.items():
+            table = getattr(self, name)
+            self.waiting.append((table, places, new.detach().to(table.dtype)))
+
+    @torch.no_grad()
+    def settle(self, finite=None):
+        """Writes what waits.
+
+        Arguments
+        ---------
+        finite : torch.Tensor, optional
+            Boolean scalar on the device; where it is off, what waits is dropped. The
+            host does not look at it.
+        """
+        for table, places, new in self.waiting:
+            if finite is not None:
+                new = torch.where(finite, new, table[places])
+            table[places] = new
+        self.waiting = []
+
+
+class Queue(Store):
+    """The last rows seen, with the utterances they belong to; the oldest go first.
+
+    Every process must push the rows of all processes, so that all hold the same.
+
+    Arguments
+    ---------
+    size : int
+        Number of rows.
+    **widths
+        See :class:`Store`; ``items`` is there already.
+
+    Example
+    -------
+    >>> queue = Queue(3, keys=(1,))
+    >>> queue.push(torch.tensor([5, 6]), keys=torch.tensor([[0.5], [0.6]]))
+    >>> queue.push(torch.tensor([7, 8]), keys=torch.tensor([[0.7], [0.8]]))
+    >>> queue.settle()
+    >>> queue.items  # -1 where nothing has been written
+    tensor([8, 6, 7])
+    """
+
+    def __init__(self, size, **widths):
+        super().__init__(size, items=((), torch.int64), **widths)
+        self.items.fill_(-1)
+        self.register_buffer("seen", torch.zeros(1, dtype=torch.int64))  # rows pushed
+
+    def push(self, items, **rows):
+        """Takes rows to add when they are settled; the last of more than fit.
+
+        Arguments
+        ---------
+        items : torch.Tensor
+            Utterance of each row, int64 (N,).
+        **rows : torch.Tensor
+            Name of a table -> rows (N, ...).
+        """
+        self.settle()
+        number = min(len(items), self.size)
+        # On the device: the host need not know where the queue stands.
+        places = (self.seen + torch.arange(number, device=self.seen.device)) % self.size
+        newest = {name: new[-number:] for name, new in rows.items()}
+        self.write(places, items=items[-number:], **newest)
+        self.write(torch.zeros_like(self.seen), seen=self.seen + number)

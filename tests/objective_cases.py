@@ -1,0 +1,114 @@
+"""All objectives with views that fit them, for what must hold for each."""
+
+import torch
+
+from speechbrain_dino.contrastive import MoCo, NTXent
+from speechbrain_dino.losses import DINOLoss
+from speechbrain_dino.objectives import Sum
+from speechbrain_dino.positives import SSPS
+from speechbrain_dino.regularizers import (
+    CosineDistance,
+    DimensionRegularizer,
+    KoLeo,
+    MeanEntropy,
+)
+from speechbrain_dino.sdpn import SDPNLoss
+from speechbrain_dino.siamese import BYOL, VICReg
+from speechbrain_dino.views import Views
+
+K, D, E, ITEMS = 12, 6, 20, 40
+
+
+def _ssps(objective, **settings):
+    loss = SSPS(
+        objective,
+        embedding_dim=D,
+        target_dim=K,
+        num_views=2,
+        queue_size=30,
+        num_clusters=4,
+        first_epoch=2,
+        **settings,
+    )
+    loss.allocate(ITEMS)
+    return loss
+
+
+OBJECTIVES = {
+    "dino": lambda: DINOLoss(K),
+    "dino_sinkhorn": lambda: DINOLoss(K, centering="sinkhorn"),
+    "sdpn": lambda: SDPNLoss(K),
+    "ntxent": lambda: NTXent(0.2, margin=0.1),
+    "moco": lambda: MoCo(K, queue_size=20, temp=0.2),
+    "byol": BYOL,
+    "vicreg": VICReg,
+    "koleo": KoLeo,
+    "cosine": CosineDistance,
+    "mean_entropy": MeanEntropy,
+    "rdino": DimensionRegularizer,
+    "sum": lambda: Sum(
+        dino=DINOLoss(K), koleo=KoLeo(), cosine=CosineDistance(), koleo_weight=0.1
+    ),
+    "ssps": lambda: _ssps(DINOLoss(K)),
+}
+WITHOUT_TEACHER = ("ntxent", "vicreg", "koleo", "mean_entropy")
+
+
+def make_views(batch=5, student=4, teacher=2, shared=2, first=0, dtype=None):
+    """Random views of the utterances ``first`` ... in float32 or another type."""
+
+    def drawn(views, size):
+        return torch.randn(views, batch, size, dtype=dtype)
+
+    return Views(
+        student=drawn(student, K),
+        teacher=drawn(teacher, K) if teacher else None,
+        student_embeddings=drawn(student, D),
+        teacher_embeddings=drawn(teacher, D) if teacher else None,
+        items=torch.arange(first, first + batch),
+        student_extras={"expanded": drawn(student, E), "projection": drawn(student, K)},
+        teacher_extras={"expanded": drawn(teacher, E), "projection": drawn(teacher, K)},
+        shared=shared,
+        reference=drawn(1, D)[0],
+    )
+
+
+def chosen(views, items=None, student=None, teacher=None):
+    """The same views with utterances or views taken out or put in another order."""
+
+    def taken(value, order):
+        if value is None:
+            return None
+        value = value if order is None else value[order]
+        return value if items is None else value[:, items]
+
+    orders = {"student": student, "teacher": teacher}
+    changed = {}
+    for side, order in orders.items():
+        for name in (side, f"{side}_embeddings"):
+            changed[name] = taken(getattr(views, name), order)
+        extras = getattr(views, f"{side}_extras")
+        changed[f"{side}_extras"] = {k: taken(v, order) for k, v in extras.items()}
+    if items is not None:
+        changed["items"] = views.items[items]
+        changed["reference"] = views.reference[items]
+    return views._replace(**changed)
+
+
+def with_gradients(views):
+    """Copies that require gradients on the student's side; the views and the leaves."""
+    leaves = {
+        "student": views.student.clone().requires_grad_(),
+        "student_embeddings": views.student_embeddings.clone().requires_grad_(),
+    }
+    extras = {k: v.clone().requires_grad_() for k, v in views.student_extras.items()}
+    return (
+        views._replace(**leaves, student_extras=extras),
+        [*leaves.values(), *extras.values()],
+    )
+
+
+def gradients(loss, leaves):
+    """Gradients of a loss, zeros where it does not depend on a leaf."""
+    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves)]

@@ -1,0 +1,115 @@
+"""NT-Xent and MoCo against their formulas, written out as loops."""
+
+import math
+
+import pytest
+import torch
+from objective_cases import K, make_views
+
+from speechbrain_dino.contrastive import MoCo, NTXent
+from speechbrain_dino.views import Views
+
+
+def cosine(x, y):
+    return float(x.double() @ y.double() / (x.double().norm() * y.double().norm()))
+
+
+def slow_ntxent(views, temp, margin):
+    """Every anchor, every positive, all views of all other utterances."""
+    others = views.student if views.teacher is None else views.teacher
+    same = len(views.student) if views.teacher is None else views.shared
+    terms = []
+    for s, anchors in enumerate(views.student):
+        for b, anchor in enumerate(anchors):
+            negatives = sum(
+                math.exp(cosine(anchor, view[n]) / temp)
+                for view in others
+                for n in range(len(view))
+                if n != b
+            )
+            for t, view in enumerate(others):
+                if s == t < same:
+                    continue
+                positive = math.exp((cosine(anchor, view[b]) - margin) / temp)
+                terms.append(-math.log(positive / (positive + negatives)))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("teacher, shared", [(0, 0), (2, 2), (1, 0)])
+@pytest.mark.parametrize("temp, margin", [(0.07, 0.0), (0.5, 0.2)])
+def test_ntxent_equals_the_formula(teacher, shared, temp, margin):
+    views = make_views(batch=4, student=3, teacher=teacher, shared=shared)
+    expected = slow_ntxent(views, temp, margin)
+    assert NTXent(temp, margin)(views).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_ntxent_of_two_views_is_the_papers_cross_entropy():
+    """Equation 1 of SimCLR: 2N samples, each against the 2N - 1 others."""
+    views = make_views(batch=6, student=2, teacher=0)
+    samples = torch.nn.functional.normalize(views.student.flatten(0, 1), dim=1)
+    logits = (samples @ samples.T / 0.2).fill_diagonal_(-torch.inf)
+    partner = torch.arange(12).roll(6)
+    expected = torch.nn.functional.cross_entropy(logits, partner)
+    torch.testing.assert_close(NTXent(0.2)(views), expected)
+
+
+def test_a_margin_makes_it_harder():
+    views = make_views()
+    losses = [NTXent(0.2, margin)(views) for margin in (0.0, 0.1, 0.3)]
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_lengths_of_outputs_say_nothing():
+    views = make_views()
+    longer = views._replace(student=views.student * torch.rand(4, 5, 1) * 9)
+    torch.testing.assert_close(NTXent()(longer), NTXent()(views))
+
+
+def slow_moco(views, queue, temp, margin):
+    """``queue`` is a list of (item, key)."""
+    terms = []
+    for s, queries in enumerate(views.student):
+        for b, query in enumerate(queries):
+            negatives = sum(
+                math.exp(cosine(query, key) / temp)
+                for item, key in queue
+                if item != int(views.items[b])
+            )
+            for t, keys in enumerate(views.teacher):
+                if s == t < views.shared:
+                    continue
+                positive = math.exp((cosine(query, keys[b]) - margin) / temp)
+                terms.append(-math.log(positive / (positive + negatives)))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("student, teacher, shared", [(2, 2, 2), (4, 2, 2), (3, 1, 0)])
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_moco_equals_the_formula_over_steps(student, teacher, shared, margin):
+    loss, queue = MoCo(K, queue_size=13, temp=0.3, margin=margin), []
+    for first in (0, 3, 6, 1, 2):  # utterances come back
+        views = make_views(3, student, teacher, shared, first)
+        value = loss(views).item()
+        expected = slow_moco(views, queue, 0.3, margin)
+        assert value == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        for keys in views.teacher:
+            queue += list(zip(views.items.tolist(), keys))
+        queue = queue[-13:]
+
+
+def test_the_queue_rests_in_evaluation():
+    loss = MoCo(K, queue_size=8).eval()
+    loss(make_views())
+    loss.queue.settle()
+    assert loss.queue.seen == 0 and (loss.queue.items == -1).all()
+
+
+def test_wrong_use_is_named():
+    with pytest.raises(ValueError, match="temp is 0; it must be positive"):
+        NTXent(temp=0)
+    with pytest.raises(ValueError, match="leaves no negatives"):
+        NTXent()(make_views(batch=1))
+    with pytest.raises(ValueError, match="'outputs' of the teacher"):
+        MoCo(K)(Views(torch.randn(2, 3, K), items=torch.arange(3)))
+    with pytest.raises(ValueError, match="0 rows"):
+        MoCo(K, queue_size=0)
