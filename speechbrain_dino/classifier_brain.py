@@ -4,6 +4,7 @@ import logging
 
 import speechbrain as sb
 import torch
+import torch.distributed as dist
 
 from speechbrain_dino.teacher import unwrap
 from speechbrain_dino.training_brain import TrainingBrain
@@ -120,7 +121,10 @@ class ClassifierBrain(TrainingBrain):
         kept = corrected = new = None
         used = torch.ones_like(losses)
         if "gate" in self.modules:
-            kept = self.modules.gate(losses, predictions["items"])
+            judged = losses
+            if not self.modules.gate.with_margin:
+                judged = self.modules.loss.plain(logits.detach(), labels)
+            kept = self.modules.gate(judged, predictions["items"])
             used = kept
             if self._correcting():
                 new, corrected = self._corrected(predictions["waves"], labels, kept)
@@ -131,7 +135,7 @@ class ClassifierBrain(TrainingBrain):
         self.modules.health.see(
             logits.detach(), labels, predictions["items"], kept, corrected, new
         )
-        return losses.sum() / used.sum().clamp(min=1)
+        return losses.sum() / _share_of_all(used.sum())
 
     def _correcting(self):
         correction = getattr(self.modules, "correction", None)
@@ -156,6 +160,18 @@ class ClassifierBrain(TrainingBrain):
         return labels.index_copy(
             0, out, torch.where(sure, found, labels[out])
         ), corrected
+
+
+def _share_of_all(count):
+    """What to divide a process's sum by, so that the mean over processes is the mean.
+
+    Gates leave each process another number of samples.
+    """
+    count = count.float()
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp(min=1)
+    dist.all_reduce(count)
+    return count.clamp(min=1) / dist.get_world_size()
 
 
 def affine_split(encoder, affine_layers):

@@ -1,6 +1,7 @@
 """One fold of fine-tuning on emotions: what is learned from, validated and tested."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def take_encoder(hparams):
     with torch.no_grad():
         size = embedder.eval()(wave).shape[1]
     embedder.train()
-    hparams["classifier"].keywords["in_dim"] = size
+    hparams["classifier"] = partial(hparams["classifier"], in_dim=size)
 
 
 def weigh_classes(hparams, labels, classes):

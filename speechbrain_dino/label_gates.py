@@ -33,6 +33,9 @@ class FixedGate(nn.Module):
         Share of an utterance's past in the (log) loss that is judged, 0..1: 0 judges
         the loss of the moment, as the papers do. Crops and noise make that jump; with
         few utterances a class a mean over epochs parts right from wrong far better.
+    with_margin : bool
+        Whether the loss that is judged has the margin of training (the papers), or is
+        plain cross-entropy, in which right labels stand farther off.
 
     Example
     -------
@@ -43,13 +46,14 @@ class FixedGate(nn.Module):
     tensor([ True, False])
     """
 
-    def __init__(self, bound=math.inf, start_epoch=1, memory=0.0):
+    def __init__(self, bound=math.inf, start_epoch=1, memory=0.0, with_margin=True):
         super().__init__()
         if not bound > 0:
             raise ValueError(f"the gate's bound is {bound}; it must be positive")
         if not 0 <= memory < 1:
             raise ValueError(f"memory is {memory}; it lies in 0..1, 1 excluded")
         self.bound, self.start_epoch, self.memory = bound, start_epoch, memory
+        self.with_margin = with_margin
         self.register_buffer("now", torch.tensor(math.inf))
         self.register_buffer("losses", torch.zeros(0))
 
@@ -114,7 +118,7 @@ class DynamicGate(FixedGate):
     ---------
     start_epoch : int
         First epoch (from 1) that is gated; 2 at least.
-    memory : float
+    memory, with_margin : optional
         See `FixedGate`.
     least_separation : float
         Distance of the means in standard deviations (of the wider one) below which
@@ -134,8 +138,17 @@ class DynamicGate(FixedGate):
     True
     """
 
-    def __init__(self, start_epoch=5, memory=0.0, least_separation=1.0, seed=1234):
-        super().__init__(start_epoch=start_epoch, memory=memory)
+    def __init__(
+        self,
+        start_epoch=5,
+        memory=0.0,
+        with_margin=True,
+        least_separation=1.0,
+        seed=1234,
+    ):
+        super().__init__(
+            start_epoch=start_epoch, memory=memory, with_margin=with_margin
+        )
         if start_epoch < 2:
             raise ValueError(
                 f"start_epoch is {start_epoch}: a dynamic gate is fitted to the losses "

@@ -159,6 +159,14 @@ class LabelMonitor(nn.Module):
             total.zero_()
         return {key: value for key, value in figures.items() if not math.isnan(value)}
 
+    def get_extra_state(self):
+        """What the epoch began with, such as its gate."""
+        return dict(self.extra)
+
+    def set_extra_state(self, state):
+        """Takes it back."""
+        self.extra = dict(state)
+
     def check(self, summary):
         """Labels hold the classes apart, so that nothing is judged here."""
 

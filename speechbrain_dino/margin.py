@@ -113,6 +113,10 @@ class AAMSoftmax(nn.Module):
         self.margin, self.scale = margin, scale
         self.inter_top_k, self.inter_margin = inter_top_k, inter_margin
 
+    def plain(self, cosines, labels):
+        """The loss of each sample without margins, float32 (N,), in nats."""
+        return F.cross_entropy(self.scale * cosines.float(), labels, reduction="none")
+
     def forward(self, cosines, labels):
         """Loss of each sample.
 
@@ -176,6 +180,10 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights)
+
+    def plain(self, logits, labels):
+        """The loss of each sample without weights and smoothing, float32 (N,)."""
+        return F.cross_entropy(logits.float(), labels, reduction="none")
 
     def forward(self, logits, labels):
         """Losses (N,), float32, of logits (N, C) and labels int64 (N,)."""

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
 
-from speechbrain_dino.cluster_metrics import label_change
 from speechbrain_dino.clustering import load_labels, save_labels
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes
 from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.pseudo_labels import true_speakers
+from speechbrain_dino.pseudo_labels import label_change, true_speakers
 from speechbrain_dino.results import provenance, update_results
 from speechbrain_dino.rounds_report import log_table, write_rounds_report
 from speechbrain_dino.rounds_state import RoundsState

@@ -73,6 +73,7 @@ IMPORTED_ONCE = (
     "speechbrain_dino.corpora.audio_folder",
     "speechbrain_dino.corpora.noise_rir",
     "speechbrain_dino.corpora.voxceleb",
+    "speechbrain_dino.rounds",
     "speechbrain_dino.training_run",
 )
 # What takes longer than these trainings and decides nothing in most tests.
@@ -273,12 +274,13 @@ class Launcher:
             text=True,
         )
 
-    def start(self, recipe, *options, first="", quick=True):
+    def start(self, recipe, *options, first="", quick=True, script="train.py"):
         """Starts a run, after the Python code ``first``; returns its process id.
 
         A ``quick`` run writes no report and no list of packages.
         """
         job = {
+            "script": str(RECIPE / script),
             "argv": [str(recipe), *map(str, options)],
             "log": str(self.log),
             "first": (QUICK if quick else "") + first,
@@ -337,8 +339,8 @@ def _run(job):
         for number in (1, 2):
             os.dup2(log, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(RECIPE)
-        script = str(RECIPE / "train.py")
+        script = job["script"]
+        os.chdir(Path(script).parent)
         sys.argv = [script, *job["argv"]]
         exec(job["first"], {})
         runpy.run_path(script, run_name="__main__")

@@ -161,7 +161,7 @@ def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
 
     monkeypatch.setattr(brain, "compute_objectives", compared)
     fit(brain, loader)
-    assert any(0 < sure for _, _, _, sure in seen)
+    assert any(sure > 0 for _, _, _, sure in seen)
     for epoch, loss, by_hand, _ in seen:
         expected = by_hand if epoch >= 2 else 0.0  # all gated, none corrected yet
         assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6), epoch

@@ -124,7 +124,7 @@ MISTAKES = {
     "no labels": ([], "labels_file is missing"),
     "no such file": (["--labels_file", "nowhere.csv"], "nowhere.csv"),
     "another manifest": (["--labels_file", "OTHER"], "id99999--s0--00001"),
-    "one class": (["--labels_file", "ONE"], "1 class"),
+    "one class": (["--labels_file", "ONE"], "holds 1 classes"),
     "no such truth": (["--truth", "accent"], "no column 'accent'"),
     "no such layer": (["--affine_layers", "[last]"], "are no layers of the encoder"),
 }
