@@ -5,7 +5,6 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
@@ -130,7 +129,7 @@ def _sum_up(output, hparams, manifest, names, started):
         seed=hparams["seed"],
     )
     best = max(of_folds, key=lambda fold: fold["uar_valid"] or 0.0)
-    _link(output, output / "folds" / best["fold"] / "inference")
+    _copy_model(output, output / "folds" / best["fold"] / "inference")
     results = update_results(
         output / "results.json",
         {
@@ -139,7 +138,7 @@ def _sum_up(output, hparams, manifest, names, started):
             "finetune": {
                 **figures,
                 "classes": classes,
-                "folds": names,
+                "fold_names": names,
                 "epochs": [fold["epoch"] for fold in of_folds],
                 "uar_valid": [fold["uar_valid"] for fold in of_folds],
                 "exported_fold": best["fold"],
@@ -154,15 +153,9 @@ def _sum_up(output, hparams, manifest, names, started):
     return results
 
 
-def _link(output, inference):
+def _copy_model(output, inference):
     """A copy, not a link: the folder can be moved."""
     with replacing(output / "inference") as draft:
         draft.mkdir()
         for file in inference.iterdir():
             (draft / file.name).write_bytes(file.read_bytes())
-
-
-def mean_and_deviation(values):
-    """Mean and standard deviation (N - 1) of the folds."""
-    values = np.asarray(values, dtype=float)
-    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0

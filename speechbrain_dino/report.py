@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 
 from speechbrain_dino import plots
+from speechbrain_dino.class_metrics import figures_frame
 from speechbrain_dino.files import replacing
 from speechbrain_dino.metadata import categories
 from speechbrain_dino.page import details, page, picture, rows_table
@@ -153,6 +154,7 @@ def _sections(runs, inlined):
     health = rows_table(first.results.get("health", {}))
     sections = [
         ("Speaker verification", results_table(runs), ""),
+        ("Classes", _classes(first.results.get("finetune")), ""),
         ("Detection error trade-off", picture(inlined, "det", _DET), ""),
         ("Scores", picture(inlined, "scores", _SCORES), ""),
         ("Conditions", conditions_table(first.results), ""),
@@ -164,6 +166,20 @@ def _sections(runs, inlined):
         ("Not here", _missing(runs), ""),
     ]
     return [(title, body + more) for title, body, more in sections if body or more]
+
+
+def _classes(figures):
+    """Figures of classification over folds, and recalls with the confusions."""
+    if not figures:
+        return ""
+    frame = figures_frame({"fine-tuned": figures})
+    body = rows_table([("", *frame), *frame.itertuples()])
+    names = figures["classes"]
+    lines = [("class", "recall", *(f"taken for {name}" for name in names))]
+    for name, row in zip(names, figures["confusion"]):
+        recall = figures["recalls"][name]
+        lines.append((name, "" if recall is None else f"{100 * recall:.1f} %", *row))
+    return body + rows_table(lines)
 
 
 _DET = "Misses against false alarms at every threshold; the mark is the EER."

@@ -85,7 +85,9 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     assert len(whole) == 72 and whole["ID"].is_unique
     actors = [set(table["spk_id"]) for table in tables]
     assert all(len(some) == 2 for some in actors)  # and each is tested on once
-    pooled = results.get("pooled", results)
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "taken for neutral" in page and "UAR (%)" in page
+    pooled = results["pooled"]
     uar = recall_score(whole["label"], whole["predicted"], average="macro")
     assert pooled["uar"] == pytest.approx(uar)
     accuracy = accuracy_score(whole["label"], whole["predicted"])
@@ -129,7 +131,7 @@ def test_training_stops_when_validation_does_not_rise(run, tmp_path):
 def test_margin_softmax_and_no_weights(run, tmp_path):
     keys = {"class_weight": "null", "main_epochs": 1}
     results = run(tmp_path / "out", **keys, from_scratch=True, copy_paste="null")
-    assert len(results["finetune"]["folds"]) == 3
+    assert len(results["finetune"]["fold_names"]) == 3
 
 
 @pytest.mark.parametrize(
