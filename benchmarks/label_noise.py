@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Loss gate and label correction on labels of which a known share is wrong.
 
-    python benchmarks/label_noise.py --data_folder F [--flipped 0.3] [--output_folder O]
+    python benchmarks/label_noise.py --data_folder F --start_model M
     python benchmarks/label_noise.py --synthetic
 
-Takes the true speakers of the training part, gives a share of the utterances another
-speaker's label, and trains the mini recipe on them from scratch: without a gate, with
-the gate, with gate and correction, and, for the floor, on the right labels. Prints a
-row each: EER of the trial lists and, of the last epoch, the shares gated and corrected
-and their precision. The same command goes on where it was stopped.
+Cuts the training utterances into short segments, gives each its true speaker's label,
+a share of them another speaker's, and trains the mini recipe on them: without a gate,
+with gate and correction and, for the floor, on the right labels. Prints a row each: EER
+of the trial lists and, of the last epoch, what was gated and corrected, and how often
+rightly. Further options, such as --noise_folder, go to the recipe. The same command goes
+on where it was stopped.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,42 +30,85 @@ from speechbrain_dino.recipe_yaml import read_recipe
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 YAML = RECIPE / "hparams" / "pseudo_labels_mini.yaml"
+RATE = 16000
 WAYS = {
-    "right labels, no gate": ("right", ["--gate", "null", "--correction", "null"]),
-    "no gate": ("flipped", ["--gate", "null", "--correction", "null"]),
-    "gate": ("flipped", ["--correction", "null"]),
     "gate and correction": ("flipped", []),
+    "no gate": ("flipped", ["--gate", "null", "--correction", "null"]),
+    "right labels, no gate": ("right", ["--gate", "null", "--correction", "null"]),
 }
+KEYS = """
+prepare: !name:os.getcwd        # the benchmark has prepared
+affine_epochs: 3
+main_epochs: 27
+batch_size: 64
+validate_every: 30
+gate: !new:speechbrain_dino.label_gates.DynamicGate
+    start_epoch: 8
+    memory: 0.8
+    with_margin: False
+correction: !new:speechbrain_dino.label_gates.LabelCorrection
+    start_epoch: 12
+"""
 
 
-def write_labels(manifest, path, flipped, least, seed):
-    """Labels of the speakers with ``least`` utterances or more, some of them wrong."""
-    speakers = np.array([str(name) for name in manifest.column("spk_id")])
-    counts = Counter(speakers)
-    chosen = sorted(name for name, count in counts.items() if count >= least)
-    number = {name: label for label, name in enumerate(chosen)}
-    labels = np.array([number.get(name, -1) for name in speakers])
+def prepared(folder, data, seconds):
+    """Segments of the training part, in ``train.csv`` beside the trial lists."""
+    keys = {"data_folder": str(data), "data_save_folder": str(folder)}
+    Launch(read_recipe(YAML), "", str(YAML), None).changed(**keys).build()["prepare"]()
+    manifest = Manifest.from_csv(folder / "train.csv")
+    counts = Counter(manifest.column("spk_id"))
+    rows = []
+    for number in range(len(manifest)):
+        whole = manifest[number]
+        if counts[whole.spk_id] < 4:
+            continue
+        length = whole.stop - whole.start
+        parts = max(int(length / (seconds * RATE)), 1) if seconds else 1
+        edges = np.linspace(whole.start, whole.stop, parts + 1).astype(int).tolist()
+        for part, (start, stop) in enumerate(pairwise(edges)):
+            row = {"ID": f"{whole.id}--{part}", "duration": (stop - start) / RATE}
+            row |= {"wav": whole.wav, "start": start, "stop": stop}
+            rows.append(row | {"spk_id": whole.spk_id})
+    segments = Manifest.from_rows(rows)
+    segments.to_csv(folder / "train.csv")
+    return segments
+
+
+def write_labels(manifest, path, flipped, seed):
+    """Labels of the speakers, a share of them wrong."""
+    names = np.array([str(name) for name in manifest.column("spk_id")])
+    speakers, labels = np.unique(names, return_inverse=True)
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(labels >= 0)
-    wrong = rng.permutation(rows)[: round(flipped * len(rows))]
-    labels[wrong] += rng.integers(1, len(chosen), len(wrong))
-    labels[wrong] %= len(chosen)
+    wrong = rng.permutation(len(labels))[: round(flipped * len(labels))]
+    labels[wrong] += rng.integers(1, len(speakers), len(wrong))
+    labels[wrong] %= len(speakers)
     with replacing(path) as draft:
         lines = (f"{name},{label}\n" for name, label in zip(manifest.ids, labels))
         draft.write_text("ID,label\n" + "".join(lines), encoding="utf-8")
-    return len(rows), len(chosen)
+    return len(labels), len(speakers)
 
 
-def train(folder, data, labels, options):
-    """Runs the recipe; returns its results.json."""
-    command = [sys.executable, "train.py", str(YAML), "--data_folder", str(data)]
-    command += ["--data_save_folder", str(folder.parent / "data"), "--truth", "spk_id"]
-    command += ["--output_folder", str(folder), "--labels_file", str(labels), *options]
-    if not (folder / "results.json").exists() or "verification" not in json.loads(
-        (folder / "results.json").read_text()
-    ):
-        subprocess.run(command, cwd=RECIPE, check=True)
-    return json.loads((folder / "results.json").read_text())
+def train(folder, labels, options):
+    """Runs the recipe, unless it has been; returns its results.json."""
+    path = folder / "results.json"
+    if not path.exists() or "verification" not in json.loads(path.read_text()):
+        command = [sys.executable, "train.py", str(folder.parent / "recipe.yaml")]
+        command += ["--labels_file", str(labels), "--output_folder", str(folder)]
+        subprocess.run([*command, *options], cwd=RECIPE, check=True)
+    return json.loads(path.read_text())
+
+
+def show(way, results):
+    """Prints a row."""
+    parts, health = [f"{way:22}"], results["health"]
+    for name, figures in results["verification"].items():
+        parts.append(f"{name} {100 * figures['eer']:.2f} %")
+    for key in ("gated", "corrected"):
+        parts.append(f"{key} {100 * health.get(key, 0):.1f} %")
+    for key in ("kept", "gated", "corrected"):
+        if f"{key}_precision" in health:
+            parts.append(f"{key} precision {health[f'{key}_precision']:.3f}")
+    print(", ".join(parts), flush=True)
 
 
 def main():
@@ -72,7 +117,7 @@ def main():
     parser.add_argument("--data_folder", help="corpus in VoxCeleb's layout")
     parser.add_argument("--synthetic", action="store_true", help="made on the spot")
     parser.add_argument("--flipped", type=float, default=0.3)
-    parser.add_argument("--least", type=int, default=4, help="utterances a speaker")
+    parser.add_argument("--segment_seconds", type=float, default=1.5, help="0: whole")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--output_folder", default="results/label_noise")
     known, options = parser.parse_known_args()
@@ -81,28 +126,18 @@ def main():
     if known.synthetic:
         data = output / "corpus"
         make_synthetic_corpus(data)
-    keys = {"data_folder": str(data), "data_save_folder": str(output / "data")}
-    launch = Launch(read_recipe(YAML), "", str(YAML), None).changed(**keys)
-    prepare = launch.build()["prepare"]
-    prepare()
-    manifest = Manifest.from_csv(output / "data" / "train.csv")
+    output.mkdir(parents=True, exist_ok=True)
+    manifest = prepared(output / "data", data, known.segment_seconds)
+    lines = [f"extends: {YAML}", f"data_folder: {data}", "truth: spk_id"]
+    lines += [f"data_save_folder: {output / 'data'}"]
+    lines += [f"chunk_seconds: {known.segment_seconds or 2.5}", KEYS]
+    (output / "recipe.yaml").write_text("\n".join(lines), encoding="utf-8")
     for name, share in (("right", 0.0), ("flipped", known.flipped)):
-        path = output / f"{name}.csv"
-        size = write_labels(manifest, path, share, known.least, known.seed)
-    print("{} utterances of {} speakers".format(*size))
+        size = write_labels(manifest, output / f"{name}.csv", share, known.seed)
+    print("{} segments of {} speakers".format(*size), flush=True)
     for way, (labels, more) in WAYS.items():
         folder = output / way.replace(" ", "_").replace(",", "")
-        results = train(folder, data, output / f"{labels}.csv", [*more, *options])
-        health = results["health"]
-        shown = [f"{way:22}"]
-        for name, figures in results["verification"].items():
-            shown.append(f"{name} {100 * figures['eer']:.2f} %")
-        for key in ("gated", "corrected"):
-            shown.append(f"{key} {100 * health.get(key, 0):.1f} %")
-        for key in ("kept", "gated", "corrected"):
-            if f"{key}_precision" in health:
-                shown.append(f"{key} precision {health[f'{key}_precision']:.3f}")
-        print(", ".join(shown), flush=True)
+        show(way, train(folder, output / f"{labels}.csv", [*more, *options]))
 
 
 if __name__ == "__main__":
