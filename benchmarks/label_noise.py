@@ -8,8 +8,8 @@ Cuts the training utterances into short segments, gives each its true speaker's 
 a share of them another speaker's, and trains the mini recipe on them: without a gate,
 with gate and correction and, for the floor, on the right labels. Prints a row each: EER
 of the trial lists and, of the last epoch, what was gated and corrected, and how often
-rightly. Further options, such as --noise_folder, go to the recipe. The same command goes
-on where it was stopped.
+rightly. Further options, such as --noise_folder, go to the recipe. The same command
+goes on where it was stopped.
 """
 
 import argparse
