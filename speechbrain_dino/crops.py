@@ -111,6 +111,7 @@ class MultiCropDataset(Dataset):
         self.sample_rate = sample_rate
         self.counts = [global_crops] + [local_crops] * (local_crops > 0)
         self.seconds = [global_seconds, local_seconds][: len(self.counts)]
+        self.partners = None  # a speechbrain_dino.cluster_crops.Partners
 
     def __len__(self):
         return len(self.manifest)
@@ -153,7 +154,7 @@ class MultiCropDataset(Dataset):
         draws = np.empty((len(places), len(keys), self.num_draws), dtype=np.float32)
         for column, (epoch, item) in enumerate(keys):
             rng = generator(self.seed, CROPS, epoch, item)
-            for place, crop in zip(places, self._cut(rng, item, lengths)):
+            for place, crop in zip(places, self._crops(rng, epoch, item, lengths)):
                 place[column] = crop
             draws[:, column] = rng.random(draws[:, column].shape, dtype=np.float32)
         return CropBatch(
@@ -162,11 +163,25 @@ class MultiCropDataset(Dataset):
             torch.tensor([item for _, item in keys]),
         )
 
-    def _cut(self, rng, item, lengths):
-        """The crops of an utterance, longer ones than itself filled by repetition."""
+    def _crops(self, rng, epoch, item, lengths):
+        """The crops of an utterance, or of several of its cluster."""
+        kinds = np.arange(len(lengths)) < self.counts[0]
+        if self.partners is None or epoch == 0:  # epoch 0 is for validation
+            return self._cut(rng, item, lengths, kinds)
+        rows = self.partners.rows(rng, item, len(lengths))
+        crops = [None] * len(lengths)
+        for row in np.unique(rows):
+            chosen = np.flatnonzero(rows == row)
+            cut = self._cut(rng, int(row), lengths[chosen], kinds[chosen])
+            for place, crop in zip(chosen, cut):
+                crops[place] = crop
+        return crops
+
+    def _cut(self, rng, item, lengths, is_global):
+        """Crops of an utterance, longer ones than itself filled by repetition."""
         total = int(self.manifest.lengths[item])
         starts = place_crops(
-            rng, total, lengths, self.counts[0], self.placement == "disjoint"
+            rng, total, lengths, is_global.sum(), self.placement == "disjoint"
         )
         lo = int(starts.min())
         hi = min(int((starts + lengths).max()), total)

@@ -12,8 +12,9 @@ def read_recipe(path):
     A YAML with the key ``extends`` takes over all top-level keys of the file named
     there (relative to itself) and replaces, each as a whole, those that it gives
     itself. Of several files, ``extends: [a.yaml, b.yaml]``, the later ones replace
-    keys of the earlier; what two of them extend counts once, before both. References are resolved later, in the merged text: a key that the
-    extended file derives from a replaced one follows it.
+    keys of the earlier; what two of them extend counts once, before both. References
+    are resolved later, in the merged text: a key that the extended file derives from a
+    replaced one follows it.
 
     Arguments
     ---------

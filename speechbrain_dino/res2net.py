@@ -95,11 +95,11 @@ class Res2Block(nn.Module):
         y = masked(torch.relu(self.norm1(self.conv1(x))), mask)
         groups = y.chunk(self.scale, dim=1)
         made = []
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms)):
+        for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
             group = groups[number]
             if number and self.stride == 1:  # else the sizes differ
                 group = group + made[-1]
-            made.append(masked(torch.relu(norm(conv(group))), inner))
+            made.append(masked(torch.relu(norm(layer(group))), inner))
         if self.scale > 1:
             last = groups[-1]
             if self.stride > 1:

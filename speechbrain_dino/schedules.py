@@ -159,10 +159,7 @@ def in_turn(t, lengths, schedules):
             "schedule needs a length, one of them above 0"
         )
     used = [pair for pair in zip(lengths, schedules) if pair[0] > 0]
-    for length, schedule in used[:-1]:
-        if t < length:
-            break
-        t -= length
-    else:
-        schedule = used[-1][1]
+    while len(used) > 1 and t >= used[0][0]:
+        t -= used.pop(0)[0]
+    schedule = used[0][1]
     return schedule(t) if callable(schedule) else schedule
