@@ -3,6 +3,7 @@
 import speechbrain as sb
 import torch
 
+from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.teacher import unwrap
 from speechbrain_dino.training_brain import TrainingBrain
 from speechbrain_dino.views import NOTHING, Views
@@ -64,8 +65,9 @@ class PretrainingBrain(TrainingBrain):
 
     def fit(self, epoch_counter, train_set, **kwargs):
         """Trains; tells the objective how many utterances there are."""
-        for part in self._parts_with("allocate"):
-            part.allocate(len(train_set.dataset))
+        with plain_errors(ValueError):
+            for part in self._parts_with("allocate"):
+                part.allocate(len(train_set.dataset))
         super().fit(epoch_counter, train_set, **kwargs)
 
     def on_stage_start(self, stage, epoch=None):
@@ -76,8 +78,9 @@ class PretrainingBrain(TrainingBrain):
         for part in self._parts_with("begin_epoch"):
             part.begin_epoch(epoch)
         called = getattr(self.hparams, "on_epoch_start", None) or []
-        for function in called if isinstance(called, list) else [called]:
-            function(self, epoch)
+        with plain_errors(ValueError, OSError):
+            for function in called if isinstance(called, list) else [called]:
+                function(self, epoch)
 
     # -- one step -------------------------------------------------------------
 
