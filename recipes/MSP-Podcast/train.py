@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""Recipe for emotion recognition on MSP-Podcast: a linear probe, or fine-tuning.
+
+To run this recipe, do the following:
+> python train.py hparams/probe.yaml --data_folder /data/MSP-Podcast --model M
+> python train.py hparams/finetune.yaml --data_folder /data/MSP-Podcast --start_model M
+
+M is an inference folder, or any encoder on the hub that SpeechBrain loads. The YAML
+says what is done. The same command continues a run that was stopped.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+
+from speechbrain_dino.emotion import run_emotion
+
+if __name__ == "__main__":
+    run_emotion(sys.argv[1:])

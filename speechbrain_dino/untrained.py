@@ -1,0 +1,74 @@
+"""An encoder with random weights: what its structure alone is worth."""
+
+import numpy as np
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.fetching import fetch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from speechbrain_dino.audio import read_span
+from speechbrain_dino.embedder import Embedder
+from speechbrain_dino.pretrained import PARTS, load_pretrained
+
+
+def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
+    """Builds a model as its YAML describes it, without its weights.
+
+    Batch normalisation with its initial statistics would normalise nothing, so that
+    signals fade or blow up from layer to layer. Its statistics are those of one batch
+    of ``utterances`` spread evenly over the manifest, two seconds from the middle of
+    each (less where one is shorter), without labels. That these are utterances of the
+    corpus, tested ones among them, can only be in favour of this baseline.
+
+    Arguments
+    ---------
+    source : str or path
+        An inference folder, or a name on the hub.
+    manifest : speechbrain_dino.manifest.Manifest
+        The utterances.
+    seed : int
+        Of the weights.
+    sample_rate : int
+        Samples in a second.
+    utterances : int
+        How many to set the normalisation by.
+
+    Returns
+    -------
+    Embedder
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model.
+    ValueError
+        If the model cannot be loaded.
+    """
+    load_pretrained(source)  # for its messages about what is wrong with a source
+    yaml = fetch("hyperparams.yaml", source=str(source), savedir=None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        with open(yaml, encoding="utf-8") as file:
+            hparams = load_hyperpyyaml(file)
+    parts = {**hparams, **hparams.get("modules", {})}
+    embedder = Embedder(*(parts[name] for name in PARTS))
+    wavs = _crops(manifest, 2 * sample_rate, utterances)
+    for layer in embedder.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.momentum = 1.0  # the statistics of this batch, nothing of the start
+    with torch.no_grad():
+        embedder.train()(wavs)
+    return embedder.eval()
+
+
+def _crops(manifest, samples, utterances):
+    rows = np.linspace(0, len(manifest) - 1, min(utterances, len(manifest)))
+    rows = np.unique(rows.astype(int))
+    lengths = manifest.lengths[rows]
+    samples = int(min(samples, lengths.min()))
+    crops = []
+    for row, length in zip(rows, lengths):
+        first = (int(length) - samples) // 2
+        crops.append(read_span(manifest[int(row)], first, first + samples))
+    return torch.from_numpy(np.stack(crops)).float() / 32768

@@ -1,0 +1,184 @@
+"""A whole run of the probe on a small corpus."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+import soundfile
+from hyperpyyaml import load_hyperpyyaml
+from recipe_runs import ROOT
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.preprocessing import StandardScaler
+
+from speechbrain_dino.embedder import Embedder
+from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.emotion import run_emotion
+from speechbrain_dino.folds import read_folds
+from speechbrain_dino.inference import export_inference_folder
+from speechbrain_dino.manifest import Manifest
+
+MODEL = """
+compute_features: !new:speechbrain.lobes.features.Fbank
+    n_mels: 16
+mean_var_norm: !new:speechbrain_dino.features.MeanNorm
+embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    input_size: 16
+    channels: [8, 8, 8, 8, 16]
+    kernel_sizes: [5, 3, 3, 3, 1]
+    dilations: [1, 2, 3, 4, 1]
+    attention_channels: 4
+    se_channels: 4
+    res2net_scale: 2
+    lin_neurons: 8
+"""
+RECIPE = f"""
+extends: {ROOT}/recipes/CREMA-D/hparams/probe.yaml
+classes: [angry, sad]
+demographics: null
+num_folds: 3
+valid_actors: 2
+allow_missing: True
+workers: 1
+bootstrap: 50
+"""
+EMOTIONS = {"ANG": 0.9, "SAD": 0.2}
+
+
+def make_corpus(folder):
+    """Noise whose low-pass tells the emotion, blurred by chance; 9 actors."""
+    rng = np.random.default_rng(0)
+    (folder / "AudioWAV").mkdir(parents=True)
+    sentences = "IEO", "DFA", "IOM"
+    for actor, sentence, (code, pole) in product(
+        range(1001, 1010), sentences, EMOTIONS.items()
+    ):
+        pole = np.clip(pole + 0.25 * rng.standard_normal(), 0.0, 0.95)
+        samples = rng.standard_normal(9600)
+        for n in range(1, len(samples)):
+            samples[n] += pole * samples[n - 1]
+        samples *= 0.1 / samples.std()
+        name = f"{actor}_{sentence}_{code}_XX.wav"
+        soundfile.write(folder / "AudioWAV" / name, samples, 16000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Corpus, model and recipe."""
+    folder = tmp_path_factory.mktemp("probe")
+    make_corpus(folder / "corpus")
+    (folder / "model.yaml").write_text(MODEL)
+    parts = load_hyperpyyaml(MODEL)
+    export_inference_folder(folder, folder / "model.yaml", Embedder(*parts.values()))
+    (folder / "tiny.yaml").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def run(made, in_this_process):
+    def start(*options):
+        return run_emotion(
+            [
+                str(made / "tiny.yaml"),
+                f"--data_folder={made / 'corpus'}",
+                f"--model={made / 'inference'}",
+                f"--output_folder={made / 'out'}",
+                "--device=cpu",
+                *options,
+            ]
+        )
+
+    return start
+
+
+def expected(vectors, targets, folds, chosen):
+    """True and predicted classes of all test parts, by scikit-learn."""
+    true, predicted = [], []
+    for fold, value in zip(folds, chosen):
+        scaler = StandardScaler().fit(vectors[fold.train])
+        model = LogisticRegression(
+            C=value, class_weight="balanced", tol=1e-8, max_iter=5000
+        ).fit(scaler.transform(vectors[fold.train]), targets[fold.train])
+        true.extend(targets[fold.test])
+        predicted.extend(model.predict(scaler.transform(vectors[fold.test])))
+    return true, predicted
+
+
+def test_figures_are_those_of_scikit_learn(run, made):
+    results = run()
+    output = made / "out"
+    assert json.loads((output / "results.json").read_text()) == results
+    probe = results["probe"]
+    assert list(probe["systems"]) == [
+        "chance",
+        "majority",
+        *(
+            f"{s}, {n}"
+            for s in ("trained", "untrained")
+            for n in ("embedding", "pooled", "both")
+        ),
+        "mfcc",
+    ]
+    manifest = Manifest.from_csv(output / "data" / "utterances.csv")
+    folds = read_folds(output / "data" / "folds.json", manifest)
+    targets = np.array([str(name) for name in manifest.column("emotion")])
+    assert len(folds) == 3 and len(manifest) == 54
+    for system, source, columns in (
+        ("trained, embedding", "trained", slice(0, 8)),
+        ("trained, pooled", "trained", slice(8, None)),
+        ("untrained, both", "untrained", slice(None)),
+        ("mfcc", "mfcc", slice(None)),
+    ):
+        table = EmbeddingTable.load(output / "embeddings" / source)
+        assert table.ids == list(manifest.ids)
+        vectors = table.vectors[:, columns].astype(np.float64)
+        found = probe["systems"][system]
+        assert found["dimensions"] == vectors.shape[1]
+        true, guess = expected(vectors, targets, folds, found["chosen"])
+        figures = {
+            "uar": recall_score(true, guess, average="macro"),
+            "micro_f1": accuracy_score(true, guess),
+            "macro_f1": f1_score(true, guess, average="macro"),
+        }
+        assert found["pooled"] == pytest.approx(figures)
+        assert found["confusion"] == confusion_matrix(true, guess).tolist()
+        low, high = found["intervals"]["uar"]
+        assert low <= figures["uar"] <= high
+    # The noise tells the classes apart; what does not listen is at the floor.
+    assert probe["systems"]["mfcc"]["pooled"]["uar"] > 0.75
+    assert probe["systems"]["majority"]["pooled"]["uar"] == 0.5
+    of_sources = {n: s for n, s in probe["systems"].items() if "source" in s}
+    highest = max(s["validation"] for s in of_sources.values())
+    assert of_sources[probe["best_in_validation"]]["validation"] == highest
+    for source, layer in probe["best_layers"].items():
+        own = {
+            s["layer"]: s["validation"]
+            for s in of_sources.values()
+            if s["source"] == source
+        }
+        assert own[layer] == max(own.values())
+    for fold in folds:
+        counts = probe["folds"][fold.name]["test"]
+        assert counts["all"] == len(fold.test) == counts["angry"] + counts["sad"]
+        assert counts["speakers"] == 3
+    page = (output / "report" / "index.html").read_text()
+    assert "data:image/png;base64" in page and probe["best_in_validation"] in page
+
+
+def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, made, monkeypatch):
+    first = run()["probe"]
+
+    def never(*arguments, **options):
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr("speechbrain_dino.embedding_folder.embed_parts", never)
+    assert run()["probe"] == first
+
+
+def test_a_column_that_is_not_there_is_named(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--column=mood")
+    told = capsys.readouterr()
+    assert "'mood'" in told.out + told.err and "'emotion'" in told.out + told.err
