@@ -24,12 +24,12 @@ class Multinomial(ClassifierMixin, BaseEstimator):
     """Multinomial logistic regression with an L2 penalty, by preconditioned L-BFGS.
 
     Minimises sum_i w_i CE(y_i, W x_i + b) + |W|^2 / (2 C), as scikit-learn's
-    LogisticRegression; in double precision up to four million numbers, where that
-    costs nothing, in single precision above. A linear model of embeddings is
-    ill-conditioned: their covariance spans several orders of magnitude. In the basis of its
-    eigenvectors the penalty stays what it is, and the Hessian is close to diagonal
-    (Boehning, 1992: it is bounded by the covariance), so that scaling each direction
-    takes a tenth of the iterations.
+    LogisticRegression; in double precision up to four million numbers, where that costs
+    nothing, in single precision above. A linear model of embeddings is ill-conditioned:
+    their covariance spans several orders of magnitude. In the basis of its eigenvectors
+    the penalty stays what it is, and the Hessian is close to diagonal (Boehning, 1992:
+    it is bounded by the covariance), so that scaling each direction takes a tenth of
+    the iterations.
 
     Arguments
     ---------
