@@ -77,7 +77,8 @@ def _table(hparams, run_opts, output):
         return EmbeddingTable.load(folder)
     if hparams["model"] is None or hparams["utterances"] is None:
         raise ValueError(
-            "nothing to cluster was given: --embedding_folder F, or --model M --utterances D"
+            "nothing to cluster was given: --embedding_folder F, or --model M "
+            "--utterances D"
         )
     pretrained = load_pretrained(hparams["model"])
     rate = hparams["sample_rate"]
