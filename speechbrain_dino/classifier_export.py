@@ -27,9 +27,9 @@ class Probabilities(nn.Module):
     Example
     -------
     >>> layer = Probabilities(nn.Linear(4, 3))
-    >>> layer(torch.randn(2, 1, 4)).sum(-1)
-    tensor([[1.],
-            [1.]], grad_fn=<SumBackward1>)
+    >>> probs = layer(torch.randn(2, 1, 4))
+    >>> probs.shape, torch.allclose(probs.sum(-1), torch.ones(2, 1))
+    (torch.Size([2, 1, 3]), True)
     """
 
     def __init__(self, head, scale=1.0):
