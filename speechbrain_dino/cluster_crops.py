@@ -5,6 +5,7 @@ high-performance robust speaker verification", 2023, arXiv 2304.05754.
 """
 
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -108,15 +109,16 @@ class ClusterCrops:
 
     Arguments
     ---------
-    first_epoch : int
-        First epoch (from 1) with clusters.
+    first_epoch : float
+        First epoch (from 1) with clusters, rounded up.
     utterances : int
         Utterances that the crops of one are drawn from, itself included.
     labels_file : str or path, optional
-        ``labels.csv`` with columns ID and label; fixed clusters.
+        ``labels.csv`` with columns ID and label: fixed clusters, and nothing else is
+        clustered.
     clusterer : callable, optional
         Called with ``num_clusters``, makes what is called with embeddings (N, D): a
-        class of :mod:`speechbrain_dino.clustering`. Not with ``labels_file``.
+        class of :mod:`speechbrain_dino.clustering`.
     num_clusters : int or callable
         Number of clusters; or a schedule of it, a function of the epochs that are
         finished (progressive clustering).
@@ -133,12 +135,12 @@ class ClusterCrops:
         num_clusters=None,
         every=10,
     ):
-        if (labels_file is None) == (clusterer is None):
+        if labels_file is None and clusterer is None:
             raise ValueError(
-                "ClusterCrops needs labels_file or clusterer, and not both: fixed "
-                "clusters of a file, or new ones while training"
+                "ClusterCrops needs labels_file, fixed clusters of a file, or a "
+                "clusterer that makes new ones while training"
             )
-        self.first_epoch = first_epoch
+        self.first_epoch = math.ceil(first_epoch - 1e-6)
         self.utterances = utterances
         self.labels_file = labels_file
         self.clusterer = clusterer

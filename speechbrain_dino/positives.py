@@ -1,6 +1,7 @@
 """Positives beyond the utterance: targets of another utterance, of a cluster nearby."""
 
 import logging
+import math
 
 import torch
 import torch.distributed as dist
@@ -48,8 +49,8 @@ class SSPS(Composite):
         Number of clusters.
     neighbours : int
         Number of nearest other clusters to take from, in turn.
-    first_epoch : int
-        First epoch (from 1) with other positives.
+    first_epoch : float
+        First epoch (from 1) with other positives, rounded up.
     iterations : int
         Iterations of k-means.
     seed : int
@@ -83,7 +84,7 @@ class SSPS(Composite):
         self.embedding_dim = embedding_dim
         self.num_clusters = num_clusters
         self.neighbours = neighbours
-        self.first_epoch = first_epoch
+        self.first_epoch = math.ceil(first_epoch - 1e-6)
         self.iterations = iterations
         self.seed = seed
         self.epoch = 0
