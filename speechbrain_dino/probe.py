@@ -90,6 +90,11 @@ class LinearProbe:
         self.values = [float(value) for value in values]
         self.criterion, self.num_inner, self.seed = criterion, num_inner, seed
 
+    @property
+    def criterion_name(self):
+        """Name of the criterion's function."""
+        return getattr(self.criterion, "func", self.criterion).__name__
+
     def run(self, vectors, targets, folds, groups=None):
         """Fits and tests a model per fold.
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from speechbrain_dino.embedder import Embedder
 from speechbrain_dino.pooled_tap import PooledTap, known_layer
-from speechbrain_dino.pretrained import load_pretrained, weights_digest
+from speechbrain_dino.pretrained import load_pretrained
 from speechbrain_dino.untrained import load_untrained
 
 LAYERS = ("embedding", "pooled", "both")
@@ -125,13 +125,12 @@ class UntrainedEncoder(PretrainedEncoder):
         -------
         Loaded
         """
-        embedder = load_untrained(self.source, manifest, self.seed, sample_rate)
-        about = f"{self.source} with random weights, seed {self.seed}"
-        return self.tapped(embedder, weights_digest(embedder), about)
+        model = load_untrained(self.source, manifest, self.seed, sample_rate)
+        return self.tapped(model.embedder, model.digest, model.source)
 
 
 class MFCCStatistics:
-    """Mean and deviation over time of MFCCs and of their differences.
+    """Mean and deviation over time of MFCCs (SpeechBrain's) and of their differences.
 
     Arguments
     ---------
@@ -139,24 +138,25 @@ class MFCCStatistics:
         Coefficients, the first of which is the level.
     n_mels : int
         Mel bands.
+    deltas : bool
+        Whether the first and second differences take part.
     """
 
-    def __init__(self, n_mfcc=20, n_mels=40):
-        self.n_mfcc, self.n_mels = n_mfcc, n_mels
+    def __init__(self, n_mfcc=20, n_mels=40, deltas=True):
+        self.n_mfcc, self.n_mels, self.deltas = n_mfcc, n_mels, deltas
 
     def load(self, manifest, sample_rate):
         """Builds the features; arguments as those of the other sources."""
         mfcc = MFCC(
+            deltas=self.deltas,
             context=False,
             sample_rate=sample_rate,
             n_mels=self.n_mels,
             n_mfcc=self.n_mfcc,
         )
         embedder = Embedder(mfcc, _AsItIs(), _Statistics()).eval()
-        about = (
-            f"mean and deviation of {self.n_mfcc} MFCC and their first and second "
-            "differences"
-        )
+        about = f"mean and deviation of {self.n_mfcc} MFCC"
+        about += " and their first and second differences" if self.deltas else ""
         return Loaded(embedder, None, {"statistics": slice(None)}, about)
 
 
@@ -179,3 +179,44 @@ def check_layers(layers):
     if strange or not layers:
         raise ValueError(f"layers {layers}: expected some of {', '.join(LAYERS)}")
     return layers
+
+
+def compared(systems, further, layers=LAYERS):
+    """Adds further trained encoders to the systems of a probe.
+
+    Arguments
+    ---------
+    systems : dict
+        Name -> source.
+    further : dict or None
+        Name -> inference folder or name on the hub, or a dict of the arguments of
+        `PretrainedEncoder`.
+    layers : sequence of str
+        Layers of those of which only the source is given.
+
+    Returns
+    -------
+    dict
+        Name -> source.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice, or cannot be one of a folder.
+
+    Example
+    -------
+    >>> found = compared({"mfcc": MFCCStatistics()}, {"xvector": "a/b"}, "embedding")
+    >>> list(found), found["xvector"].source, found["xvector"].layers
+    (['mfcc', 'xvector'], 'a/b', ['embedding'])
+    """
+    found = dict(systems)
+    for name, source in (further or {}).items():
+        if name in found or not str(name).replace("_", "a").replace("-", "a").isalnum():
+            raise ValueError(
+                f"compare: {name!r} is one of {', '.join(found)}, or no plain name "
+                "(letters, digits, _ and -): call the model something else"
+            )
+        options = source if isinstance(source, dict) else {"source": source}
+        found[name] = PretrainedEncoder(**{"layers": layers, **options})
+    return found

@@ -1,20 +1,24 @@
 """The stations of a run that probes frozen embeddings."""
 
 import logging
+import re
 import time
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from speechbrain_dino.class_metrics import classification_figures, log_figures
+from speechbrain_dino.class_metrics import MOST_CLASSES, log_figures
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes
 from speechbrain_dino.embedding_folder import embed_to_folder
-from speechbrain_dino.folds import PARTS
-from speechbrain_dino.probe_data import prepared_data, read_target
+from speechbrain_dino.files import replacing
+from speechbrain_dino.probe_data import SPEAKER, labels_of, read_target, speakers_of
+from speechbrain_dino.probe_features import compared
+from speechbrain_dino.probe_figures import Scorer, best_systems
 from speechbrain_dino.probe_inputs import normalise_speakers
 from speechbrain_dino.probe_report import write_probe_report
+from speechbrain_dino.progress import progress
 from speechbrain_dino.results import provenance, update_results
 
 logger = logging.getLogger(__name__)
@@ -23,7 +27,7 @@ _EMBED = ("precision", "batch_seconds", "window_seconds", "workers", "sample_rat
 
 
 def run_probe(launch, hparams):
-    """Embeds a labelled corpus and learns linear models of the frozen embeddings.
+    """Embeds labelled utterances and learns linear models of the frozen embeddings.
 
     Arguments
     ---------
@@ -40,49 +44,60 @@ def run_probe(launch, hparams):
     started = time.time()
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
-        data = prepared_data(hparams["prepare"], hparams["data_save_folder"])
-        # Labels before the embedding, so that what is wrong costs no time.
-        target = read_target(data, hparams["column"], "classes")
-        options = {name: hparams[name] for name in _EMBED}
-        options["device"] = join_processes(launch.run_opts.device)
+        device = join_processes(launch.run_opts.device)
+        data = hparams["probe_data"]()
+        # Before the embedding, so that what is wrong costs no time.
+        targets = _targets(hparams, data)
+        options = {name: hparams[name] for name in _EMBED} | {"device": device}
         tables = _embedded(hparams, data.manifest, options)
         if not if_main_process():
             ddp_barrier()
             return {}
-        systems = _probed(hparams, data, target, tables)
+        found = {}
+        for target in targets:
+            found[target.label] = _probed(hparams, data, target, tables)
+            _log(found[target.label])
         ddp_barrier()
-    best, best_layers = _best(systems)
-    path = output / "results.json"
-    path.unlink(missing_ok=True)
+    (output / "results.json").unlink(missing_ok=True)
     results = update_results(
-        path,
+        output / "results.json",
         {
             **provenance(hparams["seed"]),
             "model": str(hparams["model"]),
-            "probe": {
-                "label": target.label,
-                "classes": target.classes,
-                "how": data.how,
-                "best_in_validation": best,
-                "best_layers": best_layers,
-                "systems": systems,
-                "folds": _counts(target, data.groups),
-            },
+            "probe": found,
             "seconds": round(time.time() - started, 1),
         },
     )
-    log_figures(systems, target.classes)
-    logger.info("Best in validation: %s", best)
-    for source, layer in best_layers.items():
-        logger.info("Best layer of %s in validation: %s", source, layer)
     logger.info("Report: %s", write_probe_report(output, results))
     return results
+
+
+def _targets(hparams, data):
+    columns = labels_of(hparams["column"])
+    if hparams["speaker_norm"]:
+        if SPEAKER in columns:
+            raise ValueError(
+                f"speaker_norm takes off what tells {SPEAKER} apart: set it to False"
+            )
+        if speakers_of(data.manifest) is None:
+            raise ValueError(
+                f"speaker_norm wants the column {SPEAKER}, which the manifest lacks: "
+                "complete it, or set speaker_norm: False"
+            )
+    options = hparams["kind"], hparams["leave_out_unlabelled"]
+    targets = [read_target(data, column, *options) for column in columns]
+    for target in targets:
+        number = len(target.classes)
+        what = f"{number} classes" if number else "numbers"
+        logger.info("%s: %s, %d without label", target.label, what, target.left_out)
+    return targets
 
 
 def _embedded(hparams, manifest, options):
     """System -> vectors and what they are; audio passes each source once."""
     tables = {}
-    for name, source in hparams["systems"].items():
+    further = hparams["compare"], hparams["layers"]
+    for name, source in compared(hparams["systems"], *further).items():
         loaded = source.load(manifest, hparams["sample_rate"])
         logger.info("Embedding with %s: %s", name, loaded.about)
         folder = Path(hparams["embedding_folder"]) / name
@@ -96,97 +111,85 @@ def _embedded(hparams, manifest, options):
 
 
 def _probed(hparams, data, target, tables):
-    """System -> figures, floors first."""
-    systems = {
-        name: _figures(hparams, data, target, guesses)
-        for name, guesses in floors(target, hparams["seed"]).items()
-    }
-    probe = hparams["probe"]
-    for name, (vectors, about) in tables.items():
+    """What is found of one label."""
+    speakers = speakers_of(data.manifest)
+    scorer = Scorer(target, speakers, hparams["bootstrap"], hparams["seed"])
+    probe = hparams["probe" if target.classes else "number_probe"]
+    systems, predictions = scorer.floors(), {}
+    for name, (vectors, about) in progress(tables.items(), desc=target.label):
         if hparams["speaker_norm"]:
-            vectors = normalise_speakers(vectors, data.groups)
-        outcomes = probe.run(vectors, target.values, target.folds, data.groups)
-        predicted = [(fold.rows, fold.predicted) for fold in outcomes]
-        systems[name] = _figures(hparams, data, target, predicted) | {
+            vectors = normalise_speakers(vectors, speakers)
+            name = f"{name}{MARK}"
+        # A group that is the label divides nothing: each must be learnt from.
+        groups = None if target.label == SPEAKER else data.groups
+        outcomes = probe.run(vectors, target.values, target.folds, groups)
+        systems[name] = scorer.of_outcomes(outcomes) | {
             **about,
             "dimensions": vectors.shape[1],
-            "validation": float(np.mean([fold.validation for fold in outcomes])),
-            "chosen": [fold.chosen for fold in outcomes],
         }
-        uar = systems[name]["pooled"]["uar"]
-        logger.info("%s: UAR %.1f %%", name, 100 * uar)
-    return systems
+        predictions[name] = outcomes
+        _warn_of_edges(name, probe, outcomes)
+    _write(hparams["output_folder"], data.manifest, scorer, predictions)
+    best, layers = best_systems(systems)
+    return {
+        "label": target.label,
+        "classes": target.classes,
+        "left_out": target.left_out,
+        "how": data.how,
+        "criterion": probe.criterion_name,
+        "regularisation": {probe.parameter: probe.values},
+        "speaker_norm": bool(hparams["speaker_norm"]),
+        "best_in_validation": best,
+        "best_layers": {source: systems[n]["layer"] for source, n in layers.items()},
+        "systems": systems,
+        "folds": scorer.counts(),
+    }
 
 
-def _figures(hparams, data, target, outcomes):
-    names = np.array(target.classes, dtype=object)
-    folds = [(names[target.values[rows]], names[found]) for rows, found in outcomes]
-    groups = data.groups
-    speakers = groups if groups is None else [groups[rows] for rows, _ in outcomes]
-    draws, seed = hparams["bootstrap"], hparams["seed"]
-    return classification_figures(folds, target.classes, speakers, draws, seed)
+MARK = " *"
+"""What marks systems that use the identity of the test speakers."""
 
 
-def _best(systems):
-    """The system that is best in validation, and the best layer of each source."""
-    best, best_layers = None, {}
-    for name, found in systems.items():
-        if "source" not in found:
-            continue
-        other = best_layers.get(found["source"])
-        if other is None or found["validation"] > systems[other]["validation"]:
-            best_layers[found["source"]] = name
-        if best is None or found["validation"] > systems[best]["validation"]:
-            best = name
-    return best, {source: systems[n]["layer"] for source, n in best_layers.items()}
+def _warn_of_edges(name, probe, outcomes):
+    edges = {probe.values[0], probe.values[-1]} if len(probe.values) > 1 else ()
+    found = [outcome.fold for outcome in outcomes if outcome.chosen in edges]
+    if found:
+        logger.info(
+            "%s: the best %s is the first or last value in %d of %d folds; with "
+            "others beyond it might do better",
+            name,
+            probe.parameter,
+            len(found),
+            len(outcomes),
+        )
 
 
-def _counts(target, speakers):
-    """Fold -> part -> class -> utterances; also "all" and "speakers"."""
-    counts = {}
-    for fold in target.folds:
-        for part in PARTS:
-            rows = getattr(fold, part)
-            found = np.bincount(target.values[rows], minlength=len(target.classes))
-            about = dict(zip(target.classes, found.tolist())) | {"all": len(rows)}
-            if speakers is not None:
-                about["speakers"] = len(set(speakers[rows]))
-            counts.setdefault(fold.name, {})[part] = about
-    return counts
+def _write(output, manifest, scorer, predictions):
+    """One CSV a system: ID, fold, label, predicted."""
+    folder = Path(output) / "predictions" / scorer.target.label
+    for name, outcomes in predictions.items():
+        parts = [
+            pd.DataFrame(
+                {
+                    "ID": [manifest.ids[int(row)] for row in outcome.rows],
+                    "fold": outcome.fold,
+                    "label": scorer.shown(scorer.target.values[outcome.rows]),
+                    "predicted": scorer.shown(outcome.predicted),
+                }
+            )
+            for outcome in outcomes
+        ]
+        file = re.sub(r"[^\w.-]+", "_", name).strip("_")
+        with replacing(folder / f"{file}.csv") as draft:
+            pd.concat(parts).to_csv(draft, index=False)
 
 
-def floors(target, seed=0):
-    """What is reached without looking at the audio.
-
-    Arguments
-    ---------
-    target : speechbrain_dino.probe_data.Target
-        Labels and folds.
-    seed : int
-        Of the guesses.
-
-    Returns
-    -------
-    dict
-        ``chance``, classes drawn with equal probability, and ``majority``, the most
-        frequent class of the training part: tested rows and predictions of each fold.
-
-    Example
-    -------
-    >>> from speechbrain_dino.folds import Fold
-    >>> from speechbrain_dino.probe_data import Target
-    >>> fold = Fold("a", np.array([0, 1, 2]), np.array([]), np.array([3, 4]))
-    >>> target = Target("x", np.array([1, 1, 0, 0, 1]), ["a", "b"], [fold], 0)
-    >>> [(rows, found)] = floors(target)["majority"]
-    >>> found.tolist()
-    [1, 1]
-    """
-    rng = np.random.default_rng(seed)
-    number = len(target.classes)
-    found = {"chance": [], "majority": []}
-    for fold in target.folds:
-        guesses = rng.integers(0, number, len(fold.test))
-        common = np.bincount(target.values[fold.train], minlength=number).argmax()
-        found["chance"].append((fold.test, guesses))
-        found["majority"].append((fold.test, np.full(len(fold.test), common)))
-    return found
+def _log(found):
+    logger.info("%s (%s)", found["label"], found["how"])
+    few = found["classes"] if len(found["classes"]) <= MOST_CLASSES else ()
+    log_figures(found["systems"], few)
+    if found["speaker_norm"]:
+        logger.info("%s: normalised by speaker, tested ones too", MARK.strip())
+    for source, layer in found["best_layers"].items():
+        logger.info("Best layer of %s in validation: %s", source, layer)
+    logger.info("Best in validation: %s", found["best_in_validation"])

@@ -8,7 +8,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from speechbrain_dino.audio import read_span
 from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.pretrained import PARTS, load_pretrained
+from speechbrain_dino.embedding_folder import audio_digest
+from speechbrain_dino.pretrained import (
+    PARTS,
+    Pretrained,
+    load_pretrained,
+    weights_digest,
+)
 
 
 def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
@@ -35,8 +41,8 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
 
     Returns
     -------
-    Embedder
-        In evaluation mode, on the CPU.
+    Pretrained
+        The embedder in evaluation mode on the CPU, what it is, and its digest.
 
     Raises
     ------
@@ -53,22 +59,28 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
             hparams = load_hyperpyyaml(file)
     parts = {**hparams, **hparams.get("modules", {})}
     embedder = Embedder(*(parts[name] for name in PARTS))
-    wavs = _crops(manifest, 2 * sample_rate, utterances)
+    chosen = _spread(manifest, utterances)
+    wavs = _crops(chosen, 2 * sample_rate)
+    # Not of the statistics: their last bits depend on the number of threads.
+    digest = weights_digest(embedder, audio_digest(chosen).encode())
     for layer in embedder.modules():
         if isinstance(layer, _BatchNorm):
             layer.momentum = 1.0  # the statistics of this batch, nothing of the start
     with torch.no_grad():
         embedder.train()(wavs)
-    return embedder.eval()
+    about = f"{source} with random weights, seed {seed}"
+    return Pretrained(embedder.eval(), about, digest)
 
 
-def _crops(manifest, samples, utterances):
+def _spread(manifest, utterances):
     rows = np.linspace(0, len(manifest) - 1, min(utterances, len(manifest)))
-    rows = np.unique(rows.astype(int))
-    lengths = manifest.lengths[rows]
-    samples = int(min(samples, lengths.min()))
+    return manifest.subset(np.unique(rows.astype(int)))
+
+
+def _crops(manifest, samples):
+    samples = int(min(samples, manifest.lengths.min()))
     crops = []
-    for row, length in zip(rows, lengths):
+    for row, length in enumerate(manifest.lengths):
         first = (int(length) - samples) // 2
-        crops.append(read_span(manifest[int(row)], first, first + samples))
+        crops.append(read_span(manifest[row], first, first + samples))
     return torch.from_numpy(np.stack(crops)).float() / 32768

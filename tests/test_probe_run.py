@@ -110,7 +110,7 @@ def test_figures_are_those_of_scikit_learn(run, made):
     results = run()
     output = made / "out"
     assert json.loads((output / "results.json").read_text()) == results
-    probe = results["probe"]
+    probe = results["probe"]["emotion"]
     assert list(probe["systems"]) == [
         "chance",
         "majority",

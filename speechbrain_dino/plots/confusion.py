@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from speechbrain_dino.plots.style import INK, caption, new_figure
+from speechbrain_dino.plots.style import INK, MUTED, caption, new_figure
 
 
 def confusion_figure(counts, classes, title="Confusion"):
@@ -56,5 +56,6 @@ def confusion_figure(counts, classes, title="Confusion"):
     caption(axis, title, "class (test utterances)", "taken for")
     bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)
     bar.outline.set_visible(False)
+    bar.set_label("share of the class", fontsize=9, color=MUTED)
     bar.ax.tick_params(labelsize=8, length=0, labelcolor=INK)
     return figure

@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+"""Recipe for what frozen embeddings tell: a linear probe of any column of a manifest.
+
+To run this recipe, do the following:
+> python probe.py hparams/probe.yaml --model results/dino/1234/inference \
+      --manifest M.csv --column gender --group spk_id
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+
+from speechbrain_dino.command_line import launched
+from speechbrain_dino.probe_run import run_probe
+
+if __name__ == "__main__":
+    run_probe(*launched(sys.argv[1:]))
