@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Recipe for comparing methods of self-supervised speaker embeddings.
+
+To run this recipe, do the following:
+> python compare.py hparams/dino_mini.yaml hparams/simclr_mini.yaml --steps 500 \
+      --seeds 1 2 3 --data_folder /data/voxceleb_mini --output_folder results/comparison
+
+Every YAML is trained with every seed on the same data, for the same number of optimiser
+steps (or --minutes of training). The same command goes on where it was stopped. The
+table and the plot of EER over time are written after each run.
+
+Authors
+ * speechbrain_dino contributors 2026
+"""
+
+import sys
+from pathlib import Path
+
+from speechbrain_dino.compare import main
+
+if __name__ == "__main__":
+    main(sys.argv[1:], Path(__file__).with_name("train.py"))

@@ -1,0 +1,229 @@
+"""Compares methods: the same data, the same budget, the same seeds.
+
+Every run is a process of its own that trains as the recipe's ``train.py`` does. A
+comparison that was stopped goes on where it was; YAMLs and seeds may be added later.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from speechbrain_dino.collapse import CAUSES
+from speechbrain_dino.command_line import plain_errors
+from speechbrain_dino.compare_plan import Plan, checked_options, named, prepare_once
+from speechbrain_dino.comparison import (
+    markdown,
+    read_compared,
+    summarised,
+    table_lines,
+)
+from speechbrain_dino.curves import Curves
+from speechbrain_dino.files import replacing
+from speechbrain_dino.plots.comparison import comparison_figure
+from speechbrain_dino.results import git_state, hardware
+
+logger = logging.getLogger(__name__)
+
+MEASURED = "speechbrain_dino.measured_run"
+
+
+def main(argv, train_script):
+    """Command line of ``compare.py``.
+
+    Arguments
+    ---------
+    argv : list of str
+        YAMLs and options; options that are not the comparison's own go to every run.
+    train_script : str or path
+        The recipe's ``train.py``.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    known, options = _parser().parse_known_args(argv)
+    with plain_errors(ValueError, OSError):
+        compare(
+            known.yamls,
+            known.seeds,
+            train_script,
+            known.output_folder,
+            options,
+            steps=known.steps,
+            minutes=known.minutes,
+            points=known.points,
+        )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description="Compares methods: the same data, the same budget, the same seeds.",
+        epilog="Further options, such as --data_folder, go to every train.py.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("yamls", nargs="+", help="one YAML a method")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--steps", type=int, help="optimiser steps of every run")
+    budget.add_argument(
+        "--minutes", type=float, help="minutes of training of every run"
+    )
+    parser.add_argument("--output_folder", default="results/comparison")
+    parser.add_argument("--points", type=int, default=8, help="validations of a run")
+    return parser
+
+
+def compare(
+    yamls,
+    seeds,
+    train_script,
+    output_folder,
+    options=(),
+    steps=None,
+    minutes=None,
+    points=8,
+):
+    """Trains every YAML with every seed and writes table and plot.
+
+    The budget is met in whole epochs, as schedules are made for a number of epochs; of
+    minutes, by the speed of a few batches before the first run of a YAML.
+
+    Arguments
+    ---------
+    yamls : list of path
+        One recipe a method; the name of the file is the name of the method.
+    seeds : list of int
+        Seeds.
+    train_script : str or path
+        The recipe's ``train.py``.
+    output_folder : str or path
+        Gets ``<method>/<seed>/``, ``comparison.md``, ``.csv``, ``.json`` and ``.png``.
+    options : list of str
+        Options for every run, ``["--data_folder", "/data/VoxCeleb"]``.
+    steps : int, optional
+        Optimiser steps of every run; or
+    minutes : float, optional
+        minutes of training of every run.
+    points : int
+        Validations of a run, as evenly spread as whole epochs allow.
+
+    Returns
+    -------
+    dict
+        See ``comparison.summarised``.
+
+    Raises
+    ------
+    ValueError
+        If two methods have one name, the data are not the same for all, or the folder
+        holds a comparison with another budget.
+    """
+    methods = named(yamls)
+    output = Path(output_folder)
+    options = checked_options(list(options), output)
+    plan = Plan(output / "plan.json", steps, minutes, options)
+    utterances = prepare_once(methods, options)
+    # Seeds outermost: early on there is something of every method to look at.
+    todo = [(method, seed) for seed in seeds for method in methods]
+    for number, (method, seed) in enumerate(todo, 1):
+        folder = output / method / str(seed)
+        if read_compared(folder, method, seed).status.startswith(("done", "collapsed")):
+            continue
+        command = [sys.executable, "-m", MEASURED]
+        command += [str(folder / "memory.json"), str(train_script)]
+        command += [str(methods[method]), *options, "--seed", str(seed)]
+        probe = output / method / "probe"
+        epochs = plan.epochs(method, methods[method], utterances, command, probe)
+        every = max(1, round(epochs / points))
+        command += ["--number_of_epochs", str(epochs), "--validate_every", str(every)]
+        logger.info("Run %d of %d: %s, seed %d", number, len(todo), method, seed)
+        _run(command, folder, epochs)
+        write_comparison(output, methods, seeds, plan)
+    return write_comparison(output, methods, seeds, plan)
+
+
+def write_comparison(output, methods, seeds, plan):
+    """Writes table and plot of what is there; see :func:`compare`."""
+    runs = [
+        read_compared(output / method / str(seed), method, seed)
+        for seed in seeds
+        for method in methods
+    ]
+    table = summarised(runs)
+    lines = table_lines(table)
+    about = {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "plan": plan.content,
+        "git": git_state(),
+        "hardware": hardware(),
+        "methods": table,
+        "runs": [run._replace(curve={})._asdict() for run in runs],
+    }
+    _write(output / "comparison.json", json.dumps(about, indent=2))
+    text = f"`{about['command']}`\n\n{markdown(lines)}\n\n![](comparison.png)\n"
+    _write(output / "comparison.md", text)
+    with (
+        replacing(output / "comparison.csv") as draft,
+        open(draft, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(lines)
+    if any(run.curve for run in runs):
+        with replacing(output / "comparison.png") as draft:
+            comparison_figure(runs).savefig(draft)
+    logger.info("%s", markdown(lines))
+    return table
+
+
+def _run(command, folder, epochs):
+    """Trains; notes how it ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    printed = folder / "printed.txt"
+    with open(printed, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [*command, "--output_folder", str(folder)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while not _ended(process, 60):
+                _show_progress(folder, epochs)
+        except BaseException:
+            process.kill()
+            raise
+    status = _status(process.returncode, printed)
+    logger.info("%s: %s", "/".join(folder.parts[-2:]), status)
+    _write(folder / "compared.json", json.dumps({"status": status}))
+
+
+def _ended(process, seconds):
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _show_progress(folder, epochs):
+    rows = Curves(folder).read()
+    if rows:
+        epoch, loss = rows[-1]["epoch"], rows[-1].get("loss")
+        logger.info("  epoch %.1f of %d, loss %s", epoch, epochs, loss)
+
+
+def _status(code, printed):
+    lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code == 0:
+        return "done"
+    for line in reversed(lines):
+        for cause in CAUSES:
+            if f"{cause} in each of the last" in line:
+                return f"collapsed: {cause}"
+    told = [line for line in lines if line.strip()]
+    return f"failed: {told[-1] if told else f'exit status {code}'}"
+
+
+def _write(path, text):
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
