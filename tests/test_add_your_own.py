@@ -1,0 +1,87 @@
+"""The page ADD_YOUR_OWN.md, followed word by word."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import recipe_runs as runs
+import torch
+from hyperpyyaml import load_hyperpyyaml
+
+from speechbrain_dino.recipe_yaml import read_recipe
+from speechbrain_dino.views import Views
+
+PAGE = (runs.RECIPE / "ADD_YOUR_OWN.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def file_named(name):
+    """The block of the page that begins with the comment of its file's name."""
+    (text,) = [text for _, text in BLOCKS if text.startswith(f"# {name}\n")]
+    return text
+
+
+@pytest.fixture
+def followed(tmp_path, monkeypatch):
+    """A folder with the page's files."""
+    for name in ("barlow.py", "test_barlow.py"):
+        (tmp_path / name).write_text(file_named(name))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "barlow", raising=False)
+    return tmp_path
+
+
+def test_files_are_as_short_as_promised():
+    assert len(file_named("barlow.py").splitlines()) < 100
+    assert len(file_named("hparams/barlow_mini.yaml").splitlines()) < 60
+
+
+def test_the_pages_test_passes(followed):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(followed / "test_barlow.py")],
+        env=runs.environment(),
+        cwd=followed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+
+
+def test_the_recipe_extends_the_small_one(followed):
+    recipe = followed / "barlow_mini.yaml"
+    text = file_named("hparams/barlow_mini.yaml")
+    mini = runs.RECIPE / "hparams" / "dino_mini.yaml"
+    recipe.write_text(text.replace("dino_mini.yaml", str(mini), 1))
+    keys = f"data_folder: none\noutput_folder: {followed}"
+    hparams = load_hyperpyyaml(read_recipe(recipe), keys)
+    assert hparams["loss"].redundancy == 0.005 and hparams["teacher"] is None
+    assert hparams["modules"]["teacher"] is None
+
+
+def test_the_sum_of_the_page_is_one(followed):
+    (text,) = [text for _, text in BLOCKS if "objectives.Sum" in text]
+    hparams = load_hyperpyyaml(text)
+    embeddings = torch.randn(2, 6, 4)
+    views = Views(torch.randn(2, 6, 8), student_embeddings=embeddings)
+    assert hparams["loss"](views).isfinite()
+    assert set(hparams["loss"].figures()) == {"barlow", "koleo"}
+    hparams["loss"].koleo_weight = hparams["koleo_weight_schedule"](2.5)
+    assert hparams["loss"].koleo_weight == pytest.approx(0.05)
+
+
+@pytest.mark.recipe
+@pytest.mark.usefixtures("in_this_process")
+def test_the_recipe_trains(followed, tiny_corpus):
+    runs.write_recipe(followed / "dino_mini.yaml", data_folder=str(tiny_corpus))
+    recipe = followed / "barlow_mini.yaml"
+    text = file_named("hparams/barlow_mini.yaml")
+    recipe.write_text(text.replace("512", "16"))
+    brain, loader = runs.make_brain(
+        recipe, "--output_folder", followed / "run", "--base_lr", "20"
+    )
+    brain.fit(vars(brain.hparams)["epoch_counter"], loader)
+    epochs = [row for row in brain.curves.read() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    assert "teacher" not in runs.states(followed / "run")
