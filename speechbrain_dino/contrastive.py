@@ -59,10 +59,10 @@ class NTXent(nn.Module):
                 "one utterance in the batch leaves no negatives: raise batch_size"
             )
         cosines = torch.einsum("sbd,tnd->sbtn", anchors, everyone) / self.temp
-        own = F.one_hot(own_places(batch, anchors.device), number).bool()
-        own = own[None, :, None]
-        positives = cosines.masked_select(own).view(cosines.shape[:3])
-        negatives = cosines.masked_fill(own, _NEVER).flatten(2).logsumexp(-1)
+        own = own_places(batch, anchors.device)[None, :, None, None]
+        own = own.expand(*cosines.shape[:3], 1)
+        positives = cosines.gather(-1, own).squeeze(-1)
+        negatives = cosines.scatter(-1, own, _NEVER).flatten(2).logsumexp(-1)
         return _cross_entropy(views, positives - self.margin / self.temp, negatives)
 
 
