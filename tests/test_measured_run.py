@@ -1,0 +1,48 @@
+"""Scripts whose memory is noted."""
+
+import json
+import sys
+
+import pytest
+
+from speechbrain_dino.measured_run import main, peak_memory
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["measured_run"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import pathlib, sys, neighbour\n"
+        "pathlib.Path(sys.argv[1]).write_text(neighbour.WORD + sys.argv[2])\n"
+        "assert __name__ == '__main__'\n"
+        "sys.exit(int(sys.argv[2]))\n"
+    )
+    (tmp_path / "neighbour.py").write_text("WORD = 'status '\n")
+    return path
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_script_runs_as_if_started_alone(script, tmp_path, status):
+    note = tmp_path / "run" / "memory.json"
+    told = tmp_path / "told.txt"
+    with pytest.raises(SystemExit) as end:
+        main([str(note), str(script), str(told), str(status)])
+    assert end.value.code == status
+    assert told.read_text() == f"status {status}"
+    found = json.loads(note.read_text())
+    assert 0.05 < found["memory_gb"] <= peak_memory()["memory_gb"]
+
+
+def test_the_larger_peak_of_several_sessions_stays(script, tmp_path):
+    note = tmp_path / "memory.json"
+    before = {"memory_gb": 1e6, "device": "cpu"}
+    note.write_text(json.dumps(before))
+    with pytest.raises(SystemExit):
+        main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
+    assert json.loads(note.read_text()) == before
+    note.write_text(json.dumps(before | {"memory_gb": 0.001}))
+    with pytest.raises(SystemExit):
+        main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
+    assert json.loads(note.read_text())["memory_gb"] > 0.05
