@@ -51,9 +51,9 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     ValueError
         If the model cannot be loaded.
     """
-    load_pretrained(source)  # for its messages about what is wrong with a source
-    yaml = fetch("hyperparams.yaml", source=str(source), savedir=None)
     with torch.random.fork_rng(devices=[]):
+        load_pretrained(source)  # for its messages about what is wrong with a source
+        yaml = fetch("hyperparams.yaml", source=str(source), savedir=None)
         torch.manual_seed(seed)
         with open(yaml, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file)

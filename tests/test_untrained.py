@@ -1,0 +1,62 @@
+"""Encoders with random weights: the seed's, normalised by speech."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from test_pretrained import export
+
+from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.pretrained import load_pretrained
+from speechbrain_dino.untrained import load_untrained
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(6):
+        samples = 8000 + 800 * number
+        wav = tmp_path / f"{number}.wav"
+        soundfile.write(wav, rng.uniform(-0.5, 0.5, samples), 16000)
+        row = {"ID": f"u{number}", "duration": samples / 16000, "wav": str(wav)}
+        rows.append(row | {"start": 0, "stop": samples})
+    return Manifest.from_rows(rows)
+
+
+def test_weights_are_those_of_the_seed_not_the_trained_ones(tmp_path, manifest):
+    folder = export(tmp_path / "run", 1)
+    trained = load_pretrained(folder).embedder.embedding_model.fc.conv.weight
+    state = torch.random.get_rng_state()
+    first, again, other = (load_untrained(folder, manifest, s) for s in (5, 5, 6))
+    assert (torch.random.get_rng_state() == state).all()
+    weights = [m.embedder.embedding_model.fc.conv.weight for m in (first, again, other)]
+    assert (weights[0] == weights[1]).all()
+    assert not torch.allclose(weights[0], weights[2])
+    assert not torch.allclose(weights[0], trained)
+    assert first.digest == again.digest != other.digest
+    less = load_untrained(folder, manifest.subset([0, 1, 2]), 5)
+    assert less.digest != first.digest
+    assert first.source.endswith("with random weights, seed 5")
+
+
+def test_batch_normalisation_is_that_of_the_speech(tmp_path, manifest):
+    folder = export(tmp_path / "run", 1)
+    embedder = load_untrained(folder, manifest, 5).embedder
+    assert not any(module.training for module in embedder.modules())
+    inputs = []
+    norm = embedder.embedding_model.asp_bn.norm
+    norm.register_forward_hook(
+        lambda layer, given, made: inputs.append((given[0], made))
+    )
+    waves = []
+    for utterance in (manifest[row] for row in range(6)):
+        wave, _ = soundfile.read(utterance.wav, dtype="float32")
+        first = (len(wave) - 8000) // 2
+        waves.append(wave[first : first + 8000])
+    with torch.no_grad():
+        embedder(torch.from_numpy(np.stack(waves)))
+    ((given, made),) = inputs
+    torch.testing.assert_close(norm.running_mean, given.mean((0, 2)), atol=2e-2, rtol=0)
+    # The statistics of these very crops; deviations of small samples differ a little.
+    torch.testing.assert_close(made.mean((0, 2)), torch.zeros(32), atol=2e-2, rtol=0)
