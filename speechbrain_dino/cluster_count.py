@@ -110,8 +110,8 @@ def silhouettes(points, labels, sums, sizes):
     return float(value.mean()), float(by_cluster.mean())
 
 
-def default_candidates(utterances, leaves, smallest=5, largest=500, number=40):
-    """Numbers of clusters to try: clusters of 5 to 500 utterances on average.
+def default_candidates(utterances, leaves, smallest=3, largest=500, number=40):
+    """Numbers of clusters to try: clusters of 3 to 500 utterances on average.
 
     Arguments
     ---------
@@ -132,7 +132,7 @@ def default_candidates(utterances, leaves, smallest=5, largest=500, number=40):
     Example
     -------
     >>> default_candidates(1000, 1000, number=4)
-    [2, 9, 43, 200]
+    [2, 11, 61, 333]
     """
     return spread(utterances / largest, utterances / smallest, number, leaves)
 

@@ -1,20 +1,20 @@
 """The stations of a clustering run, for the recipes' ``cluster.py``."""
 
+import csv
 import logging
 import time
 from pathlib import Path
 
-import numpy as np
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.clustering import save_labels
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes, on_main_first
 from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.files import replacing
+from speechbrain_dino.plots.clusters import clusters_figure
 from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.pseudo_labels import true_speakers
 from speechbrain_dino.results import provenance, update_results
 from speechbrain_dino.utterances import find_utterances
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_clustering(hparams, run_opts):
-    """Clusters embeddings and writes ``labels.csv`` and the figures.
+    """Embeds where that is asked for, clusters, writes labels, figures and picture.
 
     Arguments
     ---------
@@ -38,68 +38,132 @@ def run_clustering(hparams, run_opts):
     """
     started = time.time()
     output = Path(hparams["output_folder"])
-    with plain_errors(ValueError, OSError, ImportError, KeyError):
-        table = _table(hparams, run_opts, output)
+    with plain_errors(ValueError, OSError, ImportError):
+        # Before the long work, so that a wrong file costs no time.
+        truth = read_truth(hparams["truth"], hparams["truth_column"])
+        table, source = _table(hparams, run_opts)
         if not if_main_process():
+            ddp_barrier()
             return {}
-        clustering = hparams["clusterer"](np.asarray(table.vectors))
+        speakers = truth and _speakers(truth, table.ids, hparams["truth"])
+        clustering = hparams["clusterer"](table.vectors)
         save_labels(output, table.ids, clustering)
-        figures = dict(clustering.figures)
-        if hparams["truth"] is not None:
-            figures["against_truth"] = clustering.against(_truth(hparams, table))
+        ddp_barrier()
+    figures = dict(clustering.figures)
+    if speakers:
+        figures["against_truth"] = clustering.against(speakers)
+        logger.info("Against the truth: %s", figures["against_truth"])
+    with replacing(output / "clusters.png") as draft:
+        picture = clusters_figure(clustering.labels, figures.get("curve"))
+        picture.savefig(draft, facecolor="white")
+    # Figures of an earlier clustering would stay where this one has none.
+    update_results(output / "results.json", {"clustering": None})
     results = update_results(
         output / "results.json",
         {
             **provenance(hparams["seed"]),
+            **source,
             "clustering": figures,
             "seconds": round(time.time() - started, 1),
         },
     )
     logger.info(
-        "%d clusters of %d utterances: %s",
+        "%d clusters of %d utterances, %d left out %s: %s",
         figures["clusters"],
         figures["kept"],
+        figures["utterances"] - figures["kept"],
+        figures["left_out"],
         output / "labels.csv",
     )
-    for name, value in figures.get("against_truth", {}).items():
-        logger.info("against the truth, %s: %.4g", name, value)
     return results
 
 
-def _table(hparams, run_opts, output):
-    """The embeddings that the YAML names, or those of its model and data."""
-    if hparams["embedding_folder"] is not None:
-        folder = Path(hparams["embedding_folder"])
+_EMBED = ("precision", "batch_seconds", "workers", "sample_rate")
+
+
+def _table(hparams, run_opts):
+    """The embeddings, and what to say of where they came from."""
+    folder = Path(hparams["embedding_folder"])
+    if hparams["model"] is None and hparams["utterances"] is None:
         if not (folder / "vectors.npy").is_file():
             raise FileNotFoundError(
-                f"{folder} holds no vectors.npy: give a folder that embed.py wrote"
+                f"{folder} holds no vectors.npy: give --embedding_folder F, as "
+                "embed.py writes it, or --model M and --utterances U to embed first"
             )
-        return EmbeddingTable.load(folder)
+        return EmbeddingTable.load(folder), {"embeddings": folder}
     if hparams["model"] is None or hparams["utterances"] is None:
         raise ValueError(
-            "nothing to cluster was given: --embedding_folder F, or --model M "
-            "--utterances D"
+            "model and utterances belong together: give both to embed, or neither to "
+            "take the embeddings in embedding_folder"
         )
-    pretrained = load_pretrained(hparams["model"])
-    rate = hparams["sample_rate"]
+    device = join_processes(run_opts.device)
+    model = load_pretrained(hparams["model"])
+    output, rate = Path(hparams["output_folder"]), hparams["sample_rate"]
     manifest = on_main_first(
         lambda: find_utterances(hparams["utterances"], output / "data", rate)
     )
-    return embed_to_folder(
-        output / "embeddings",
+    options = {name: hparams[name] for name in _EMBED}
+    if "precision" in run_opts.overridden_args:
+        options["precision"] = run_opts.precision
+    table = embed_to_folder(
+        folder,
         manifest,
-        pretrained.embedder,
-        pretrained.digest,
-        device=join_processes(run_opts.device),
-        batch_seconds=hparams["batch_seconds"],
+        model.embedder,
+        model.digest,
+        device=device,
         max_seconds=hparams["embed_seconds"],
-        sample_rate=rate,
+        **options,
     )
+    return table, {"embeddings": folder, "model": model.source}
 
 
-def _truth(hparams, table):
-    """True speakers of the table's utterances."""
-    manifest = Manifest.from_csv(hparams["truth"])
-    names = true_speakers(manifest, hparams["truth_column"])
-    known = dict(zip(manifest.ids, names))
-    return [known.get(name, "") for name in table.ids]
+def read_truth(path, column):
+    """Reads true labels, for diagnosis.
+
+    Arguments
+    ---------
+    path : str, path or None
+        CSV with the columns ID and ``column``, such as a manifest.
+    column : str
+        Column of the speakers.
+
+    Returns
+    -------
+    dict or None
+        ID -> speaker; None without a path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it lacks a column.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "truth.csv"
+    >>> _ = path.write_text("ID,spk_id\\na,ann\\n")
+    >>> read_truth(path, "spk_id")
+    {'a': 'ann'}
+    """
+    if path is None:
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file, skipinitialspace=True)
+        missing = {"ID", column}.difference(rows.fieldnames or ())
+        if missing:
+            raise ValueError(
+                f"truth: {path} has no column {sorted(missing)[0]!r}, but "
+                f"{rows.fieldnames}; name the column with truth_column"
+            )
+        return {row["ID"]: row[column] for row in rows}
+
+
+def _speakers(truth, ids, path):
+    speakers = [truth.get(name) for name in ids]
+    if not any(speakers):
+        raise ValueError(
+            f"truth: {path} names none of the {len(ids)} utterances, such as "
+            f"{ids[0]!r}: is it of another corpus?"
+        )
+    return speakers

@@ -47,7 +47,7 @@ class Means(NamedTuple):
     inertia: list
 
 
-def fit_kmeans(points, num_clusters, seed=0, tolerance=0.002, max_passes=10):
+def fit_kmeans(points, num_clusters, seed=0, tolerance=0.005, max_passes=10):
     """Clusters points on the unit sphere by cosine.
 
     Arguments
@@ -94,7 +94,7 @@ def fit_kmeans(points, num_clusters, seed=0, tolerance=0.002, max_passes=10):
         run.improve(number)
         if run.pass_over(run.means(), f"pass {number}") < tolerance * len(points):
             break
-    run.settle(10)
+    run.settle(30)
     run.labels = fill_empty(points, run.labels, num_clusters)
     return run.result()
 

@@ -4,15 +4,9 @@ import numpy as np
 
 from speechbrain_dino.cluster_filters import Filter, own_posteriors
 from speechbrain_dino.cluster_labels import numbered_by_size
-from speechbrain_dino.cluster_points import Record, unit_points
-from speechbrain_dino.clustering import (
-    checked_count,
-    checked_share,
-    describe_cut,
-    enough,
-    how_many,
-    means_of,
-)
+from speechbrain_dino.cluster_points import unit_points
+from speechbrain_dino.cluster_record import Record
+from speechbrain_dino.cluster_stages import cut_as_asked, find_means, one_of, within
 from speechbrain_dino.lda import fit_lda
 from speechbrain_dino.linkage import average_linkage, cut_tree
 from speechbrain_dino.neighbours import scaled_to_unit, sum_rows
@@ -46,8 +40,13 @@ class PLDAClustering:
         Average cosine at which the first clustering stops, -1 to 1.
     plda_threshold : float, optional
         Average log-likelihood ratio at which the second clustering stops.
-    plda_clusters : int, optional
-        Or the number of clusters it ends with; ``plda_threshold`` is then null.
+    num_clusters : int or "auto", optional
+        Or the number of clusters it ends with, ``plda_threshold`` being null; auto:
+        chosen as ``cluster_count`` describes, in PLDA space.
+    count_range, count_candidates : optional
+        Where ``auto`` looks, see ``KMeansAHC``.
+    weighted : bool
+        Whether a mean counts as often as it has utterances, in both clusterings.
     pca_variance : float, optional
         Share of variance to keep; no PCA if not given.
     train_size : list of two int
@@ -70,7 +69,10 @@ class PLDAClustering:
         threshold=0.80,
         plda_means=0.25,
         plda_threshold=0.0,
-        plda_clusters=None,
+        num_clusters=None,
+        count_range=None,
+        count_candidates=40,
+        weighted=False,
         pca_variance=0.99,
         train_size=(8, 50),
         lda_dim=100,
@@ -80,19 +82,13 @@ class PLDAClustering:
         max_size=50,
         seed=0,
     ):
-        if (plda_threshold is None) == (plda_clusters is None):
-            raise ValueError(
-                f"plda_threshold is {plda_threshold} and plda_clusters "
-                f"{plda_clusters}: give one of them, null for the other"
-            )
-        if not -1 < threshold < 1:
-            raise ValueError(
-                f"threshold is {threshold}: a cosine between -1 and 1 is expected"
-            )
-        self.num_means, self.threshold = num_means, threshold
-        self.plda_means, self.plda_threshold = plda_means, plda_threshold
-        self.plda_clusters = plda_clusters and checked_count(plda_clusters)
-        self.pca_variance = checked_share(pca_variance, "pca_variance")
+        one_of(num_clusters, plda_threshold, ("num_clusters", "plda_threshold"))
+        self.num_means, self.plda_means = num_means, plda_means
+        self.threshold = within(threshold, -1, 1, "threshold")
+        self.num_clusters, self.plda_threshold = num_clusters, plda_threshold
+        self.auto = count_range, count_candidates, seed
+        self.weighted = weighted
+        self.pca_variance = within(pca_variance, 0, 1, "pca_variance")
         self.train_size = Filter(None, *train_size).check()
         self.lda_dim, self.plda_iterations = lda_dim, plda_iterations
         self.filter = Filter(min_posterior, min_size, max_size).check()
@@ -128,9 +124,13 @@ class PLDAClustering:
         return record.finish(*self.filter.apply(labels, posteriors))
 
     def _cosine_clusters(self, points, record):
-        found = means_of(points, how_many(self.num_means, points), self.seed, record)
+        found = find_means(points, self.num_means, self.seed, record)
         with record.stage("agglomeration"):
-            tree = average_linkage(scaled_to_unit(found.sums))
+            if self.weighted:
+                means = found.sums / found.sizes[:, None]
+                tree = average_linkage(means, weights=found.sizes)
+            else:
+                tree = average_linkage(scaled_to_unit(found.sums))
         return cut_tree(tree, threshold=self.threshold)[found.labels]
 
     def _space(self, points, labels, record):
@@ -158,18 +158,17 @@ class PLDAClustering:
         return PLDASpace(plda, projected)
 
     def _plda_clusters(self, space, record):
-        means = how_many(self.plda_means, space.factors)
-        directions = scaled_to_unit(space.factors)
-        found = means_of(directions, means, self.seed, record, "plda_")
-        enough(self.plda_clusters, means, "plda_means")
+        points = scaled_to_unit(space.factors)
+        found = find_means(points, self.plda_means, self.seed, record, "plda_")
+        sums = sum_rows(space.factors, found.labels, len(found.sizes))
         with record.stage("plda_agglomeration"):
             tree = average_linkage(
-                sum_rows(space.factors, found.labels, means) / found.sizes[:, None],
+                sums / found.sizes[:, None],
+                weights=found.sizes if self.weighted else None,
                 bias=np.bincount(found.labels, space.bias) / found.sizes,
             )
-        labels = cut_tree(tree, self.plda_clusters, self.plda_threshold)[found.labels]
-        describe_cut(tree, labels, record)
-        return labels
+        asked = self.num_clusters, self.plda_threshold, self.auto
+        return cut_as_asked(tree, points, found.labels, *asked, record)
 
 
 class PLDASpace:

@@ -1,180 +1,193 @@
-"""Clusterers and their parts: against SciPy, scikit-learn, and on known structure."""
+"""Clusterers on known structure: what they find, keep, record and refuse."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.cluster import KMeans as SklearnKMeans
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from speechbrain_dino.cluster_labels import Clustering, load_labels, save_labels
+from speechbrain_dino.cluster_points import unit_points
 from speechbrain_dino.clustering import AHC, KMeans, KMeansAHC
-from speechbrain_dino.kmeans import fit_kmeans
-from speechbrain_dino.linkage import average_linkage, cut_tree
-from speechbrain_dino.plda_clustering import PLDAClustering
+from speechbrain_dino.neighbours import scaled_to_unit
 
 
-def unit(points):
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
-
-
-def speakers(number=20, utterances=25, dim=16, noise=0.35, seed=0):
-    """Unit embeddings around directions of unequal numbers of utterances."""
+def speakers(number=20, utterances=25, dim=16, noise=0.7, seed=0):
+    """Embeddings around directions of unequal numbers of utterances."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(utterances // 2, 2 * utterances, number)
     truth = rng.permutation(np.repeat(np.arange(number), counts))
-    centres = unit(rng.standard_normal((number, dim)))
-    spread = noise * rng.standard_normal((len(truth), dim)) / np.sqrt(dim) * 2
-    return unit(centres[truth] + spread), truth
+    centres = scaled_to_unit(rng.standard_normal((number, dim)))
+    spread = noise * rng.standard_normal((len(truth), dim)) / np.sqrt(dim)
+    return scaled_to_unit(centres[truth] + spread), truth
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.integers(3, 60), st.integers(2, 12))
-def test_tree_is_scipys(seed, number, dim):
-    points = unit(np.random.default_rng(seed).standard_normal((number, dim)))
-    tree = average_linkage(points)
-    theirs = linkage(points.astype(np.float64), "average", "cosine")
-    np.testing.assert_allclose(tree[:, 2], theirs[:, 2], atol=2e-6)
-    for clusters in {2, number // 2, number - 1} - {0, 1}:
-        own = cut_tree(tree, clusters)
-        other = fcluster(theirs, clusters, "maxclust")
-        assert len(set(own)) == clusters
-        assert normalized_mutual_info_score(own, other) == pytest.approx(1)
-    threshold = 1 - float(np.median(theirs[:, 2])) - 1e-4
-    own = cut_tree(tree, threshold=threshold)
-    other = fcluster(theirs, 1 - threshold, "distance")
-    assert normalized_mutual_info_score(own, other) == pytest.approx(1)
+CLUSTERERS = {
+    "k-means": KMeans(20),
+    "AHC": AHC(num_clusters=20),
+    "AHC, threshold": AHC(threshold=0.395),
+    "both": KMeansAHC(num_means=0.25, num_clusters=20),
+    "weighted, PCA": KMeansAHC(120, 20, weighted=True, pca_variance=0.999),
+}
+each_clusterer = pytest.mark.parametrize("name", CLUSTERERS)
 
 
-def test_weights_are_repetitions():
-    rng = np.random.default_rng(1)
-    points, weights = unit(rng.standard_normal((12, 5))), rng.integers(1, 5, 12)
-    heights = average_linkage(points, weights=weights)[:, 2]
-    theirs = linkage(np.repeat(points, weights, 0).astype(float), "average", "cosine")
-    np.testing.assert_allclose(heights, theirs[-11:, 2], atol=2e-6)
-
-
-def test_bias_is_added_to_every_score():
-    rng = np.random.default_rng(2)
-    points, bias = unit(rng.standard_normal((15, 4))), rng.standard_normal(15)
-    scores = points @ points.T + bias[:, None] + bias
-    distances = (10 - scores)[np.triu_indices(15, 1)]
-    theirs = linkage(distances, "average")[:, 2] - 9
-    np.testing.assert_allclose(
-        average_linkage(points, bias=bias)[:, 2], theirs, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("clusters", [5, 40, 200])
-def test_kmeans_is_as_good_as_scikit_learns(clusters):
-    points, _ = speakers(noise=0.6)
-    found = fit_kmeans(points, clusters, seed=1)
-    labels = SklearnKMeans(clusters, n_init=1, random_state=0).fit(points).labels_
-    sums = np.stack([points[labels == k].sum(0) for k in range(clusters)])
-    theirs = 2 * (len(points) - np.linalg.norm(sums, axis=1).sum())
-    assert found.inertia[-1] <= 1.02 * theirs
-    sums = np.stack([points[found.labels == k].sum(0) for k in range(clusters)])
-    own = 2 * (len(points) - np.linalg.norm(sums, axis=1).sum())
-    assert found.inertia[-1] == pytest.approx(own, rel=1e-4)
-    assert found.sizes.min() >= 1 and found.sizes.sum() == len(points)
-    np.testing.assert_array_equal(found.labels, fit_kmeans(points, clusters, 1).labels)
-
-
-@pytest.mark.parametrize(
-    "clusterer",
-    [
-        KMeans(20),
-        AHC(num_clusters=20),
-        KMeansAHC(num_means=0.25, num_clusters=20),
-        KMeansAHC(num_means=120, num_clusters=20, weighted=True, pca_variance=0.99),
-    ],
-)
-def test_known_structure_is_found(clusterer):
+@each_clusterer
+def test_known_structure_is_found(name):
     points, truth = speakers()
-    clustering = clusterer(points * 3.0)
+    clustering = CLUSTERERS[name](points * 3.0)
     assert normalized_mutual_info_score(truth, clustering.labels) > 0.95
-    assert clustering.figures["clusters"] == 20
-    sizes = np.bincount(clustering.labels)
+    figures, sizes = clustering.figures, np.bincount(clustering.labels)
+    assert figures["clusters"] == len(sizes) == 20 and sizes.all()
     assert (np.diff(sizes) <= 0).all()  # numbered by falling size
-    figures = clustering.against([str(name) for name in truth])
-    assert figures["nmi"] == pytest.approx(
-        normalized_mutual_info_score(truth, clustering.labels), abs=1e-6
+    assert figures["kept"] == figures["utterances"] == len(points)
+    assert figures["sizes"]["max"] == sizes[0] and figures["sizes"]["mean"] > 20
+    assert figures["seconds"]["all"] >= figures["seconds"]["preparation"] >= 0
+    found = clustering.against([str(name) for name in truth])
+    assert found["nmi"] > 0.95 and found["speakers"] == 20
+
+
+@each_clusterer
+def test_the_same_labels_each_time_and_from_any_array(name):
+    points, _ = speakers()
+    labels = CLUSTERERS[name](points).labels
+    assert (CLUSTERERS[name](points).labels == labels).all()
+    assert (CLUSTERERS[name](points.tolist()).labels == labels).all()
+    assert labels.dtype == np.int64
+
+
+@each_clusterer
+@settings(deadline=None, max_examples=3)
+@given(seed=st.integers(0, 10_000))
+def test_rotation_scale_and_order_change_names_alone(name, seed):
+    rng = np.random.default_rng(seed)
+    points, _ = speakers(noise=0.4)
+    labels = CLUSTERERS[name](points).labels
+    order = rng.permutation(len(points))
+    rotation = np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    scale = rng.uniform(0.1, 9, (len(points), 1))
+    again = CLUSTERERS[name]((scale * points @ rotation)[order]).labels
+    assert adjusted_rand_score(labels[order], again) == 1
+
+
+def test_numbers_and_thresholds_agree():
+    points, _ = speakers(noise=1.0)
+    cut = AHC(num_clusters=30)(points)
+    last, following = cut.figures["last_union"], cut.figures["next_union"]
+    assert last > following
+    for threshold in (last - 1e-6, following + 1e-6):
+        assert (AHC(threshold=threshold)(points).labels == cut.labels).all()
+
+
+def test_weighted_is_the_average_over_utterances():
+    points, _ = speakers(noise=1.0)
+    # Means of equal utterances are these utterances: nothing is lost on the way.
+    repeated = np.repeat(points[:60], np.arange(60) % 5 + 1, axis=0)
+    whole = AHC(num_clusters=12)(repeated)
+    weighted = KMeansAHC(60, 12, weighted=True)(repeated)
+    assert adjusted_rand_score(whole.labels, weighted.labels) == 1
+    assert whole.figures["last_union"] == pytest.approx(
+        weighted.figures["last_union"], abs=1e-5
     )
-    purity = sum(np.bincount(truth[clustering.labels == k]).max() for k in range(20))
-    assert figures["purity"] == pytest.approx(purity / len(truth))
 
 
-def test_number_of_clusters_is_found_without_labels():
+@pytest.mark.parametrize("share", [0.6, 0.95])
+def test_pca_keeps_the_share(share):
+    points, _ = speakers()
+    scores = PCA(share, svd_solver="full").fit_transform(points.astype(np.float64))
+    own = unit_points(points, share)
+    assert own.shape == scores.shape
+    expected = scores / np.linalg.norm(scores, axis=1, keepdims=True)
+    # A direction's sign is arbitrary; products of rows are not.
+    np.testing.assert_allclose(own @ own.T, expected @ expected.T, atol=1e-4)
+
+
+def test_the_number_is_chosen_without_labels():
     points, _ = speakers(number=30)
-    clustering = AHC(num_clusters="auto", count_range=[5, 120])(points)
-    assert 24 <= clustering.figures["clusters"] <= 38
-    assert clustering.figures["curve"]
+    clustering = AHC(num_clusters="auto")(points)
+    assert 26 <= clustering.figures["clusters"] <= 34
+    curve = clustering.figures["curve"]
+    best = max(curve, key=lambda line: line["criterion"])
+    assert best["clusters"] == clustering.figures["clusters"]
+    within = AHC(num_clusters="auto", count_range=[40, 60], count_candidates=5)
+    tried = [line["clusters"] for line in within(points).figures["curve"]]
+    assert tried == [40, 44, 49, 54, 60]
 
 
-def test_plda_clusters_known_structure():
-    points, truth = speakers(number=25, utterances=30, dim=12)
-    clusterer = PLDAClustering(
-        threshold=0.6, plda_threshold=None, plda_clusters=25, max_size=None
-    )
-    labels = clusterer(points).labels
-    kept = labels >= 0
-    assert kept.mean() > 0.5
-    assert normalized_mutual_info_score(truth[kept], labels[kept]) > 0.9
-
-
-def test_filters_leave_out_and_count():
+def test_size_filters_leave_out_and_count():
     points, _ = speakers()
     whole = KMeans(20)(points).labels
-    small = KMeans(20, min_size=25, max_size=40)(points)
-    sizes = np.bincount(whole)
-    kept = ((sizes >= 25) & (sizes <= 40))[whole]
-    np.testing.assert_array_equal(small.labels >= 0, kept)
-    assert small.figures["kept"] == kept.sum()
+    kept = KMeans(20, min_size=25, max_size=40)(points)
+    sizes = np.bincount(whole)[whole]
+    np.testing.assert_array_equal(kept.labels >= 0, (sizes >= 25) & (sizes <= 40))
+    left_out = {"small": int((sizes < 25).sum()), "large": int((sizes > 40).sum())}
+    assert kept.figures["left_out"] == {"unsure": 0, **left_out}
+    assert kept.figures["kept"] == len(points) - sum(left_out.values())
+    assert set(kept.labels[kept.labels >= 0]) == set(range(kept.labels.max() + 1))
+
+
+def test_unsure_utterances_are_left_out():
+    points, _ = speakers(noise=1.5)
+    whole = KMeans(20)(points)
+    sure = KMeans(20, min_posterior=0.8, temperature=0.1)(points)
+    sums = np.stack([points[whole.labels == k].sum(0) for k in range(20)])
+    logits = 10 * points @ scaled_to_unit(sums).T
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    own = odds[np.arange(len(points)), whole.labels] / odds.sum(1)
+    np.testing.assert_array_equal(sure.labels >= 0, own >= 0.8)
+    assert sure.figures["left_out"]["unsure"] == (own < 0.8).sum() > 0
 
 
 @pytest.mark.parametrize(
-    "clusterer, points, message",
+    ("make", "message"),
     [
-        (lambda: KMeans(50), "ten", "50"),
-        (lambda: AHC(num_clusters=11), "ten", "11 clusters"),
-        (lambda: KMeans(1), "ten", "num_clusters is 1"),
-        (lambda: AHC(), "ten", "give one of them"),
-        (lambda: AHC(num_clusters=2, threshold=0.5), "ten", "give one of them"),
-        (lambda: AHC(threshold=1.5), "ten", "threshold is 1.5"),
-        (lambda: KMeans(2), "nan", "first: row 3"),
-        (lambda: KMeans(2), "zero", "first: row 5"),
-        (lambda: KMeans(2), "flat", "shape"),
-        (lambda: KMeans(4), "equal", "different"),
+        (lambda: KMeans(1), "num_clusters is 1: a number of 2 or more"),
+        (lambda: KMeans(2.5), "num_clusters is 2.5"),
+        (lambda: KMeans("auto"), "auto is for KMeansAHC"),
+        (lambda: AHC(num_clusters="many"), "num_clusters is 'many'"),
+        (lambda: AHC(), "give one of them, null for the other"),
+        (lambda: AHC(num_clusters=2, threshold=0.5), "give one of them"),
+        (lambda: AHC(threshold=1.5), "threshold is 1.5: a number between -1 and 1"),
+        (lambda: AHC(threshold=np.nan), "threshold is nan"),
+        (lambda: KMeans(2, pca_variance=99), "pca_variance is 99: a number between 0"),
+        (lambda: KMeans(2, temperature=0), "temperature is 0"),
+        (lambda: KMeans(2, min_posterior=1.0), "min_posterior is 1.0"),
+        (lambda: KMeans(2, min_size=9, max_size=8), "min_size 9 and max_size 8"),
     ],
 )
-def test_bad_input_is_refused(clusterer, points, message):
-    ten = unit(np.random.default_rng(0).standard_normal((10, 4)))
-    inputs = {"ten": ten, "nan": ten.copy(), "zero": ten.copy(), "flat": ten[0]}
-    inputs["nan"][3, 1], inputs["zero"][5] = np.nan, 0
+def test_settings_that_cannot_be_are_refused_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("clusterer", "points", "message"),
+    [
+        (KMeans(50), "ten", "50 clusters were asked for and there are 10 embeddings"),
+        (KMeansAHC(50000, 7500), "ten", "50000 .* num_means as a share such as 0.25"),
+        (KMeansAHC(5, num_clusters=6), "ten", "6 clusters .* there are 5 means"),
+        (KMeansAHC(1.5, num_clusters=6), "ten", "1.5 means were asked for"),
+        (AHC(num_clusters=11), "ten", "11 clusters were asked for"),
+        (AHC("auto", count_range=[5, 4]), "ten", r"count_range is \[5, 4\]"),
+        (AHC("auto", count_range=[11, 20]), "ten", "11 clusters .* there are 10"),
+        (AHC(threshold=-0.999), "ten", "1 clusters are left .* raise the threshold"),
+        (KMeans(2, min_size=9), "ten", "0 clusters are left .*'small': 10"),
+        (KMeans(2), "nan", r"1 of 10 rows .* \(first: row 3\)"),
+        (AHC(2), "infinite", "first: row 4"),
+        (KMeans(2), "zero", "first: row 5"),
+        (KMeans(2), "flat", r"one a row \(N, D\), was given shape \(4,\)"),
+        (AHC(2), "single", r"at least two embeddings.*\(1, 4\)"),
+        (KMeans(2), "constant", "all 10 embeddings have one direction"),
+        (KMeans(4), "equal", "only 2 different ones"),
+    ],
+)
+def test_bad_input_is_named(clusterer, points, message):
+    ten = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
+    inputs = {"ten": ten, "flat": ten[0], "single": ten[:1]}
+    for name, row, value in (("nan", 3, np.nan), ("infinite", 4, np.inf)):
+        inputs[name] = ten.copy()
+        inputs[name][row, 1] = value
+    inputs["zero"] = ten * (np.arange(10) != 5)[:, None]
+    inputs["constant"] = np.arange(1.0, 11)[:, None] * ten[0]
     inputs["equal"] = np.repeat(ten[:2], 5, axis=0)
     with pytest.raises(ValueError, match=message):
-        clusterer()(inputs[points])
-
-
-def test_label_files_come_back_in_any_order(tmp_path):
-    save_labels(tmp_path, list("abcd"), Clustering(np.array([0, 1, -1, 0]), {"x": 1}))
-    assert load_labels(tmp_path / "labels.csv", list("dcba")).tolist() == [0, -1, 1, 0]
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("ID,label\na,0\nb,1\nz,1\n", "'c'"),
-        ("ID,label\na,0\nb,1\nc,1\nz,0\n", "'z'"),
-        ("ID,label\na,0\nb,x\nc,1\n", "line 3"),
-        ("ID,label\na,0\na,1\nc,1\n", "'a' occurs twice"),
-        ("ID,label\na,0\nb,2\nc,2\n", "without gaps"),
-        ("ID,label\na,0\nb,0\nc,0\n", "1 classes"),
-        ("a,0\nb,1\n", "does not begin with ID,label"),
-    ],
-)
-def test_label_files_of_other_utterances_or_forms_are_refused(tmp_path, text, message):
-    path = tmp_path / "labels.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        load_labels(path, ["a", "b", "c"])
+        clusterer(inputs[points])

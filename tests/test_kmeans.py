@@ -32,7 +32,7 @@ def test_inertia_is_no_worse_than_scikit_learns(number, seed):
     found = fit_kmeans(points, number, seed)
     other = KMeans(number, n_init=1, random_state=seed).fit(points).labels_
     own = inertia_of(points, found.labels)
-    assert own <= 1.02 * inertia_of(points, other)
+    assert own <= 1.03 * inertia_of(points, other)
     assert found.inertia[-1] == pytest.approx(own, rel=1e-4)
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Recipe for clustering embeddings into pseudo labels.
+"""Recipe for pseudo labels: clusters of embeddings, without true labels.
 
 To run this recipe, do the following:
 > python cluster.py hparams/cluster.yaml --embedding_folder F --output_folder O
+> python cluster.py hparams/cluster.yaml --model results/dino/1234/inference \
+      --utterances /data/VoxCeleb2 --output_folder O
 
-The labels serve train.py hparams/pseudo_labels.yaml --labels_file O/labels.csv.
+F is what embed.py writes. The YAML names the clusterer.
 
 Authors
  * speechbrain_dino contributors 2026
@@ -13,7 +15,9 @@ Authors
 import sys
 
 from speechbrain_dino.clustering_run import run_clustering
-from speechbrain_dino.command_line import start_run
+from speechbrain_dino.command_line import plain_errors, start_run
 
 if __name__ == "__main__":
-    run_clustering(*start_run(sys.argv[1:]))
+    with plain_errors(ValueError):
+        arguments = start_run(sys.argv[1:])
+    run_clustering(*arguments)
