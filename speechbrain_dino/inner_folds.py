@@ -52,9 +52,9 @@ def inner_folds(targets, groups=None, number=3, seed=0):
         number = min(number, len(np.unique(groups)))
         if number < 2:
             raise ValueError(
-                f"all {len(targets)} training utterances are of {str(groups[0])!r}: without "
-                "a validation part, some of its groups are held out, so that two or "
-                "more are needed"
+                f"all {len(targets)} training utterances are of {str(groups[0])!r}: "
+                "without a validation part, some of its groups are held out, so that "
+                "two or more are needed"
             )
         if of_classes:
             parts = StratifiedGroupKFold(number, shuffle=True, random_state=seed)

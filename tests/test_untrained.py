@@ -52,6 +52,10 @@ def test_batch_normalisation_is_that_of_the_speech(tmp_path, manifest):
     ((given, made),) = inputs
     torch.testing.assert_close(norm.running_mean, given.mean((0, 2)), atol=2e-2, rtol=0)
     # The statistics of these very crops; deviations of small samples differ a little.
-    torch.testing.assert_close(made.mean((0, 2)), torch.zeros(32), atol=0.1, rtol=0)
-    deviation = made.std((0, 2), unbiased=True)[given.std((0, 2)) > 0.01]
+    # In a channel that hardly varies, the 0.02 from above are much by its deviation.
+    shift = made.mean((0, 2)) * given.std((0, 2))
+    torch.testing.assert_close(shift, torch.zeros(32), atol=2e-2, rtol=0)
+    varies = given.std((0, 2)) > 0.01
+    assert varies.sum() > 20
+    deviation = made.std((0, 2), unbiased=True)[varies]
     torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.2, rtol=0)
