@@ -1,5 +1,6 @@
 """Starts a run from the command line: arguments, processes, YAML, folders."""
 
+import atexit
 import difflib
 import logging
 import re
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import speechbrain as sb
 import torch
+import torch.distributed as dist
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import if_main_process
@@ -101,6 +103,7 @@ def launched(argv):
     if run_opts.device == "cpu" or not torch.cuda.is_available():
         run_opts = replace(run_opts, distributed_backend="gloo")
     sb.utils.distributed.ddp_init_group(run_opts)
+    atexit.register(leave_processes)
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     launch = Launch(read_recipe(hparams_file), overrides, hparams_file, run_opts)
@@ -111,6 +114,12 @@ def launched(argv):
     folder = hparams["output_folder"]
     _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
     return launch, hparams
+
+
+def leave_processes():
+    """Leaves the group of processes: its threads must not outlive the interpreter."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _debug_keys(hparams):
