@@ -2,8 +2,10 @@
 
 A source has ``load(manifest, sample_rate)``, which gives a `Loaded`: an embedder whose
 vectors hold one or more systems side by side, so that audio passes the encoder once.
+One that is ``by_fold`` has ``of_fold(name)``, a source for each fold, instead.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -45,7 +47,9 @@ class PretrainedEncoder:
     Arguments
     ---------
     source : str
-        An inference folder, or a name on the hub.
+        An inference folder, or a name on the hub. With ``{fold}`` in it a model a fold,
+        such as ``results/{fold}/inference``: each fold is tested with the one that has
+        not met its speakers.
     layers : sequence of str
         ``embedding``; ``pooled``, the statistics over time that the last layer makes
         the embedding of; ``both``, one beside the other.
@@ -58,6 +62,33 @@ class PretrainedEncoder:
     def __init__(self, source, layers=LAYERS, embedding_layer=None):
         self.source, self.embedding_layer = str(source), embedding_layer
         self.layers = check_layers(layers)
+
+    @property
+    def by_fold(self):
+        """Whether there is a model a fold."""
+        return "{fold}" in self.source
+
+    def of_fold(self, name):
+        """The source of one fold.
+
+        Arguments
+        ---------
+        name : str
+            Name of the fold.
+
+        Returns
+        -------
+        PretrainedEncoder
+            The same with this name in the place of ``{fold}``.
+
+        Example
+        -------
+        >>> PretrainedEncoder("results/{fold}/inference").of_fold("fold2").source
+        'results/fold2/inference'
+        """
+        one = copy.copy(self)
+        one.source = self.source.replace("{fold}", name)
+        return one
 
     def load(self, manifest, sample_rate):
         """Loads the model.
@@ -141,6 +172,8 @@ class MFCCStatistics:
     deltas : bool
         Whether the first and second differences take part.
     """
+
+    by_fold = False
 
     def __init__(self, n_mfcc=20, n_mels=40, deltas=True):
         self.n_mfcc, self.n_mels, self.deltas = n_mfcc, n_mels, deltas

@@ -49,7 +49,7 @@ def run_probe(launch, hparams):
         # Before the embedding, so that what is wrong costs no time.
         targets = _targets(hparams, data)
         options = {name: hparams[name] for name in _EMBED} | {"device": device}
-        tables = _embedded(hparams, data.manifest, options)
+        tables = _embedded(hparams, data, options)
         if not if_main_process():
             ddp_barrier()
             return {}
@@ -93,21 +93,42 @@ def _targets(hparams, data):
     return targets
 
 
-def _embedded(hparams, manifest, options):
-    """System -> vectors and what they are; audio passes each source once."""
+def _embedded(hparams, data, options):
+    """System -> vectors of each fold and what they are; audio passes a source once."""
     tables = {}
     further = hparams["compare"], hparams["layers"]
     for name, source in compared(hparams["systems"], *further).items():
-        loaded = source.load(manifest, hparams["sample_rate"])
-        logger.info("Embedding with %s: %s", name, loaded.about)
-        folder = Path(hparams["embedding_folder"]) / name
-        parts = loaded.embedder, loaded.digest
-        table = embed_to_folder(folder, manifest, *parts, **options)
-        for layer, columns in loaded.columns.items():
-            system = name if len(loaded.columns) == 1 else f"{name}, {layer}"
-            about = {"source": name, "layer": layer, "about": loaded.about}
-            tables[system] = table.vectors[:, columns], about
+        if not source.by_fold:
+            found = _embedded_source(hparams, data, name, source, options)
+            for system, (vectors, about) in found.items():
+                tables[system] = dict.fromkeys(_names(data), vectors), about
+            continue
+        for fold in _names(data):
+            one = source.of_fold(fold), options, fold
+            found = _embedded_source(hparams, data, name, *one)
+            for system, (vectors, about) in found.items():
+                of_folds, _ = tables.setdefault(system, ({}, about))
+                of_folds[fold] = vectors
+                about["about"] = source.source
     return tables
+
+
+def _names(data):
+    return [fold.name for fold in data.folds]
+
+
+def _embedded_source(hparams, data, name, source, options, fold=""):
+    loaded = source.load(data.manifest, hparams["sample_rate"])
+    logger.info("Embedding with %s: %s", name, loaded.about)
+    folder = Path(hparams["embedding_folder"]) / name / fold
+    parts = loaded.embedder, loaded.digest
+    table = embed_to_folder(folder, data.manifest, *parts, **options)
+    found = {}
+    for layer, columns in loaded.columns.items():
+        system = name if len(loaded.columns) == 1 else f"{name}, {layer}"
+        about = {"source": name, "layer": layer, "about": loaded.about}
+        found[system] = table.vectors[:, columns], about
+    return found
 
 
 def _probed(hparams, data, target, tables):
@@ -116,13 +137,16 @@ def _probed(hparams, data, target, tables):
     scorer = Scorer(target, speakers, hparams["bootstrap"], hparams["seed"])
     probe = hparams["probe" if target.classes else "number_probe"]
     systems, predictions = scorer.floors(), {}
-    for name, (vectors, about) in progress(tables.items(), desc=target.label):
-        if hparams["speaker_norm"]:
-            vectors = normalise_speakers(vectors, speakers)
-            name = f"{name}{MARK}"
-        # A group that is the label divides nothing: each must be learnt from.
-        groups = None if target.label == SPEAKER else data.groups
-        outcomes = probe.run(vectors, target.values, target.folds, groups)
+    # A group that is the label divides nothing: each must be learnt from.
+    groups = None if target.label == SPEAKER else data.groups
+    for name, (of_folds, about) in progress(tables.items(), desc=target.label):
+        outcomes = []
+        for fold in target.folds:
+            vectors = of_folds[fold.name]
+            if hparams["speaker_norm"]:
+                vectors = normalise_speakers(vectors, speakers)
+            outcomes += probe.run(vectors, target.values, [fold], groups)
+        name = f"{name}{MARK}" if hparams["speaker_norm"] else name
         systems[name] = scorer.of_outcomes(outcomes) | {
             **about,
             "dimensions": vectors.shape[1],

@@ -28,9 +28,25 @@ from speechbrain_dino.results import provenance, update_results
 from speechbrain_dino.teacher import unwrap
 from speechbrain_dino.validation import Validator
 
-__all__ = ["finish_run", "make_brain", "prepare", "start_run"]
+__all__ = ["finish_run", "make_brain", "prepare", "run_training", "start_run"]
 
 logger = logging.getLogger(__name__)
+
+
+def run_training(launch, hparams):
+    """All stations, one after the other: for a YAML's key ``run``.
+
+    Arguments
+    ---------
+    launch : speechbrain_dino.command_line.Launch
+        For the run options.
+    hparams : dict
+        What the YAML describes.
+    """
+    train_loader = prepare(hparams, launch.run_opts)
+    brain = make_brain(hparams, launch.run_opts)
+    brain.fit(hparams["epoch_counter"], train_loader)
+    finish_run(brain)
 
 
 def prepare(hparams, run_opts):

@@ -4,8 +4,10 @@ import json
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+import torch
 from hyperpyyaml import load_hyperpyyaml
 from recipe_runs import ROOT
 from sklearn.linear_model import LogisticRegression
@@ -78,13 +80,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(made, in_this_process):
-    def start(*options):
+    def start(*options, model=made / "inference", output=made / "out"):
         return run_emotion(
             [
                 str(made / "tiny.yaml"),
                 f"--data_folder={made / 'corpus'}",
-                f"--model={made / 'inference'}",
-                f"--output_folder={made / 'out'}",
+                f"--model={model}",
+                f"--output_folder={output}",
                 "--device=cpu",
                 *options,
             ]
@@ -175,6 +177,28 @@ def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, made, monkeypa
 
     monkeypatch.setattr("speechbrain_dino.embedding_folder.embed_parts", never)
     assert run()["probe"] == first
+
+
+def test_a_model_a_fold(run, made):
+    """Each fold is tested with its own model, as a run with that model alone does."""
+    for seed, name in enumerate(("fold1", "fold2", "fold3")):
+        torch.manual_seed(seed)
+        model = Embedder(*load_hyperpyyaml(MODEL).values())
+        export_inference_folder(made / name, made / "model.yaml", model)
+    for name in ("{fold}", "fold1", "fold2", "fold3"):
+        run(model=made / name / "inference", output=made / "by_fold" / name)
+    file = "predictions/emotion/trained_embedding.csv"
+    found = pd.read_csv(made / "by_fold" / "{fold}" / file)
+    assert len(found) == 54
+    for name, rows in found.groupby("fold"):
+        alone = pd.read_csv(made / "by_fold" / name / file)
+        alone = alone[alone.fold == name]
+        assert rows.predicted.tolist() == alone.predicted.tolist()
+        others = made / "by_fold" / "fold1" / "embeddings" / "trained"
+        table = EmbeddingTable.load(others)
+        own = made / "by_fold" / "{fold}" / "embeddings" / "trained" / name
+        same = np.array_equal(EmbeddingTable.load(own).vectors, table.vectors)
+        assert same == (name == "fold1")
 
 
 def test_a_column_that_is_not_there_is_named(run, capsys):
