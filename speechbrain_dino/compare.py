@@ -9,20 +9,18 @@ import csv
 import json
 import logging
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from speechbrain_dino.collapse import CAUSES
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.compare_plan import Plan, checked_options, named, prepare_once
+from speechbrain_dino.compare_runs import Run, own_threads, run_all
 from speechbrain_dino.comparison import (
     markdown,
     read_compared,
     summarised,
     table_lines,
 )
-from speechbrain_dino.curves import Curves
 from speechbrain_dino.files import replacing
 from speechbrain_dino.plots.comparison import comparison_figure
 from speechbrain_dino.results import git_state, hardware
@@ -54,6 +52,7 @@ def main(argv, train_script):
             steps=known.steps,
             minutes=known.minutes,
             points=known.points,
+            jobs=known.jobs,
         )
 
 
@@ -72,6 +71,13 @@ def _parser():
     )
     parser.add_argument("--output_folder", default="results/comparison")
     parser.add_argument("--points", type=int, default=8, help="validations of a run")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time, each with its share of the cores; small models use one "
+        "core each better than all of them together",
+    )
     return parser
 
 
@@ -84,6 +90,7 @@ def compare(
     steps=None,
     minutes=None,
     points=8,
+    jobs=1,
 ):
     """Trains every YAML with every seed and writes table and plot.
 
@@ -108,6 +115,8 @@ def compare(
         minutes of training of every run.
     points : int
         Validations of a run, as evenly spread as whole epochs allow.
+    jobs : int
+        Runs at a time.
 
     Returns
     -------
@@ -123,11 +132,12 @@ def compare(
     methods = named(yamls)
     output = Path(output_folder)
     options = checked_options(list(options), output)
-    plan = Plan(output / "plan.json", steps, minutes, options)
+    environment = own_threads(jobs)
+    plan = Plan(output / "plan.json", steps, minutes, options, jobs)
     utterances = prepare_once(methods, options)
+    todo = []
     # Seeds outermost: early on there is something of every method to look at.
-    todo = [(method, seed) for seed in seeds for method in methods]
-    for number, (method, seed) in enumerate(todo, 1):
+    for method, seed in ((method, seed) for seed in seeds for method in methods):
         folder = output / method / str(seed)
         if read_compared(folder, method, seed).status.startswith(("done", "collapsed")):
             continue
@@ -135,11 +145,13 @@ def compare(
         command += [str(folder / "memory.json"), str(train_script)]
         command += [str(methods[method]), *options, "--seed", str(seed)]
         probe = output / method / "probe"
-        epochs = plan.epochs(method, methods[method], utterances, command, probe)
+        recipe = methods[method]
+        epochs = plan.epochs(method, recipe, utterances, command, probe, environment)
         every = max(1, round(epochs / points))
         command += ["--number_of_epochs", str(epochs), "--validate_every", str(every)]
-        logger.info("Run %d of %d: %s, seed %d", number, len(todo), method, seed)
-        _run(command, folder, epochs)
+        command += ["--output_folder", str(folder)]
+        todo.append(Run(f"{method}, seed {seed}", command, folder, epochs))
+    for _ in run_all(todo, jobs, environment):
         write_comparison(output, methods, seeds, plan)
     return write_comparison(output, methods, seeds, plan)
 
@@ -174,54 +186,6 @@ def write_comparison(output, methods, seeds, plan):
             comparison_figure(runs).savefig(draft)
     logger.info("%s", markdown(lines))
     return table
-
-
-def _run(command, folder, epochs):
-    """Trains; notes how it ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    printed = folder / "printed.txt"
-    with open(printed, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [*command, "--output_folder", str(folder)],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            while not _ended(process, 60):
-                _show_progress(folder, epochs)
-        except BaseException:
-            process.kill()
-            raise
-    status = _status(process.returncode, printed)
-    logger.info("%s: %s", "/".join(folder.parts[-2:]), status)
-    _write(folder / "compared.json", json.dumps({"status": status}))
-
-
-def _ended(process, seconds):
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _show_progress(folder, epochs):
-    rows = Curves(folder).read()
-    if rows:
-        epoch, loss = rows[-1]["epoch"], rows[-1].get("loss")
-        logger.info("  epoch %.1f of %d, loss %s", epoch, epochs, loss)
-
-
-def _status(code, printed):
-    lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
-    if code == 0:
-        return "done"
-    for line in reversed(lines):
-        for cause in CAUSES:
-            if f"{cause} in each of the last" in line:
-                return f"collapsed: {cause}"
-    told = [line for line in lines if line.strip()]
-    return f"failed: {told[-1] if told else f'exit status {code}'}"
 
 
 def _write(path, text):

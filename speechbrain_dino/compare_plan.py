@@ -118,6 +118,8 @@ class Plan:
         minutes of training of every run.
     options : list of str
         Options of every run.
+    jobs : int
+        Runs at a time, on which their speed depends.
 
     Raises
     ------
@@ -125,9 +127,10 @@ class Plan:
         If the file has another budget or other options.
     """
 
-    def __init__(self, path, steps, minutes, options):
+    def __init__(self, path, steps, minutes, options, jobs=1):
         self.path = path
         self.budget = {"steps": steps, "minutes": minutes, "options": options}
+        self.budget["jobs"] = jobs
         self.content = {"budget": self.budget, "epochs": {}}
         if path.is_file():
             self.content = json.loads(path.read_text(encoding="utf-8"))
@@ -137,7 +140,7 @@ class Plan:
                 f"options ({self.content['budget']}): give another --output_folder"
             )
 
-    def epochs(self, method, recipe, utterances, command, probe):
+    def epochs(self, method, recipe, utterances, command, probe, environment=None):
         """Whole epochs of a method that come nearest to the budget.
 
         Arguments
@@ -152,6 +155,8 @@ class Plan:
             A command that trains it, for a look at its speed.
         probe : pathlib.Path
             Folder for that.
+        environment : dict, optional
+            Of that process.
 
         Returns
         -------
@@ -172,14 +177,15 @@ class Plan:
             if wanted is None:
                 logger.info("Measuring the speed of %s", method)
                 seconds = 60 * self.budget["minutes"]
-                wanted = seconds * measured_speed(command, probe) / batch
+                speed = measured_speed(command, probe, environment)
+                wanted = seconds * speed / batch
             known[method] = max(1, round(wanted / steps))
             with replacing(self.path) as draft:
                 draft.write_text(json.dumps(self.content, indent=2), encoding="utf-8")
         return known[method]
 
 
-def measured_speed(command, folder):
+def measured_speed(command, folder, environment=None):
     """Utterances a second of a method, from a few batches.
 
     Arguments
@@ -200,7 +206,9 @@ def measured_speed(command, folder):
     """
     options = ["--debug", "--debug_batches", str(PROBE_BATCHES), "--debug_epochs", "1"]
     options += ["--output_folder", str(folder), "--log_every", "1"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         told = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
         raise ValueError(f"a run could not be started: {told[-1]}")

@@ -1,7 +1,11 @@
 """Comparisons of methods: runs, restarts, budget, table, plot."""
 
 import json
+import os
+import subprocess
+import sys
 import textwrap
+import threading
 
 import numpy as np
 import pandas as pd
@@ -11,6 +15,7 @@ import recipe_runs as runs
 from speechbrain_dino import compare as compare_module
 from speechbrain_dino.compare import compare, main
 from speechbrain_dino.compare_plan import as_pairs
+from speechbrain_dino.compare_runs import Run, run_all
 from speechbrain_dino.comparison import (
     ComparedRun,
     markdown,
@@ -38,7 +43,7 @@ mood: {mood}
 """
 # Writes what a training would write, and a line for each run into a file.
 SCRIPT = """
-import json, pathlib, re, sys
+import json, os, pathlib, re, sys, time
 yaml, given = sys.argv[1], sys.argv[2:]
 options = {k[2:]: v for k, v in zip(given, given[1:]) if k.startswith("--")}
 text = pathlib.Path(yaml).read_text()
@@ -58,6 +63,17 @@ if mood == "fails" and not (out / "tried").exists():
     (out / "tried").touch()
     print("the disk is full")
     sys.exit(1)
+if mood == "meets":
+    here = pathlib.Path(__file__).parent / "meeting"
+    here.mkdir(exist_ok=True)
+    (here / out.parent.name).write_text(os.environ.get("OMP_NUM_THREADS", ""))
+    until = time.monotonic() + 20
+    while len(list(here.iterdir())) < 2:
+        time.sleep(0.05)
+        assert time.monotonic() < until, "nobody came"
+if mood == "hangs":
+    (out / "started").touch()
+    time.sleep(600)
 seed, batch = int(options.get("seed", 0)), int(value("batch_size"))
 (out / "hyperparams.yaml").write_text(f"batch_size: {batch}\\n")
 rows = []
@@ -197,6 +213,44 @@ def test_minutes_become_epochs_by_the_speed(stage):
     assert options["number_of_epochs"] == "12"
     figures = read_compared(folder / "out/small/1", "small", 1).figures
     assert figures["minutes"] == pytest.approx(0.1)
+
+
+def test_runs_at_the_same_time_share_the_cores(stage, monkeypatch):
+    folder, recipe = stage
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    yamls = [recipe("one", mood="meets"), recipe("two", mood="meets")]
+    table = run(folder, yamls, seeds=[1], steps=60, jobs=2)
+    assert table["one"]["status"] == table["two"]["status"] == []
+    threads = {path.read_text() for path in (folder / "meeting").iterdir()}
+    assert threads == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    with pytest.raises(ValueError, match="another budget"):
+        run(folder, yamls, seeds=[1], steps=60)
+    with pytest.raises(ValueError, match="jobs=0"):
+        run(folder, yamls, seeds=[1], steps=60, jobs=0)
+
+
+def test_a_comparison_that_is_stopped_leaves_no_process(stage):
+    folder, recipe = stage
+    yaml = str(recipe("hangs", mood="hangs"))
+    command = [sys.executable, str(folder / "train.py"), yaml, "--output_folder"]
+    todo = [
+        Run(name, [*command, str(folder / name)], folder / name, 1)
+        for name in ("first", "second", "third")
+    ]
+    todo.append(Run("quick", [sys.executable, "-c", ""], folder / "quick", 1))
+    threads = threading.active_count()
+    ended = run_all([todo[3], *todo[:3]], 2, dict(os.environ))
+    assert next(ended).name == "quick"
+    runs.until(lambda: (folder / "second" / "started").exists())
+    ended.close()
+    assert threading.active_count() == threads
+    assert not (folder / "third").exists()
+    assert [(folder / n / "compared.json").exists() for n in ("quick", "first")] == [
+        True,
+        False,
+    ]
+    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
+    assert alive.stdout == ""
 
 
 def test_methods_must_share_their_data(stage):
