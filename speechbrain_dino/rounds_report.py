@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from speechbrain_dino.clustering import load_labels
 from speechbrain_dino.files import replacing
 from speechbrain_dino.page import details, page, picture, rows_table
+from speechbrain_dino.plots.clusters import clusters_figure
 from speechbrain_dino.plots.rounds import rounds_figure
 
 logger = logging.getLogger(__name__)
@@ -106,15 +108,15 @@ def write_rounds_report(output_folder, lines):
     'index.html'
     """
     output = Path(output_folder)
-    file = io.BytesIO()
-    rounds_figure(rounds_table(lines)).savefig(file, format="png", facecolor="white")
-    inlined = {"rounds": base64.b64encode(file.getvalue()).decode("ascii")}
+    pictures = {"rounds": _png(rounds_figure(rounds_table(lines)))}
+    pictures |= _pictures_of_clusters(output, lines)
+    coded = {n: base64.b64encode(png).decode("ascii") for n, png in pictures.items()}
     table = shown_table(lines)
     sections = [
         ("Rounds", rows_table([tuple(table), *table.itertuples(index=False)]), _TABLE),
-        ("By round", picture(inlined, "rounds", _PICTURE), ""),
+        ("By round", picture(coded, "rounds", _PICTURE), ""),
         ("Reports of the rounds", _links(output, lines), ""),
-        ("Clusterings", _clusterings(lines), ""),
+        ("Clusterings", _clusterings(lines, coded), ""),
     ]
     saved = output / "hyperparams.yaml"
     if saved.is_file():
@@ -123,7 +125,8 @@ def write_rounds_report(output_folder, lines):
     parts = [(title, body + more) for title, body, more in sections if body]
     with replacing(output / "report") as folder:
         folder.mkdir()
-        (folder / "rounds.png").write_bytes(file.getvalue())
+        for name, png in pictures.items():
+            (folder / f"{name}.png").write_bytes(png)
         html = page(output.resolve().name, "Iterative pseudo-labelling", parts)
         (folder / "index.html").write_text(html, encoding="utf-8")
     return output / "report" / "index.html"
@@ -146,10 +149,33 @@ def _links(output, lines):
     return f"<ul>{''.join(found)}</ul>" if found else ""
 
 
-def _clusterings(lines):
+def _clusterings(lines, coded):
     rows = {}
     for line in lines:
         for name, value in (line.get("cluster") or {}).items():
             if not isinstance(value, dict | list):
                 rows[f"round {line['round']}: {name}"] = value
-    return rows_table(rows)
+    shown = (
+        picture(
+            coded, f"clusters_{line['round']}", f"Clusters of round {line['round']}."
+        )
+        for line in lines
+    )
+    return "".join(shown) + rows_table(rows)
+
+
+def _pictures_of_clusters(output, lines):
+    """Name -> PNG of sizes and, where the number was chosen, its curve."""
+    found = {}
+    for line in lines:
+        file = output / f"round{line['round']}" / "clusters" / "labels.csv"
+        if line.get("cluster") and file.is_file():
+            drawn = clusters_figure(load_labels(file), line["cluster"].get("curve"))
+            found[f"clusters_{line['round']}"] = _png(drawn)
+    return found
+
+
+def _png(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png", facecolor="white")
+    return file.getvalue()

@@ -61,7 +61,8 @@ def test_the_table_has_a_line_a_round(finished):
     assert "EER veri_test [%]" in output and "label change [%]" in output
     page = (folder / "report" / "index.html").read_text()
     assert 'href="../round1/report/index.html"' not in page  # a quick run has none
-    assert "label change" in page
+    assert "label change" in page and "Clusters of round 2." in page
+    assert (folder / "report" / "clusters_1.png").stat().st_size > 5_000
 
 
 def test_each_round_starts_from_the_one_before_and_its_own_labels(finished, recipe):
