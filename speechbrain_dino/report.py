@@ -90,6 +90,11 @@ def _figures(runs):
         figures["det"] = plots.det_figure(systems)
     if first.scores:
         figures["scores"] = plots.score_figure(_histograms(first))
+    tuned = first.results.get("finetune")
+    if tuned:
+        title = "Emotions, test utterances of all folds"
+        parts = tuned["confusion"], tuned["classes"], title
+        figures["confusion"] = plots.confusion_figure(*parts)
     if first.embeddings is not None and len(first.embeddings):
         kinds = [] if first.about is None else categories(first.about)
         figures["map"] = plots.map_figure(first.embeddings, first.about, kinds)
@@ -155,6 +160,7 @@ def _sections(runs, inlined):
     sections = [
         ("Speaker verification", results_table(runs), ""),
         ("Classes", _classes(first.results.get("finetune")), ""),
+        ("Confusions", picture(inlined, "confusion", _CONFUSION), ""),
         ("Detection error trade-off", picture(inlined, "det", _DET), ""),
         ("Scores", picture(inlined, "scores", _SCORES), ""),
         ("Conditions", conditions_table(first.results), ""),
@@ -169,19 +175,24 @@ def _sections(runs, inlined):
 
 
 def _classes(figures):
-    """Figures of classification over folds, and recalls with the confusions."""
+    """Figures of classification, recalls, and what training came to in each fold."""
     if not figures:
         return ""
     frame = figures_frame({"fine-tuned": figures})
     body = rows_table([("", *frame), *frame.itertuples()])
-    names = figures["classes"]
-    lines = [("class", "recall", *(f"taken for {name}" for name in names))]
-    for name, row in zip(names, figures["confusion"]):
-        recall = figures["recalls"][name]
-        lines.append((name, "" if recall is None else f"{100 * recall:.1f} %", *row))
-    return body + rows_table(lines)
+    recalls = {
+        f"recall {name}": "" if recall is None else f"{100 * recall:.1f} %"
+        for name, recall in figures["recalls"].items()
+    }
+    lines = [("fold", "best epoch", "UAR in validation", "UAR in test")]
+    columns = "fold_names", "epochs", "uar_valid", "folds"
+    for fold, epoch, valid, tested in zip(*(figures[name] for name in columns)):
+        uars = (f"{100 * uar:.1f} %" for uar in (valid, tested["uar"]))
+        lines.append((fold, epoch, *uars))
+    return body + rows_table(recalls) + rows_table(lines)
 
 
+_CONFUSION = "Shares of each class, counts below."
 _DET = "Misses against false alarms at every threshold; the mark is the EER."
 _SCORES = "Scores of the trials; the dashed line is the threshold of the EER."
 _MAP = f"{layout_name()} of test utterances, a colour and mark a speaker."

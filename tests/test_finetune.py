@@ -86,7 +86,8 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     actors = [set(table["spk_id"]) for table in tables]
     assert all(len(some) == 2 for some in actors)  # and each is tested on once
     page = (tmp_path / "out" / "report" / "index.html").read_text()
-    assert "taken for neutral" in page and "UAR (%)" in page
+    assert "recall neutral" in page and "UAR (%)" in page
+    assert (tmp_path / "out" / "report" / "confusion.png").stat().st_size > 10_000
     pooled = results["pooled"]
     uar = recall_score(whole["label"], whole["predicted"], average="macro")
     assert pooled["uar"] == pytest.approx(uar)

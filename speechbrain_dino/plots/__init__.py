@@ -3,11 +3,13 @@
 Every function returns a matplotlib figure; nothing here needs a display.
 """
 
+from speechbrain_dino.plots.confusion import confusion_figure
 from speechbrain_dino.plots.embedding_map import map_figure
 from speechbrain_dino.plots.training import health_figure, training_figure
 from speechbrain_dino.plots.verification import det_figure, det_points, score_figure
 
 __all__ = [
+    "confusion_figure",
     "det_figure",
     "det_points",
     "health_figure",
