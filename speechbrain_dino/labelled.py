@@ -40,7 +40,7 @@ def set_up_classifier(hparams, labels, truth=None):
             "these have no utterance: number the classes 0, 1, 2 ... without gaps"
         )
     speeds = hparams.get("speed_classes")
-    hparams["num_classes"] = classes * (len(speeds) if speeds else 1)
+    hparams["num_classes"] = classes * (speeds.factor if speeds else 1)
     head = hparams["classifier"](num_classes=hparams["num_classes"])
     student = Branch(hparams["embedding_model"], head)
     hparams["student"] = hparams["modules"]["student"] = student

@@ -1,15 +1,16 @@
-"""Changes of speed that make new speakers: a class for each speed."""
+"""Changes of speed: new speakers, a class for each speed, or augmentation alone."""
 
 import torch
 from torchaudio.functional import resample
 
 
 class SpeedClasses:
-    """Plays each crop at a speed drawn for it; the speed decides the class.
+    """Plays each crop at a speed drawn for it; the speed may decide the class.
 
     A voice at another speed has another pitch and other formants: it counts as
     another speaker (Yamamoto et al., 2019), class ``label + C * number of the speed``.
-    The crops read are longer than those used, by the highest speed.
+    What does not depend on the voice, such as an emotion, keeps its class: then there
+    are more voices to learn it from. The crops read are longer than those used, by the highest speed.
 
     Arguments
     ---------
@@ -17,6 +18,8 @@ class SpeedClasses:
         The first should be 1, the speed of the labels as they are.
     grid : int
         Speeds are rounded to multiples of 1 / grid, which keeps resampling cheap.
+    new_classes : bool
+        Whether the speed decides the class.
 
     Example
     -------
@@ -27,7 +30,8 @@ class SpeedClasses:
     (torch.Size([2, 1000]), tensor([0, 2]))
     """
 
-    def __init__(self, speeds=(1.0, 0.9, 1.1), grid=20):
+    def __init__(self, speeds=(1.0, 0.9, 1.1), grid=20, new_classes=True):
+        self.new_classes = new_classes
         self.steps = [round(speed * grid) for speed in speeds]
         self.grid = grid
         if not self.steps or min(self.steps) < 1 or len(set(self.steps)) < len(speeds):
@@ -36,8 +40,39 @@ class SpeedClasses:
                 f"{1 / grid} or more are needed"
             )
 
-    def __len__(self):
-        return len(self.steps)
+    @property
+    def factor(self):
+        """How many times more classes there are than labels."""
+        return len(self.steps) if self.new_classes else 1
+
+    def labels(self, labels, which, classes):
+        """Classes of crops at the speeds drawn.
+
+        Arguments
+        ---------
+        labels : torch.Tensor
+            int64 (batch,).
+        which : torch.Tensor
+            Number of each crop's speed, int64 (batch,).
+        classes : int
+            Number of classes at all speeds together.
+
+        Returns
+        -------
+        torch.Tensor
+            int64 (batch,).
+
+        Example
+        -------
+        >>> one, two = torch.tensor([1, 0]), torch.tensor([0, 2])
+        >>> SpeedClasses().labels(one, two, 6).tolist()
+        [1, 4]
+        >>> SpeedClasses(new_classes=False).labels(one, two, 2).tolist()
+        [1, 0]
+        """
+        if not self.new_classes:
+            return labels
+        return labels + classes // self.factor * which
 
     @property
     def longest(self):
@@ -62,7 +97,7 @@ class SpeedClasses:
             Number of each crop's speed, int64 (batch,), on the CPU.
         """
         wanted = round(waves.shape[1] / self.longest)
-        which = (draws * len(self)).long().clamp(max=len(self) - 1)
+        which = (draws * len(self.steps)).long().clamp(max=len(self.steps) - 1)
         played = waves.new_empty(len(waves), wanted)
         for number, step in enumerate(self.steps):
             rows = torch.nonzero(which == number).flatten()
@@ -71,6 +106,8 @@ class SpeedClasses:
             rows = rows.to(waves.device)
             part = waves[rows, : -(-wanted * step // self.grid)]
             if step != self.grid:
-                part = resample(part, step, self.grid)
+                # Samples in bfloat16 would be noise at 48 dB.
+                with torch.autocast(part.device.type, enabled=False):
+                    part = resample(part, step, self.grid)
             played[rows] = part[:, :wanted]
         return played, which

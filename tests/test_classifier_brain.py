@@ -194,6 +194,17 @@ def test_speeds_are_further_classes(build, monkeypatch):
     assert set(of_speeds.tolist()) == {0, 1, 2}
 
 
+def test_speeds_may_keep_the_classes(build):
+    brain, loader = build(
+        speed_classes="!new:speechbrain_dino.speeds.SpeedClasses\n"
+        "    new_classes: False",
+        precision="bf16",
+    )
+    assert brain.modules.student.head.num_classes == 6
+    fit(brain, loader)
+    assert brain.curves.read()[-1]["nonfinite"] == 0
+
+
 def test_truth_changes_figures_and_no_weight(build):
     ends = []
     for truth in (None, "spk_id"):

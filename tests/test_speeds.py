@@ -29,3 +29,17 @@ def test_a_tone_moves_by_the_speed():
 def test_what_makes_no_sense_is_refused(speeds):
     with pytest.raises(ValueError, match="differ by"):
         SpeedClasses(speeds)
+
+
+def test_mixed_precision_does_not_touch_the_samples():
+    waves, draws = torch.randn(3, 1100), torch.tensor([0.1, 0.5, 0.9])
+    expected, _ = SpeedClasses()(waves, draws)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        played, _ = SpeedClasses()(waves, draws)
+    torch.testing.assert_close(played, expected, rtol=0, atol=0)
+
+
+def test_speeds_of_one_class():
+    labels, which = torch.tensor([3, 1]), torch.tensor([2, 0])
+    assert SpeedClasses(new_classes=False).labels(labels, which, 5).tolist() == [3, 1]
+    assert SpeedClasses().labels(labels, which, 15).tolist() == [13, 1]
