@@ -10,7 +10,8 @@ class SpeedClasses:
     A voice at another speed has another pitch and other formants: it counts as
     another speaker (Yamamoto et al., 2019), class ``label + C * number of the speed``.
     What does not depend on the voice, such as an emotion, keeps its class: then there
-    are more voices to learn it from. The crops read are longer than those used, by the highest speed.
+    are more voices to learn it from. The crops read are longer than those used, by the
+    highest speed.
 
     Arguments
     ---------
