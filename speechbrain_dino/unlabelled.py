@@ -57,7 +57,7 @@ def add_unlabelled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
     rows = sorted(chain(folds[fold].train.tolist(), folds[fold].valid.tolist()))
     added = [u for u in map(labelled.__getitem__, rows) if u.duration >= min_duration]
     logger.info(
-        "%d utterances and, without labels, %d of the fold %s, of which %d are tested",
+        "%d utterances and, without labels, %d of fold %s; the %d of its test stay out",
         len(manifest),
         len(added),
         fold,

@@ -166,7 +166,7 @@ LABELLED = {
 def write_recipe(path, base="dino", **keys):
     """Writes a YAML that extends a recipe with ``TINY`` and ``keys``."""
     lines = [f"extends: {RECIPE / 'hparams' / f'{base}.yaml'}"]
-    small = TINY if base == "dino" else {**TINY, **LABELLED}
+    small = TINY if "dino" in Path(base).name else {**TINY, **LABELLED}
     for key, value in {**small, **keys}.items():
         plain = isinstance(value, str) and value.startswith("!")
         lines.append(f"{key}: {value if plain else json.dumps(value)}")

@@ -1,8 +1,13 @@
 """Unlabelled utterances of a labelled corpus in pretraining."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+import recipe_runs as runs
+import soundfile
 
+from speechbrain_dino.emotion import run_emotion
 from speechbrain_dino.folds import Fold, write_folds
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.unlabelled import add_unlabelled
@@ -63,3 +68,28 @@ def test_mistakes_are_named(prepared):
         add_unlabelled({}, known, **{**prepared, "fold": "fold2"})
     with pytest.raises(ValueError, match="'e'"):
         add_unlabelled({}, Manifest.from_rows(rows("ae", "12")), **prepared)
+
+
+@pytest.mark.recipe
+def test_a_whole_run(tiny_corpus, tmp_path, in_this_process):
+    rng, folder = np.random.default_rng(0), tmp_path / "acted" / "AudioWAV"
+    folder.mkdir(parents=True)
+    codes = "ANG", "DIS", "FEA", "HAP", "NEU", "SAD"
+    for actor, code in product(range(2001, 2007), codes):
+        wave = 0.1 * rng.standard_normal(20000)
+        soundfile.write(folder / f"{actor}_IEO_{code}_XX.wav", wave, 16000)
+    recipe = runs.write_recipe(
+        tmp_path / "tiny.yaml",
+        base="../../CREMA-D/hparams/dino_mini",
+        demographics=None,
+        valid_actors=1,
+        number_of_epochs=1,
+    )
+    output = tmp_path / "out"
+    options = {"data_folder": tiny_corpus, "emotion_folder": folder.parent}
+    options |= {"fold": "fold2", "output_folder": output, "device": "cpu"}
+    run_emotion([str(recipe), *(f"--{key}={v}" for key, v in options.items())])
+    log = (output / "log.txt").read_text()
+    assert "24 utterances and, without labels, 24 of fold fold2; the 12" in log
+    (row,) = (r for r in runs.curves(output) if r["kind"] == "epoch")
+    assert row["steps"] == 48 // 4 and (output / "inference").is_dir()
