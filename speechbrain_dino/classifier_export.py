@@ -138,7 +138,8 @@ def _card(classes, results):
         "A folder of audio into a table:",
         "",
         "```",
-        "python -m speechbrain_dino.label --model /path/to/this/folder --data F",
+        "python -m speechbrain_dino.label --model /path/to/this/folder --data F "
+        "--output F.csv",
         "```",
     ]
     if results.get("uar_valid") is not None:

@@ -98,6 +98,9 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     probs = whole[["p_angry", "p_neutral", "p_sad"]].to_numpy()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
 
+    told = (tmp_path / "out" / "inference" / "README.md").read_text()
+    assert "--data F --output F.csv" in told
+
     # The exported model says what the predictions of its fold say.
     model = EncoderClassifier.from_hparams(str(tmp_path / "out" / "inference"))
     fold = tables[[1, 2, 3].index(int(results["exported_fold"][-1]))]
