@@ -7,7 +7,8 @@ To run this recipe, do the following:
 
 Every YAML is trained with every seed on the same data, for the same number of optimiser
 steps (or --minutes of training). The same command goes on where it was stopped. The
-table and the plot of EER over time are written after each run.
+table and the plot of EER over time are written after each run. --jobs 2 trains two at a
+time, each on its share of the cores.
 
 Authors
  * speechbrain_dino contributors 2026
