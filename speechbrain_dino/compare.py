@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def main(argv, train_script):
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     known, options = _parser().parse_known_args(argv)
+    # Trainings must not outlive the comparison: the next one would start them again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with plain_errors(ValueError, OSError):
         compare(
             known.yamls,

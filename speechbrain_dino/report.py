@@ -187,7 +187,8 @@ def _classes(figures):
     lines = [("fold", "best epoch", "UAR in validation", "UAR in test")]
     columns = "fold_names", "epochs", "uar_valid", "folds"
     for fold, epoch, valid, tested in zip(*(figures[name] for name in columns)):
-        uars = (f"{100 * uar:.1f} %" for uar in (valid, tested["uar"]))
+        found = valid, tested["uar"]
+        uars = ("" if uar is None else f"{100 * uar:.1f} %" for uar in found)
         lines.append((fold, epoch, *uars))
     return body + rows_table(recalls) + rows_table(lines)
 

@@ -253,6 +253,26 @@ def test_a_comparison_that_is_stopped_leaves_no_process(stage):
     assert alive.stdout == ""
 
 
+def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
+    folder, recipe = stage
+    yaml = str(recipe("hangs", mood="hangs"))
+    code = (
+        "import sys\nfrom speechbrain_dino import compare\n"
+        "compare.MEASURED = 'measured_stub'\n"
+        "compare.main(sys.argv[2:], sys.argv[1])"
+    )
+    options = ["--steps", "9", "--seeds", "1", "--output_folder", str(folder / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "train.py"), yaml, *options],
+        env=runs.environment(),
+    )
+    runs.until(lambda: (folder / "out" / "hangs" / "1" / "started").exists())
+    process.terminate()
+    assert process.wait(20) == 143
+    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
+    assert alive.stdout == ""
+
+
 def test_methods_must_share_their_data(stage):
     folder, recipe = stage
     other = recipe("other", utterances=44)
