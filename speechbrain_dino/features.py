@@ -83,10 +83,12 @@ def _running_sum(values):
 
 
 def move_constants(module, device):
-    """Moves tensors that a module keeps as plain attributes, once for all steps.
+    """Moves what a module keeps outside its parameters and buffers, once for all steps.
 
-    SpeechBrain's STFT copies its window to the device at every call, for which the
-    host waits.
+    ``Module.to`` leaves plain attributes alone. SpeechBrain's STFT would copy its
+    window to the device at every call, for which the host waits; its Filterbank makes
+    tensors on ``device_inp``, and its InputNormalization loads a checkpoint to
+    ``device``: tensors and devices have to go together.
 
     Arguments
     ---------
@@ -94,8 +96,21 @@ def move_constants(module, device):
         The module, its parts included.
     device : torch.device or str
         Where to.
+
+    Example
+    -------
+    >>> from speechbrain.lobes.features import Fbank
+    >>> fbank = Fbank(n_mels=80)
+    >>> move_constants(fbank, "meta")
+    >>> fbank.compute_fbanks.f_central.device, fbank.compute_fbanks.device_inp
+    (device(type='meta'), device(type='meta'))
     """
+    device = torch.device(device)
     for part in module.modules():
         for name, value in vars(part).items():
             if isinstance(value, torch.Tensor):
                 setattr(part, name, value.to(device))
+            elif isinstance(value, torch.device):
+                setattr(part, name, device)
+            elif name == "device" and isinstance(value, str):
+                setattr(part, name, str(device))

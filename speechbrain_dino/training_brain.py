@@ -64,7 +64,8 @@ class TrainingBrain(sb.Brain):
 
     def __init__(self, curves, on_epoch_end=None, **kwargs):
         super().__init__(**kwargs)
-        move_constants(self.modules.compute_features, self.device)
+        for name in ("compute_features", "mean_var_norm"):
+            move_constants(self.modules[name], self.device)
         self.curves = curves
         self.on_epoch_end = on_epoch_end
         self.epoch = 0

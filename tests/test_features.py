@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from speechbrain.lobes.features import MFCC, Fbank
+from speechbrain.processing.features import Filterbank, InputNormalization
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechbrain_dino.features import MeanNorm
+from speechbrain_dino.features import MeanNorm, move_constants
 
 
 def slow(feats, window):
@@ -55,3 +58,34 @@ def test_gain_of_the_recording_does_not_matter():
     feats = torch.randn(2, 400, 80)
     norm = MeanNorm(3.0)
     torch.testing.assert_close(norm(feats + 12.0), norm(feats), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("shape", ["triangular", "rectangular", "gaussian"])
+def test_a_moved_filterbank_stays_on_one_device(device, shape):
+    """On tensors that claim to be on the device, also where there is none."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        filters = Filterbank(filter_shape=shape)
+        move_constants(filters, device)
+        assert filters(torch.rand(2, 50, 201, device=device)).device.type == device
+
+
+@pytest.mark.parametrize("kind", [Fbank, MFCC])
+def test_moved_features_stay_on_one_device(kind):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        features = kind(deltas=True, context=True).to("cuda")
+        move_constants(features, "cuda")
+        assert features(torch.rand(2, 8000, device="cuda")).device.type == "cuda"
+        move_constants(features, "cpu")
+        assert features.cpu()(torch.rand(2, 8000)).device.type == "cpu"
+
+
+def test_moved_statistics_of_the_input_stay_on_one_device(tmp_path):
+    norm = InputNormalization()
+    norm(torch.rand(2, 50, 4), torch.ones(2))
+    norm._save(tmp_path / "norm.ckpt")
+    move_constants(norm, "meta")
+    assert norm.glob_mean.device.type == norm.glob_std.device.type == "meta"
+    # What is recovered from a checkpoint follows.
+    norm._load(tmp_path / "norm.ckpt")
+    assert norm.glob_mean.device.type == norm.glob_std.device.type == "meta"
