@@ -103,7 +103,7 @@ class ClassifierBrain(TrainingBrain):
         if self.speeds is not None:
             played, which = self.speeds(view[0].float(), draws[0, :, -1])
             view, draws = played[None], draws[..., :-1]
-            which = which.to(self.device)
+            which = which.to(self.device, non_blocking=True)
             labels = self.speeds.labels(labels, which, self.hparams.num_classes)
         embeddings, logits = self.modules.student([self.features(view, draws)])
         return {

@@ -21,6 +21,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.processes import own_device
 from speechbrain_dino.recipe_yaml import read_recipe
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,10 @@ def launched(argv):
     keep_freed_memory()
     check_arguments(argv)
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    with plain_errors(ValueError):
+        device = own_device(run_opts.device)
+    if run_opts.device == "cuda":  # SpeechBrain would take the first one everywhere
+        run_opts = replace(run_opts, device=device)
     if run_opts.device == "cpu" or not torch.cuda.is_available():
         run_opts = replace(run_opts, distributed_backend="gloo")
     sb.utils.distributed.ddp_init_group(run_opts)

@@ -66,7 +66,7 @@ class CopyPaste:
             (batch, time); the labels stay.
         """
         batch, time = waves.shape
-        draws = draws.to(waves.device)
+        draws = draws.to(waves.device, non_blocking=True)
         neutral = labels == self.number
         fits = neutral[None, :].expand(batch, -1)
         if self.same_class:

@@ -10,12 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from speechbrain.utils.distributed import if_main_process, infer_device
+from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.memory import keep_freed_memory
 from speechbrain_dino.pretrained import load_pretrained
+from speechbrain_dino.processes import own_device
 from speechbrain_dino.utterances import find_utterances
 
 logger = logging.getLogger(__name__)
@@ -78,13 +79,16 @@ def join_processes(device=None):
     -------
     str
         The device of this process.
+
+    Raises
+    ------
+    ValueError
+        If there are more processes than GPUs.
     """
-    device = device or infer_device()
+    device = own_device(device)
     if "RANK" in os.environ and not torch.distributed.is_initialized():
         # Nothing but waiting for each other, and that for as long as it takes.
         torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
     return device
 
 

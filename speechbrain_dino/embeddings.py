@@ -11,6 +11,7 @@ import torch
 from speechbrain_dino.audio import read_span
 from speechbrain_dino.embedder import Embedder
 from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.features import move_constants
 from speechbrain_dino.progress import progress
 
 __all__ = ["Embedder", "EmbeddingTable", "embed", "embed_parts", "plan_batches"]
@@ -129,6 +130,7 @@ def embed_parts(
     ]
     modes = {module: module.training for module in embedder.modules()}
     embedder.to(device).eval()
+    move_constants(embedder, device)
     try:
         waves = _read_ahead(manifest, jobs, workers)
         done = _embed_batches(embedder, manifest.ids, waves, device, precision)

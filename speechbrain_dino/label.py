@@ -49,8 +49,11 @@ def label_audio(model, data, device=None, sample_rate=16000, batch_seconds=120.0
     ValueError
         If the model is no classifier.
     """
+    device = join_processes(device)
     embedder = load_pretrained(model).embedder
-    loaded = EncoderClassifier.from_hparams(source=str(model), savedir=None)
+    loaded = EncoderClassifier.from_hparams(
+        source=str(model), savedir=None, run_opts={"device": "cpu"}
+    )
     encoder = getattr(loaded.hparams, "label_encoder", None)
     if "classifier" not in loaded.mods or encoder is None:
         raise ValueError(
@@ -58,11 +61,10 @@ def label_audio(model, data, device=None, sample_rate=16000, batch_seconds=120.0
             "embeddings alone. Fine-tune it (recipes/CREMA-D, hparams/finetune.yaml) "
             "or give a fine-tuned model"
         )
-    device = join_processes(device)
     with tempfile.TemporaryDirectory() as scratch:
         manifest = find_utterances(data, scratch, sample_rate)
         table = embed(manifest, embedder, device=device, batch_seconds=batch_seconds)
-    classifier = loaded.mods.classifier.cpu()
+    classifier = loaded.mods.classifier
     with torch.no_grad():
         probs = classifier(torch.from_numpy(table.vectors)[:, None]).squeeze(1)
     best, number = probs.max(1)

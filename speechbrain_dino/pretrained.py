@@ -73,7 +73,10 @@ def load_pretrained(source):
             "(owner/name): --model wants an inference folder or such a name"
         )
     try:
-        model = EncoderClassifier.from_hparams(source=name, savedir=None)
+        # SpeechBrain would put it on a GPU where there is one.
+        model = EncoderClassifier.from_hparams(
+            source=name, savedir=None, run_opts={"device": "cpu"}
+        )
     except Exception as error:
         raise ValueError(
             f"the model {name} could not be loaded ({_first_line(error)}): "

@@ -5,8 +5,11 @@ batch: the gradients that flow back are summed over the processes, and
 DistributedDataParallel takes their mean, as it does of the losses.
 """
 
+import os
+
 import torch
 import torch.distributed as dist
+from speechbrain.utils.distributed import infer_device
 
 
 def process_count():
@@ -14,6 +17,46 @@ def process_count():
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size()
     return 1
+
+
+def own_device(device=None):
+    """The device of this process; of those that torchrun started, each has a GPU.
+
+    Arguments
+    ---------
+    device : str, optional
+        Where to compute; a GPU where there is one if not given. ``cuda`` is the GPU
+        of this process, ``cuda:N`` is taken as it is.
+
+    Returns
+    -------
+    str
+        Such as ``cpu`` or ``cuda:1``.
+
+    Raises
+    ------
+    ValueError
+        If there are more processes than GPUs.
+
+    Example
+    -------
+    >>> own_device("cpu")
+    'cpu'
+    """
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None or device not in (None, "cuda"):
+        return device or infer_device()
+    if device is None and not torch.cuda.is_available():
+        return infer_device()
+    gpus = torch.cuda.device_count()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", int(rank) + 1))
+    if processes > gpus:
+        raise ValueError(
+            f"torchrun started {processes} processes on this machine, and its GPUs are "
+            f"{gpus}: each process needs one of its own. Give --nproc_per_node "
+            f"{max(gpus, 1)} at most, or --device cpu"
+        )
+    return f"cuda:{rank}"
 
 
 def gathered(x, dim=0):

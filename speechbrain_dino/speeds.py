@@ -104,7 +104,7 @@ class SpeedClasses:
             rows = torch.nonzero(which == number).flatten()
             if not len(rows):
                 continue
-            rows = rows.to(waves.device)
+            rows = rows.to(waves.device, non_blocking=True)
             part = waves[rows, : -(-wanted * step // self.grid)]
             if step != self.grid:
                 # Samples in bfloat16 would be noise at 48 dB.

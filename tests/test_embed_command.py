@@ -5,11 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from test_pretrained import export
 from test_utterances import write_audio
 
+from speechbrain_dino import label
+from speechbrain_dino.command_line import start_run
 from speechbrain_dino.embed_command import main
 from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.processes import own_device
 
 
 @pytest.fixture
@@ -42,6 +46,33 @@ def test_processes_make_the_same_table(tmp_path, audio):
     together = EmbeddingTable.load(tmp_path / "b")
     assert together.ids == alone.ids
     np.testing.assert_array_equal(together.vectors, alone.vectors)
+
+
+@pytest.mark.parametrize("device", ["cuda", None])
+def test_more_processes_than_gpus_end_before_anything_is_loaded(
+    tmp_path, monkeypatch, caplog, device
+):
+    """On a machine that seems to have one GPU."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    option = ["--device", device] if device else []
+    given = ["--model", "no model", "--data", "no data", *option]
+    for command, arguments in (
+        (main, [*given, "--output_folder", str(tmp_path)]),
+        (label.main, [*given, "--output", str(tmp_path / "labels.csv")]),
+        (start_run, ["no recipe.yaml", *option]),
+    ):
+        caplog.clear()
+        with pytest.raises(SystemExit) as stopped:
+            command(arguments)
+        assert stopped.value.code == 1
+        assert "started 2 processes" in caplog.records[-1].getMessage()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device(device) == "cuda:1"
+    assert own_device("cpu") == "cpu"
+    assert own_device("cuda:0") == "cuda:0"
 
 
 def test_bad_input_ends_with_one_message(tmp_path, audio, caplog):
