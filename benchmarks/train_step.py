@@ -41,11 +41,23 @@ def main():
         write_noises(Path(folder))
         hparams = build(args, folder)
         hparams["augment"].load()
+        if args.compile:
+            print("compiling: the first steps take minutes", flush=True)
         step = Step(hparams, args)
-        for _ in range(args.warmup):
-            step.run()
-        splits = [step.run() for _ in range(args.steps)]
-    show(args, splits)
+        splits = [timed(step, number) for number in range(args.warmup + args.steps)]
+    show(args, splits[args.warmup :])
+
+
+def timed(step, number):
+    """A step, and a line that says how long it took: the first ones may compile."""
+    begin = time.perf_counter()
+    split = step.run()
+    seconds = time.perf_counter() - begin
+    if number == 0:
+        print(f"time to the first step: {seconds:.1f} s", flush=True)
+    else:
+        print(f"step {number + 1}: {seconds:.3f} s", flush=True)
+    return split
 
 
 def arguments():

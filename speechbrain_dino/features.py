@@ -28,6 +28,9 @@ class MeanNorm(torch.nn.Module):
 
     def __init__(self, window_seconds=None, hop_seconds=0.01):
         super().__init__()
+        # SpeechBrain's interfaces feed the device they were loaded on, also after
+        # ``.to(...)``: this empty buffer moves along and says where the encoder is.
+        self.register_buffer("place", torch.empty(0), persistent=False)
         self.window = None
         if window_seconds is not None:
             self.window = max(round(window_seconds / hop_seconds), 1)
@@ -45,8 +48,9 @@ class MeanNorm(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            Same shape as ``feats``.
+            Same shape as ``feats``, on the device that the module was moved to.
         """
+        feats = feats.to(self.place.device)
         frames = feats.shape[1]
         mask = None
         if lengths is not None:

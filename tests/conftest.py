@@ -19,6 +19,15 @@ for module in list(sys.modules.values()):
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that need a GPU are skipped where there is none."""
+    if not torch.cuda.is_available():
+        skipped = pytest.mark.skip(reason="needs a GPU: there is no CUDA device here")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(skipped)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of real speech beside the checkout; the test is skipped without it."""

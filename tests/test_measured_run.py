@@ -8,6 +8,12 @@ import pytest
 from speechbrain_dino.measured_run import main, peak_memory
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    """Other tests of this process may have used a GPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["measured_run"])
@@ -32,6 +38,7 @@ def test_script_runs_as_if_started_alone(script, tmp_path, status):
     assert end.value.code == status
     assert told.read_text() == f"status {status}"
     found = json.loads(note.read_text())
+    assert found["device"] == "cpu"
     assert 0.05 < found["memory_gb"] <= peak_memory()["memory_gb"]
 
 
@@ -46,3 +53,11 @@ def test_the_larger_peak_of_several_sessions_stays(script, tmp_path):
     with pytest.raises(SystemExit):
         main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
     assert json.loads(note.read_text())["memory_gb"] > 0.05
+
+
+def test_what_a_gpu_holds_counts_where_one_is_used(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 3 * 2**29)
+    assert peak_memory() == {"memory_gb": 1.5, "device": "cuda"}
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 0)
+    assert peak_memory()["device"] == "cpu"
