@@ -176,10 +176,16 @@ def write_recipe(path, base="dino", **keys):
 
 
 def make_brain(recipe, *options):
-    """Builds brain and loader in this process, as ``train.py`` does."""
+    """Builds brain and loader in this process, as ``train.py`` does, on the CPU.
+
+    Unless the options name another ``--device``: SpeechBrain would take a GPU.
+    """
     from speechbrain_dino import training_run
 
-    hparams, run_opts = training_run.start_run([str(recipe), *map(str, options)])
+    options = [str(option) for option in options]
+    if "--device" not in options:
+        options += ["--device", "cpu"]
+    hparams, run_opts = training_run.start_run([str(recipe), *options])
     loader = training_run.prepare(hparams, run_opts)
     return training_run.make_brain(hparams, run_opts), loader
 

@@ -256,8 +256,9 @@ def test_embedding(data, recipe):
     assert vectors.device.type == "cuda"
 
 
-@pytest.mark.parametrize("loaded_on", ["cpu", "cuda"])
-@pytest.mark.parametrize("moved_to", [None, "cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("loaded_on", "moved_to"), [("cpu", None), ("cuda", None), ("cpu", "cuda")]
+)
 def test_inference_folder_on_the_device(data, loaded_on, moved_to):
     """As loaded, and after ``.to``, of which SpeechBrain's interfaces know nothing."""
     folder = str(data / "inference")

@@ -67,6 +67,7 @@ def run(corpus, start_model, in_this_process):
         small |= {"num_workers": 0, "precision": "fp32", "base_lr": 0.03}
         small |= {"classes": "[angry, neutral, sad]"}
         small |= {"affine_layers": "[embedding]", "data_folder": corpus}
+        small |= {"device": "cpu"}
         small |= {"start_model": start_model, "output_folder": output, **keys}
         return run_emotion([str(yaml), *_arguments(small)])
 
@@ -102,7 +103,9 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     assert "--data F --output F.csv" in told
 
     # The exported model says what the predictions of its fold say.
-    model = EncoderClassifier.from_hparams(str(tmp_path / "out" / "inference"))
+    model = EncoderClassifier.from_hparams(
+        str(tmp_path / "out" / "inference"), run_opts={"device": "cpu"}
+    )
     fold = tables[[1, 2, 3].index(int(results["exported_fold"][-1]))]
     row = fold.iloc[0]
     _, score, _, label = model.classify_file(

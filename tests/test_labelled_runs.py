@@ -59,7 +59,9 @@ def test_figures_of_labels_are_in_the_log(uninterrupted):
 
 
 def test_the_model_verifies_two_files(uninterrupted, recipe):
-    model = SpeakerRecognition.from_hparams(str(uninterrupted / "inference"))
+    model = SpeakerRecognition.from_hparams(
+        str(uninterrupted / "inference"), run_opts={"device": "cpu"}
+    )
     wav = recipe.parent / "vox" / "wav" / "id00007"
     one, other = (str(wav / f"s{n}" / "00001.wav") for n in (0, 1))
     score, _ = model.verify_files(one, other)

@@ -43,7 +43,7 @@ def build(tiny_corpus, tmp_path_factory, tmp_path):
     """Builds brain and loader of a method on the tiny corpus, anew at each call."""
     prepared = tmp_path_factory.getbasetemp() / "prepared_for_objectives"
 
-    def build(method, output="run", **keys):
+    def build(method, output="run", options=(), **keys):
         parts = ["simclr"] * (method == "simclr_ssps") + [method]
         files = [METHODS / f"{part}.yaml" for part in parts]
         given = "".join(file.read_text() for file in files)
@@ -62,7 +62,7 @@ def build(tiny_corpus, tmp_path_factory, tmp_path):
         settings = {**small, **keys, "output_folder": str(tmp_path / output)}
         lines += [f"{key}: {written(value)}" for key, value in settings.items()]
         recipe.write_text("\n".join(lines) + "\n")
-        return runs.make_brain(recipe)
+        return runs.make_brain(recipe, *options)
 
     return build
 

@@ -115,7 +115,9 @@ def test_inference_folder_gives_the_same_embedding_elsewhere(
     folder, _ = finished
     shutil.copytree(folder / "inference", tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
-    model = EncoderClassifier.from_hparams("moved", savedir=str(tmp_path / "cache"))
+    model = EncoderClassifier.from_hparams(
+        "moved", savedir=str(tmp_path / "cache"), run_opts={"device": "cpu"}
+    )
     table = EmbeddingTable.load(folder / "embeddings" / "test")
     for number in (0, len(table.ids) - 1):
         wave, _ = sf.read(tiny_corpus / "wav" / table.ids[number], dtype="float32")
