@@ -1,18 +1,14 @@
 """precision: auto, decided from what the hardware can do and what a run began with."""
 
 import contextlib
-import logging
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import recipe_runs as runs
 import torch
-from test_embedding_folder import embedder, manifest  # noqa: F401  fixtures
 
 from speechbrain_dino import precision
-from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.precision import (
     Bf16Support,
     bf16_support,
@@ -157,27 +153,6 @@ def test_the_measurement_takes_the_undisturbed_ones(monkeypatch):
 
 
 # -- embeddings ---------------------------------------------------------------
-
-
-def test_tables_of_machines_that_choose_otherwise_are_told_apart(
-    monkeypatch,
-    tmp_path,
-    embedder,
-    manifest,
-    caplog,  # noqa: F811
-):
-    made = {}
-    with caplog.at_level(logging.INFO):
-        for machine, cpu in {"old": (False, 14.0), "new": (True, 0.6)}.items():
-            with_cpu(monkeypatch, *cpu)
-            auto = embed_to_folder(tmp_path / "t", manifest, embedder, precision="auto")
-            made[machine] = np.array(auto.vectors)
-    assert caplog.text.count("holds other embeddings: they are made anew") == 1
-    assert "precision fp32: chosen as this CPU has no" in caplog.text
-    for machine, name in (("old", "fp32"), ("new", "bf16")):
-        table = embed_to_folder(tmp_path / name, manifest, embedder, precision=name)
-        np.testing.assert_array_equal(made[machine], table.vectors)
-    assert np.abs(made["old"] - made["new"]).max() > 0
 
 
 def test_slow_bf16_is_a_warning(monkeypatch, caplog):
