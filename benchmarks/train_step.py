@@ -1,7 +1,7 @@
 """Utterances per second of a training step, and where the time goes.
 
     python benchmarks/train_step.py                       # SpeechBrain's ECAPA-512
-    python benchmarks/train_step.py --precision bf16 --batch_size 128 --out_dim 65536
+    python benchmarks/train_step.py --precision fp32 --batch_size 128 --out_dim 65536
     python benchmarks/train_step.py --recipe dino.yaml    # the paper's LResNet34
     python benchmarks/train_step.py --lean                # zero padding, LeanECAPA
 
@@ -12,6 +12,7 @@ update cost together. ``--default_malloc`` leaves glibc's memory thresholds alon
 """
 
 import argparse
+import logging
 import statistics
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain_dino.augment import augmented
 from speechbrain_dino.memory import keep_freed_memory
 from speechbrain_dino.optimization import clip_gradients, parameter_groups
+from speechbrain_dino.precision import PRECISIONS, autocast, resolved_precision
 from speechbrain_dino.recipe_yaml import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb" / "hparams"
@@ -65,7 +67,7 @@ def arguments():
     parser.add_argument("--recipe", default="dino_ecapa.yaml")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--out_dim", type=int, default=4096)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
@@ -73,7 +75,10 @@ def arguments():
     parser.add_argument("--default_malloc", action="store_true")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default)
-    return parser.parse_args()
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.precision = resolved_precision(args.precision, args.device)
+    return args
 
 
 def write_noises(folder):
@@ -122,6 +127,7 @@ class Step:
             self.teacher_call = torch.compile(self.teacher)
         groups = parameter_groups(student, hparams["weight_decay"])
         self.optimizer = hparams["opt_class"](groups, lr=1e-4)
+        self.scaler = torch.GradScaler(self.device, enabled=args.precision == "fp16")
         rate, batch = hparams["sample_rate"], args.batch_size
         self.views = [
             torch.randint(-3000, 3000, (count, batch, int(rate * seconds)))
@@ -147,12 +153,7 @@ class Step:
             for wave in waves
         ]
         self.lap("features")
-        autocast = torch.autocast(
-            torch.device(self.device).type,
-            torch.bfloat16,
-            enabled=self.args.precision == "bf16",
-        )
-        with autocast:
+        with autocast(self.device, self.args.precision):
             _, teacher = self.teacher_call(feats[:1])
             self.lap("teacher forward")
             embedded = torch.cat([self.encoder(crops).flatten(1) for crops in feats])
@@ -163,7 +164,7 @@ class Step:
                 student.unflatten(0, (-1, self.args.batch_size)),
                 teacher.unflatten(0, (-1, self.args.batch_size)),
             )
-        loss.backward()
+        self.scaler.scale(loss).backward()
         self.lap("head and loss")
         embedded.backward(leaf.grad)
         self.lap("encoder backward")
@@ -172,9 +173,11 @@ class Step:
 
     def update(self):
         student = self.modules["student"]
+        self.scaler.unscale_(self.optimizer)
         clip_gradients(student.parameters(), 3.0, per_tensor=True)
         self.lap("clipping")
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.lap("optimiser")
         self.teacher.update(student, 0.996)
@@ -197,7 +200,8 @@ def show(args, splits):
     beyond = sum(value for name, value in medians.items() if name not in ENCODER)
     print(f"\n{' '.join(sys.argv)}")
     print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {args.device}"
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {args.device}, "
+        f"{args.precision}"
     )
     for name, seconds in medians.items():
         print(f"{name:18} {1000 * seconds:9.1f} ms {100 * seconds / total:6.1f} %")

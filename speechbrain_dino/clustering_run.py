@@ -103,8 +103,6 @@ def _table(hparams, run_opts):
         lambda: find_utterances(hparams["utterances"], output / "data", rate)
     )
     options = {name: hparams[name] for name in _EMBED}
-    if "precision" in run_opts.overridden_args:
-        options["precision"] = run_opts.precision
     table = embed_to_folder(
         folder,
         manifest,
@@ -114,7 +112,8 @@ def _table(hparams, run_opts):
         max_seconds=hparams["embed_seconds"],
         **options,
     )
-    return table, {"embeddings": folder, "model": model.source}
+    source = {"embeddings": folder, "model": model.source}
+    return table, {**source, "precision": options["precision"]}
 
 
 def read_truth(path, column):

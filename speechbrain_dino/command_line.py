@@ -1,5 +1,6 @@
 """Starts a run from the command line: arguments, processes, YAML, folders."""
 
+import argparse
 import atexit
 import difflib
 import logging
@@ -17,14 +18,26 @@ import torch
 import torch.distributed as dist
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.precision import (
+    bf16_support,
+    choose_precision,
+    stored_precision,
+)
 from speechbrain_dino.processes import own_device
 from speechbrain_dino.recipe_yaml import read_recipe
 
 logger = logging.getLogger(__name__)
+
+
+# They would change the precision behind the back of what is stored of it.
+_OLD_NAMES = {
+    "auto_mix_prec": "--precision fp16",
+    "bfloat16_mix_prec": "--precision bf16",
+}
 
 
 class Launch(NamedTuple):
@@ -34,8 +47,8 @@ class Launch(NamedTuple):
     ---------
     recipe : str
         HyperPyYAML, merged with what it extends.
-    overrides : str
-        YAML of the keys given on the command line.
+    overrides : str or dict
+        The keys given on the command line, as YAML or values.
     hparams_file : str
         The recipe's path.
     run_opts : speechbrain.utils.run_opts.RunOptions
@@ -43,15 +56,16 @@ class Launch(NamedTuple):
     """
 
     recipe: str
-    overrides: str
+    overrides: str | dict
     hparams_file: str
     run_opts: RunOptions
 
     def changed(self, **keys):
         """The same with other values of top-level keys, plain ones."""
-        overrides = YAML(typ="rt").load(self.overrides or "{}")
-        overrides |= keys
-        return self._replace(overrides=overrides)
+        overrides = self.overrides or {}
+        if isinstance(overrides, str):
+            overrides = YAML(typ="rt").load(overrides)
+        return self._replace(overrides={**overrides, **keys})
 
     def build(self):
         """Builds the YAML's objects, anew at each call."""
@@ -100,6 +114,7 @@ def launched(argv):
     """
     keep_freed_memory()
     check_arguments(argv)
+    argv, precision = _without_precision(argv)
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     with plain_errors(ValueError):
         device = own_device(run_opts.device)
@@ -116,9 +131,42 @@ def launched(argv):
     if run_opts.debug and not run_opts.debug_persistently:
         launch = launch.changed(**_debug_keys(hparams))
         hparams = launch.build()
+    launch, choice = _settle_precision(launch, hparams, precision)
     folder = hparams["output_folder"]
     _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
+    if if_main_process():
+        choice.log()
     return launch, hparams
+
+
+def _without_precision(argv):
+    """The arguments without ``--precision``: SpeechBrain's knows no ``auto``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--precision")
+    known, others = parser.parse_known_args(argv)
+    return others, known.precision
+
+
+def _settle_precision(launch, hparams, asked):
+    """Replaces ``auto`` in all that describes the run, alike in all processes."""
+    asked = asked or hparams.get("precision", launch.run_opts.precision)
+    device = launch.run_opts.device or hparams.get("device") or infer_device()
+    facts = None
+    if if_main_process():
+        stored = stored_precision(Path(hparams["output_folder"]) / "hyperparams.yaml")
+        facts = bf16_support(device, wanted="bf16" in (asked, stored)), stored
+    try:
+        choice = choose_precision(asked, *ddp_broadcast(facts))
+    except ValueError as error:
+        raise SystemExit(f"{error}.") from error
+    if "precision" in hparams:
+        launch = launch.changed(precision=choice.precision)
+    else:
+        given = {*launch.run_opts.overridden_args, "precision"}
+        run_opts = {"precision": choice.precision, "overridden_args": given}
+        launch = launch._replace(run_opts=replace(launch.run_opts, **run_opts))
+    hparams["precision"] = choice.precision
+    return launch, choice
 
 
 def leave_processes():
@@ -212,6 +260,8 @@ def check_arguments(argv):
             raise SystemExit(
                 f"{argument!r} contains '=' twice: write it into the YAML."
             )
+        if name in _OLD_NAMES:
+            raise SystemExit(f"--{name} is an old name: give {_OLD_NAMES[name]}.")
         if name in given:
             raise SystemExit(f"--{name} is given twice: leave one of them out.")
         given.add(name)

@@ -15,6 +15,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.precision import PRECISIONS
 from speechbrain_dino.pretrained import load_pretrained
 from speechbrain_dino.processes import own_device
 from speechbrain_dino.utterances import find_utterances
@@ -111,6 +112,12 @@ def on_main_first(find):
     return find() if found is None else found
 
 
+PRECISION_HELP = (
+    "of the encoder; auto is the fastest that the device computes, fp32 gives the same "
+    "figures on every machine"
+)
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         description="Embeds audio: vectors.npy (float32) and ids.txt in the output "
@@ -122,7 +129,7 @@ def _parser():
     add("--data", required=True, help="manifest (CSV), prepared folder or audio folder")
     add("--output_folder", required=True, help="where the table goes")
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
-    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder")
+    add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
     add("--batch_seconds", type=float, default=120.0, help="audio in a batch; 0: one")
     add(
         "--window_seconds",

@@ -8,11 +8,17 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from speechbrain.utils.distributed import ddp_barrier, get_rank, if_main_process
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    ddp_broadcast,
+    get_rank,
+    if_main_process,
+)
 
 from speechbrain_dino.embedding_table import EmbeddingTable
 from speechbrain_dino.embeddings import embed_parts
 from speechbrain_dino.files import replacing
+from speechbrain_dino.precision import check_precision, resolved_precision
 from speechbrain_dino.pretrained import weights_digest
 
 logger = logging.getLogger(__name__)
@@ -45,7 +51,8 @@ def embed_to_folder(
     part_seconds : float
         Audio in a part, in seconds.
     **options
-        For ``embed_parts``: device, batch_seconds, precision ...
+        For ``embed_parts``: device, batch_seconds, precision ... A table is known by
+        what ``auto`` became.
 
     Returns
     -------
@@ -62,6 +69,7 @@ def embed_to_folder(
     folder = Path(folder)
     if not len(manifest):
         raise ValueError("the manifest is empty: there is nothing to embed")
+    options["precision"] = _agreed_precision(**options)
     about = {
         "model": digest or weights_digest(embedder),
         "options": {name: options.get(name, _RESULT[name]) for name in _RESULT},
@@ -82,6 +90,14 @@ def embed_to_folder(
         _assemble(folder, scratch, parts, manifest.ids, about)
     ddp_barrier()
     return EmbeddingTable.load(folder)
+
+
+def _agreed_precision(precision="fp32", device="cpu", **_):
+    """The precision itself, never ``auto``: tables of two machines are told apart."""
+    check_precision(precision)
+    if if_main_process():
+        precision = resolved_precision(precision, str(device))
+    return ddp_broadcast(precision)
 
 
 def audio_digest(manifest):

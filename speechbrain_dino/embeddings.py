@@ -12,6 +12,7 @@ from speechbrain_dino.audio import read_span
 from speechbrain_dino.embedder import Embedder
 from speechbrain_dino.embedding_table import EmbeddingTable
 from speechbrain_dino.features import move_constants
+from speechbrain_dino.precision import autocast, resolved_precision
 from speechbrain_dino.progress import progress
 
 __all__ = ["Embedder", "EmbeddingTable", "embed", "embed_parts", "plan_batches"]
@@ -93,7 +94,8 @@ def embed_parts(
         Upper bound of the audio in a batch, padding included, in seconds; a longer
         utterance is a batch of its own, so that 0 means one by one.
     precision : str
-        ``fp32`` or ``bf16`` (autocast); the features stay in fp32.
+        Of the encoder: ``fp32``, ``bf16``, ``fp16`` (GPU) or ``auto``, which is the
+        fastest that ``device`` computes; the features stay in fp32.
     max_seconds : float, optional
         Only the beginning of longer utterances is used; all of it if not given.
     window_seconds : float, optional
@@ -111,8 +113,7 @@ def embed_parts(
     vectors : numpy.ndarray, shape (len(part), D)
         float32, in the order of the part.
     """
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision must be 'fp32' or 'bf16', was {precision!r}")
+    precision = resolved_precision(precision, str(device))
     if window_seconds is not None and window_seconds <= 0:
         raise ValueError(
             f"window_seconds must be positive or None, was {window_seconds}"
@@ -250,14 +251,13 @@ def _read_ahead(manifest, jobs, workers):
 @torch.no_grad()  # inference mode would leave tensors that training cannot use
 def _embed_batches(embedder, ids, waves, device, precision):
     """Yields (number of the piece, embedding) of every piece."""
-    device_type = torch.device(device).type
     for pieces, batch, signals in waves:
         lengths = torch.from_numpy(pieces.hi[batch] - pieces.lo[batch])
         padded = torch.zeros(len(batch), int(lengths.max()), dtype=torch.int16)
         for slot, signal in zip(padded, signals):
             slot[: len(signal)] = torch.from_numpy(signal)
         wavs = padded.to(device).float() / 32768
-        with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             vectors = embedder(wavs, lengths)
         vectors = vectors.float().cpu()
         finite = torch.isfinite(vectors).all(dim=1)
@@ -267,6 +267,6 @@ def _embed_batches(embedder, ids, waves, device, precision):
             raise ValueError(
                 f"the embedding of {names[0]!r} is not finite ({len(names)} of "
                 f"{len(batch)} in its batch): the audio holds such values, or the "
-                "weights do, or bf16 overflowed"
+                f"weights do, or {precision} overflowed"
             )
         yield from zip(batch.tolist(), vectors.numpy())

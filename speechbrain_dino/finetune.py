@@ -97,6 +97,7 @@ def _finish_fold(brain, hparams, name, folder):
         {
             "fold": name,
             "epoch": best.meta["epoch"],
+            "precision": brain.precision,
             "uar_valid": best.meta.get("uar/valid"),
             "data": hparams["data"],
             "classes": classes,
@@ -135,6 +136,7 @@ def _sum_up(output, hparams, manifest, names, started):
         {
             **provenance(hparams["seed"]),
             "model": str(hparams["start_model"]),
+            "precision": hparams["precision"],
             "finetune": {
                 **figures,
                 "classes": classes,

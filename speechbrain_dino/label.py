@@ -13,14 +13,22 @@ import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
 from speechbrain_dino.command_line import plain_errors
-from speechbrain_dino.embed_command import join_processes
+from speechbrain_dino.embed_command import PRECISION_HELP, join_processes
 from speechbrain_dino.embeddings import embed
 from speechbrain_dino.files import replacing
+from speechbrain_dino.precision import PRECISIONS
 from speechbrain_dino.pretrained import load_pretrained
 from speechbrain_dino.utterances import find_utterances
 
 
-def label_audio(model, data, device=None, sample_rate=16000, batch_seconds=120.0):
+def label_audio(
+    model,
+    data,
+    device=None,
+    sample_rate=16000,
+    batch_seconds=120.0,
+    precision="fp32",
+):
     """Labels every utterance.
 
     Arguments
@@ -36,6 +44,8 @@ def label_audio(model, data, device=None, sample_rate=16000, batch_seconds=120.0
         Of the model, in Hz; audio of another rate is converted.
     batch_seconds : float
         Audio in a batch, in seconds.
+    precision : str
+        Of the encoder: ``fp32``, ``bf16``, ``fp16`` (GPU) or ``auto``.
 
     Returns
     -------
@@ -63,7 +73,13 @@ def label_audio(model, data, device=None, sample_rate=16000, batch_seconds=120.0
         )
     with tempfile.TemporaryDirectory() as scratch:
         manifest = find_utterances(data, scratch, sample_rate)
-        table = embed(manifest, embedder, device=device, batch_seconds=batch_seconds)
+        table = embed(
+            manifest,
+            embedder,
+            device=device,
+            batch_seconds=batch_seconds,
+            precision=precision,
+        )
     classifier = loaded.mods.classifier
     with torch.no_grad():
         probs = classifier(torch.from_numpy(table.vectors)[:, None]).squeeze(1)
@@ -90,6 +106,7 @@ def main(arguments=None):
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
     add("--sample_rate", type=int, default=16000, help="of the model, in Hz")
     add("--batch_seconds", type=float, default=120.0, help="audio in a batch")
+    add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
     known = vars(parser.parse_args(arguments))
     output = known.pop("output")
     with plain_errors(ValueError, OSError, ImportError):

@@ -64,6 +64,7 @@ def run_probe(launch, hparams):
         {
             **provenance(hparams["seed"]),
             "model": str(hparams["model"]),
+            "precision": hparams["precision"],
             "probe": found,
             "seconds": round(time.time() - started, 1),
         },

@@ -194,6 +194,7 @@ def _write(output, state, hparams, started):
         output / "results.json",
         {
             **provenance(hparams["seed"]),
+            "precision": hparams["precision"],
             "rounds": state.lines(),
             "verification": state.lines()[-1].get("verification", {}),
             "seconds": round(time.time() - started, 1),

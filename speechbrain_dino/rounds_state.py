@@ -9,10 +9,12 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_dino.files import replacing
 
-# What may change between two sessions of one run: it does not touch the results.
+# What may change between two sessions of one run: it does not touch the results, or,
+# as precision on another machine, it has to, and is logged.
 FREE = ("rounds", "stop_below", "num_workers", "log_every", "tensorboard", "truth")
 FREE += ("ckpt_interval_minutes", "keep_checkpoints", "validate_every", "set_up")
 FREE += ("output_folder", "save_folder", "data_save_folder", "epoch_counter")
+FREE += ("precision",)
 
 
 class RoundsState:

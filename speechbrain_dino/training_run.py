@@ -174,7 +174,10 @@ def make_brain(hparams, run_opts):
     if untrained and if_main_process():
         update_results(
             Path(hparams["output_folder"]) / "results.json",
-            {"verification_before": validator.verify(brain)},
+            {
+                "verification_before": validator.verify(brain),
+                "precision": brain.precision,
+            },
         )
     ddp_barrier()
     return brain
@@ -208,6 +211,7 @@ def finish_run(brain):
         output / "results.json",
         {
             **provenance(hparams["seed"]),
+            "precision": brain.precision,
             "verification": verification,
             "data": hparams["data"],
             "seconds": _seconds(output, hparams["started"]),

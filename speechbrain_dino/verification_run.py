@@ -60,8 +60,6 @@ def run_verification(hparams, run_opts):
             "device": join_processes(run_opts.device),
             **{name: hparams[name] for name in _EMBED},
         }
-        if "precision" in run_opts.overridden_args:
-            options["precision"] = run_opts.precision
         folder = Path(hparams["embedding_folder"])
         parts = (model.embedder, model.digest)
         cohort = _cohort(hparams, folder / "cohort", parts, options, manifest)
@@ -83,6 +81,7 @@ def run_verification(hparams, run_opts):
         {
             **provenance(hparams["seed"]),
             "model": model.source,
+            "precision": hparams["precision"],
             "verification": scored[first]["lists"],
             "scorings": scored,
             "seconds": round(time.time() - started, 1),

@@ -104,6 +104,15 @@ def test_run_starts_with_the_overrides(recipe, tmp_path):
         ),
         (["--data_folder", "x", "--zzz", "4"], "has no key 'zzz'. Its keys: data_fol"),
         (["--data_folder", "x", "--dev", "cpu"], "--dev is short for --device"),
+        (
+            ["--data_folder", "x", "--precision", "half"],
+            "precision is 'half'; expected one of auto, bf16, fp16, fp32.",
+        ),
+        (
+            ["--data_folder", "x", "--device=cpu", "--precision=fp16"],
+            "precision is fp16, which is for GPUs, and the device is cpu: take auto",
+        ),
+        (["--data_folder", "x", "--auto_mix_prec"], "give --precision fp16."),
         (["--data_folder", "a=b"], "'a=b' contains '=', which SpeechBrain cuts"),
     ],
 )

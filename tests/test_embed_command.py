@@ -1,5 +1,6 @@
 """The command that embeds: tables, processes, one message for bad input."""
 
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import torch
 from test_pretrained import export
 from test_utterances import write_audio
 
-from speechbrain_dino import label
+from speechbrain_dino import label, precision
 from speechbrain_dino.command_line import start_run
 from speechbrain_dino.embed_command import main
 from speechbrain_dino.embedding_table import EmbeddingTable
@@ -31,6 +32,17 @@ def test_a_folder_becomes_a_table(tmp_path, audio):
     assert table.vectors.shape == (6, 6)
     alone = [*common, "--output_folder", str(tmp_path / "b"), "--batch_seconds", "0"]
     np.testing.assert_allclose(main(alone).vectors, table.vectors, atol=1e-4)
+
+
+def test_auto_becomes_what_the_hardware_computes(tmp_path, audio, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
+    precision.resolved_precision.cache_clear()
+    arguments = ["--model", str(export(tmp_path / "run", 1)), "--data", str(audio)]
+    arguments += ["--device", "cpu", "--output_folder", str(tmp_path / "a")]
+    main([*arguments, "--precision", "auto"])
+    precision.resolved_precision.cache_clear()
+    about = json.loads((tmp_path / "a" / "table.json").read_text())
+    assert about["options"]["precision"] == "fp32"
 
 
 @pytest.mark.distributed

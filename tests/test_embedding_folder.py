@@ -1,5 +1,6 @@
 """Tables on disk: killed and resumed, stale ones never taken, shared by processes."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import soundfile
 import torch
 from speechbrain.lobes.features import Fbank
 
-from speechbrain_dino import embedding_folder
+from speechbrain_dino import embedding_folder, precision
 from speechbrain_dino.embedding_folder import embed_to_folder, plan_parts
 from speechbrain_dino.embedding_table import EmbeddingTable
 from speechbrain_dino.embeddings import Embedder, embed
@@ -237,3 +238,23 @@ def test_a_killed_process_loses_at_most_a_part(tmp_path):
     assert seen(embedder) < 12
     whole = embed_to_folder(tmp_path / "w", rows, embedder, "model", part_seconds=1.0)
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+
+
+def test_tables_of_machines_that_choose_otherwise_are_told_apart(
+    monkeypatch, tmp_path, embedder, manifest, caplog
+):
+    made = {}
+    for machine, instructions in (("old", False), ("new", True)):
+        monkeypatch.setattr(precision, "cpu_has_bf16", lambda able=instructions: able)
+        monkeypatch.setattr(precision, "measured_factor", lambda: 0.6)
+        precision.resolved_precision.cache_clear()
+        with caplog.at_level(logging.INFO):
+            table = embed_to_folder(tmp_path, manifest, embedder, precision="auto")
+        made[machine] = np.array(table.vectors)
+    precision.resolved_precision.cache_clear()
+    assert caplog.text.count("holds other embeddings: they are made anew") == 1
+    assert "precision fp32: chosen as this CPU has no bf16" in caplog.text
+    for machine, name in (("old", "fp32"), ("new", "bf16")):
+        table = embed_to_folder(tmp_path / name, manifest, embedder, precision=name)
+        np.testing.assert_array_equal(made[machine], table.vectors)
+    assert np.abs(made["old"] - made["new"]).max() > 0

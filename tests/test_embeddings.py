@@ -165,8 +165,10 @@ def test_bf16_is_near(manifest):
     )
     assert cosine.min() > 0.99
     assert np.abs(exact - table.vectors).max() > 0
-    with pytest.raises(ValueError, match="'fp16'"):
+    with pytest.raises(ValueError, match="is fp16, which is for GPUs"):
         embed(manifest, embedder, precision="fp16")
+    with pytest.raises(ValueError, match="is 'half'; expected one of auto, bf16, fp"):
+        embed(manifest, embedder, precision="half")
 
 
 def test_modes_and_weights_stay_as_they_were(manifest):

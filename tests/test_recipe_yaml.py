@@ -140,6 +140,13 @@ def test_no_key_is_taken_for_an_abbreviated_run_option(path):
         assert not longer, f"--{key} would be read as --{longer}"
 
 
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_trainings_take_the_precision_of_the_hardware(path):
+    keys = YAML(typ="rt").load(read_recipe(path))
+    # What only embeds gives the same figures on every machine.
+    assert keys["precision"] == ("auto" if "brain" in keys else "fp32")
+
+
 def test_of_several_files_the_later_replaces_the_earlier(tmp_path):
     (tmp_path / "base.yaml").write_text("a: 1\nb: 1\nc: 1\nd: 1\n")
     (tmp_path / "model.yaml").write_text("extends: base.yaml\nb: 2\nc: 2\n")

@@ -10,6 +10,7 @@ from speechbrain_dino.rounds_state import RoundsState
 RECIPE = """
 rounds: 2
 margin: 0.2
+precision: fp16
 part: !new:collections.Counter
     - [1, !ref <margin>]
 output_folder: here
@@ -25,7 +26,8 @@ def test_notes_come_back(tmp_path):
     assert state.get(0, "model") is None
     state.note(1, cluster={"clusters": 3})
     state.note(1, model="round1/inference")
-    again = RoundsState(tmp_path / "rounds.json", launch(rounds=5, output_folder="x"))
+    free = {"rounds": 5, "output_folder": "x", "precision": "fp32"}
+    again = RoundsState(tmp_path / "rounds.json", launch(**free))
     assert again.get(1, "cluster") == {"clusters": 3}
     assert again.get(1, "model") == "round1/inference"
     assert again.lines()[0] == {"round": 0}
