@@ -25,6 +25,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "VoxCeleb"
 RATE = 16000
+HANGS = 1200  # seconds after which whatever is waited for counts as hung
 TINY = {
     "trial_lists": ["veri_test.txt"],
     "min_duration": 0.5,
@@ -191,6 +192,7 @@ def environment(**more):
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         **more,
     }
@@ -290,7 +292,7 @@ class Launcher:
         self.process = int(self.server.stdout.readline())
         return self.process
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=HANGS):
         """Waits for the end of the run that was started last, kills it if it hangs."""
         alarm = threading.Timer(seconds, os.kill, (self.process, signal.SIGKILL))
         alarm.start()
@@ -306,10 +308,10 @@ class Launcher:
     def close(self):
         """Ends the process that runs are forked from."""
         self.server.stdin.close()
-        self.server.wait(timeout=60)
+        self.server.wait(timeout=HANGS)
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=HANGS):
     """Waits until a condition holds; False if it never did."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -111,7 +111,7 @@ def test_what_is_left_out_is_counted_by_audio_and_label(corpus):
     shutil.copy(folder / "c-sad-1.wav", folder / "a-sad-other.wav")
     shutil.copy(folder / "c-sad-2.wav", folder / "?-sad-known.wav")
     write(folder / "?-sad-new.wav", 0.5, seed=40)
-    extra = [p.name for p in folder.glob("*.wav") if p.name not in names]
+    extra = sorted(p.name for p in folder.glob("*.wav") if p.name not in names)
     more = ["a-fear-1.wav", "b-fear-1.wav", "b-no_agreement-1.wav", "c-other-1.wav"]
     summary = prepare(folder, [*names, *extra, *more])
     assert {k: v["count"] for k, v in summary["left_out"].items()} == {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,15 @@ def test_a_broken_file_is_named_and_kept(tmp_path):
     assert path.read_text() == "{"
 
 
-def test_git_state_follows_the_checkout(tmp_path):
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_state_follows_the_checkout(tmp_path, monkeypatch):
+    # Neither the user's settings (hooks, signatures) nor the repository of a hook that
+    # runs these tests, nor one around the temporary folder.
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state(tmp_path) is None
 
     def git(*arguments):
