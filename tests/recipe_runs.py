@@ -115,7 +115,7 @@ def make_corpus(folder, speakers=8, utterances=4, seed=0):
         for number, one in enumerate(tested)
         for other in tested[number + 1 :]
     ]
-    (folder / "veri_test.txt").write_text("\n".join(trials) + "\n")
+    (folder / "veri_test.txt").write_text("\n".join(trials) + "\n", encoding="utf-8")
     return folder
 
 
@@ -130,7 +130,7 @@ def write_labels(folder, data_folder, wrong=(), left_out=()):
         lines.append(f"{identity},{-1 if row in left_out else label}")
     path = Path(folder) / "labels.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -172,7 +172,9 @@ def write_recipe(path, base="dino", **keys):
         plain = isinstance(value, str) and value.startswith("!")
         lines.append(f"{key}: {value if plain else json.dumps(value)}")
     path = Path(path)
-    path.write_text("\n".join(lines).replace(": true", ": True") + "\n")
+    path.write_text(
+        "\n".join(lines).replace(": true", ": True") + "\n", encoding="utf-8"
+    )
     return path
 
 
@@ -228,11 +230,13 @@ def newest_checkpoint(output_folder):
 
 def results(output_folder):
     """results.json."""
-    return json.loads((Path(output_folder) / "results.json").read_text())
+    return json.loads(
+        (Path(output_folder) / "results.json").read_text(encoding="utf-8")
+    )
 
 
 def _saved_at(checkpoint):
-    lines = (checkpoint / "CKPT.yaml").read_text().splitlines()
+    lines = (checkpoint / "CKPT.yaml").read_text(encoding="utf-8").splitlines()
     return next(float(x.split(":")[1]) for x in lines if x.startswith("unixtime"))
 
 
@@ -252,7 +256,7 @@ def tensors(state, prefix=""):
 
 def curves(output_folder):
     """Lines of curves.jsonl; every line must be whole."""
-    text = (Path(output_folder) / "curves.jsonl").read_text()
+    text = (Path(output_folder) / "curves.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -298,7 +302,7 @@ class Launcher:
         alarm.start()
         status = int(self.server.stdout.readline())
         alarm.cancel()
-        return Run(status, self.log.read_text(errors="replace"))
+        return Run(status, self.log.read_text(errors="replace", encoding="utf-8"))
 
     def run(self, recipe, *options, **keywords):
         """Starts a run and waits for its end."""

@@ -26,7 +26,7 @@ def file_named(name):
 def followed(tmp_path, monkeypatch):
     """A folder with the page's files."""
     for name in ("barlow.py", "test_barlow.py"):
-        (tmp_path / name).write_text(file_named(name))
+        (tmp_path / name).write_text(file_named(name), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "barlow", raising=False)
     return tmp_path
@@ -53,7 +53,7 @@ def test_the_recipe_extends_the_small_one(followed):
     recipe = followed / "barlow_mini.yaml"
     text = file_named("hparams/barlow_mini.yaml")
     mini = runs.RECIPE / "hparams" / "dino_mini.yaml"
-    recipe.write_text(text.replace("dino_mini.yaml", str(mini), 1))
+    recipe.write_text(text.replace("dino_mini.yaml", str(mini), 1), encoding="utf-8")
     keys = f"data_folder: none\noutput_folder: {followed}"
     hparams = load_hyperpyyaml(read_recipe(recipe), keys)
     assert hparams["loss"].redundancy == 0.005 and hparams["teacher"] is None
@@ -77,7 +77,7 @@ def test_the_recipe_trains(followed, tiny_corpus):
     runs.write_recipe(followed / "dino_mini.yaml", data_folder=str(tiny_corpus))
     recipe = followed / "barlow_mini.yaml"
     text = file_named("hparams/barlow_mini.yaml")
-    recipe.write_text(text.replace("512", "16"))
+    recipe.write_text(text.replace("512", "16"), encoding="utf-8")
     brain, loader = runs.make_brain(recipe, "--output_folder", followed / "run")
     before = {k: v.clone() for k, v in brain.modules.student.state_dict().items()}
     brain.fit(vars(brain.hparams)["epoch_counter"], loader)

@@ -28,7 +28,7 @@ def rows(count, **extra):
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
