@@ -93,7 +93,7 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     assert pooled["uar"] == pytest.approx(uar)
     accuracy = accuracy_score(whole["label"], whole["predicted"])
     assert pooled["micro_f1"] == pytest.approx(accuracy)
-    assert uar > 0.6  # chance is a third
+    assert uar > 0.6  # chance is a third; it is 1.0 whatever the seed
     assert results["classes"] == ["angry", "neutral", "sad"]
     probs = whole[["p_angry", "p_neutral", "p_sad"]].to_numpy()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)

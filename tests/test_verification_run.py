@@ -36,7 +36,7 @@ def own_argv(monkeypatch):
 @pytest.fixture
 def arguments(tmp_path, tiny_corpus):
     model = export(tmp_path / "run", 1)
-    second = tiny_corpus / "again.txt"
+    second = tmp_path / "again.txt"
     second.write_text(
         (tiny_corpus / "veri_test.txt").read_text(encoding="utf-8"), encoding="utf-8"
     )
@@ -46,7 +46,7 @@ def arguments(tmp_path, tiny_corpus):
         "model": model,
         "data_folder": tiny_corpus,
         "top_n": 4,
-        "trial_lists": "[veri_test.txt, again.txt]",
+        "trial_lists": f"[veri_test.txt, {second}]",
         "metadata": meta,
         "output_folder": tmp_path / "out",
         "bootstrap": 20,
