@@ -91,11 +91,13 @@ def write_labels(manifest, path, flipped, seed):
 def train(folder, labels, options):
     """Runs the recipe, unless it has been; returns its results.json."""
     path = folder / "results.json"
-    if not path.exists() or "verification" not in json.loads(path.read_text()):
+    if not path.exists() or "verification" not in json.loads(
+        path.read_text(encoding="utf-8")
+    ):
         command = [sys.executable, "train.py", str(folder.parent / "recipe.yaml")]
         command += ["--labels_file", str(labels), "--output_folder", str(folder)]
         subprocess.run([*command, *options], cwd=RECIPE, check=True)
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def show(way, results):

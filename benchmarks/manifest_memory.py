@@ -37,7 +37,7 @@ def write_rows(path, rows, speech):
 
 def resident_bytes():
     """Resident memory of this process now, in bytes (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -94,7 +94,7 @@ def write_noises(folder):
             rows[name].append(f"{name}{number},{len(samples) / 16000},{wav}")
     for name, lines in rows.items():
         text = "\n".join(["ID,duration,wav", *lines]) + "\n"
-        (folder / f"{name}.csv").write_text(text)
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
 
 
 def build(args, folder):

@@ -66,7 +66,7 @@ class WholeCheckpointer(Checkpointer):
         final = saved.path.with_name(saved.path.name.removeprefix(_DRAFT))
         sizes = {file.name: _flushed_size(file) for file in saved.path.iterdir()}
         contents = saved.path / CONTENTS
-        contents.write_text(json.dumps(sizes))
+        contents.write_text(json.dumps(sizes), encoding="utf-8")
         _flushed_size(contents)
         _flush_folder(saved.path)
         if final.exists():
@@ -153,7 +153,7 @@ def _missing(path, recoverables):
         absent = [n for n in recoverables if not (path / f"{n}.ckpt").exists()]
         return f"no {CONTENTS}, no {', '.join(absent)}" if absent else ""
     try:
-        sizes = json.loads(contents.read_text())
+        sizes = json.loads(contents.read_text(encoding="utf-8"))
     except ValueError:
         return f"{CONTENTS} is cut"
     for name, size in sizes.items():

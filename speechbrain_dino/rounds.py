@@ -86,7 +86,7 @@ def _start_line(hparams, launch, state):
     if state.get(0, "verification") is not None:
         return
     folder = Path(hparams["data_save_folder"])
-    names = json.loads((folder / "prepare.json").read_text())["trials"]
+    names = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))["trials"]
     lists = [folder / "trials" / f"{name}.txt" for name in names]
     figures = {}
     if lists and if_main_process():

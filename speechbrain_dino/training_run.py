@@ -72,7 +72,7 @@ def prepare(hparams, run_opts):
         run_on_main(hparams["prepare"])
         run_on_main(hparams["prepare_noise"])
     folder = Path(hparams["data_save_folder"])
-    hparams["data"] = json.loads((folder / "prepare.json").read_text())
+    hparams["data"] = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
     # Not what lies in the folder: lists of an earlier run may lie there as well.
     names = hparams["data"].get("trials", {})
     hparams["lists"] = [folder / "trials" / f"{name}.txt" for name in names]
@@ -251,9 +251,9 @@ def _load_average(brain, number):
 def _seconds(output, started):
     """Time of all sessions of the run so far."""
     clock = output / "seconds.json"
-    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    before = json.loads(clock.read_text(encoding="utf-8")) if clock.exists() else 0.0
     total = before + time.time() - started
-    clock.write_text(json.dumps(total))
+    clock.write_text(json.dumps(total), encoding="utf-8")
     return round(total, 1)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import speechbrain  # noqa: F401  puts its redirects into sys.modules
 import torch
+from hypothesis import HealthCheck, settings
 from recipe_runs import Launcher, make_corpus
 from speechbrain.utils.importutils import LazyModule
 
@@ -15,6 +16,16 @@ from speechbrain.utils.importutils import LazyModule
 for module in list(sys.modules.values()):
     if isinstance(module, LazyModule):
         vars(module).setdefault("__file__", None)
+
+# The same examples at every run, however slow the machine is, and no file left behind.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("suite")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -65,7 +65,7 @@ def iemocap(folder, turns, seconds=0.5):
         (evaluation / f"._{dialog}.txt").write_bytes(b"\x00\x05\x16\x07Mac OS X")
         (evaluation / "Categorical").mkdir(exist_ok=True)
         (evaluation / "Categorical" / f"{dialog}_e2_cat.txt").write_text(
-            "x :Neutral;\n"
+            "x :Neutral;\n", encoding="utf-8"
         )
     return folder
 
@@ -79,10 +79,16 @@ def crema_d(folder, names, people=None, votes=None, sentences=None, seconds=0.5)
     if people is not None:
         lines = ['"ActorID","Age","Sex","Race","Ethnicity"']
         lines += [f'{a},{age},"{sex}","X","Y"' for a, (age, sex) in people.items()]
-        (folder / "VideoDemographics.csv").write_text("\n".join(lines) + "\n")
+        (folder / "VideoDemographics.csv").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )
     if votes is not None:
         header = ["", "FileName", "VoiceVote", "VoiceLevel", "FaceVote", "FaceLevel"]
-        with open(_made(folder / "processedResults") / "summaryTable.csv", "w") as file:
+        with open(
+            _made(folder / "processedResults") / "summaryTable.csv",
+            "w",
+            encoding="utf-8",
+        ) as file:
             table = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
             table.writerow([*header, "MultiModalVote", "MultiModalLevel"])
             for k, (name, (voice, both)) in enumerate(votes.items(), 1):
@@ -90,7 +96,9 @@ def crema_d(folder, names, people=None, votes=None, sentences=None, seconds=0.5)
     if sentences is not None:
         lines = ['"Stimulus_Number","Filename"']
         lines += [f'{k},"{name}"' for k, name in enumerate(sentences, 1)]
-        (folder / "SentenceFilenames.csv").write_text("\n".join(lines) + "\n")
+        (folder / "SentenceFilenames.csv").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )
     return folder
 
 
@@ -102,10 +110,11 @@ def msp_podcast(folder, rows, labels="labels_consensus.csv", nested="", seconds=
     if path.suffix == ".json":
         names = MSP_HEADER.split(",")[1:]
         entries = {row[0]: dict(zip(names, map(_number, row[1:]))) for row in rows}
-        path.write_text(json.dumps(entries))
+        path.write_text(json.dumps(entries), encoding="utf-8")
     else:
         path.write_text(
-            "\n".join([MSP_HEADER, *(",".join(row) for row in rows)]) + "\n"
+            "\n".join([MSP_HEADER, *(",".join(row) for row in rows)]) + "\n",
+            encoding="utf-8",
         )
     return folder
 

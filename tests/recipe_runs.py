@@ -25,6 +25,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "VoxCeleb"
 RATE = 16000
+HANGS = 1200  # seconds after which whatever is waited for counts as hung
 TINY = {
     "trial_lists": ["veri_test.txt"],
     "min_duration": 0.5,
@@ -114,7 +115,7 @@ def make_corpus(folder, speakers=8, utterances=4, seed=0):
         for number, one in enumerate(tested)
         for other in tested[number + 1 :]
     ]
-    (folder / "veri_test.txt").write_text("\n".join(trials) + "\n")
+    (folder / "veri_test.txt").write_text("\n".join(trials) + "\n", encoding="utf-8")
     return folder
 
 
@@ -129,7 +130,7 @@ def write_labels(folder, data_folder, wrong=(), left_out=()):
         lines.append(f"{identity},{-1 if row in left_out else label}")
     path = Path(folder) / "labels.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -171,7 +172,9 @@ def write_recipe(path, base="dino", **keys):
         plain = isinstance(value, str) and value.startswith("!")
         lines.append(f"{key}: {value if plain else json.dumps(value)}")
     path = Path(path)
-    path.write_text("\n".join(lines).replace(": true", ": True") + "\n")
+    path.write_text(
+        "\n".join(lines).replace(": true", ": True") + "\n", encoding="utf-8"
+    )
     return path
 
 
@@ -197,6 +200,7 @@ def environment(**more):
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         **more,
     }
@@ -232,11 +236,13 @@ def newest_checkpoint(output_folder):
 
 def results(output_folder):
     """results.json."""
-    return json.loads((Path(output_folder) / "results.json").read_text())
+    return json.loads(
+        (Path(output_folder) / "results.json").read_text(encoding="utf-8")
+    )
 
 
 def _saved_at(checkpoint):
-    lines = (checkpoint / "CKPT.yaml").read_text().splitlines()
+    lines = (checkpoint / "CKPT.yaml").read_text(encoding="utf-8").splitlines()
     return next(float(x.split(":")[1]) for x in lines if x.startswith("unixtime"))
 
 
@@ -256,7 +262,7 @@ def tensors(state, prefix=""):
 
 def curves(output_folder):
     """Lines of curves.jsonl; every line must be whole."""
-    text = (Path(output_folder) / "curves.jsonl").read_text()
+    text = (Path(output_folder) / "curves.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -296,13 +302,13 @@ class Launcher:
         self.process = int(self.server.stdout.readline())
         return self.process
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=HANGS):
         """Waits for the end of the run that was started last, kills it if it hangs."""
         alarm = threading.Timer(seconds, os.kill, (self.process, signal.SIGKILL))
         alarm.start()
         status = int(self.server.stdout.readline())
         alarm.cancel()
-        return Run(status, self.log.read_text(errors="replace"))
+        return Run(status, self.log.read_text(errors="replace", encoding="utf-8"))
 
     def run(self, recipe, *options, **keywords):
         """Starts a run and waits for its end."""
@@ -312,10 +318,10 @@ class Launcher:
     def close(self):
         """Ends the process that runs are forked from."""
         self.server.stdin.close()
-        self.server.wait(timeout=60)
+        self.server.wait(timeout=HANGS)
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=HANGS):
     """Waits until a condition holds; False if it never did."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -35,7 +35,7 @@ def test_embed_keeps_a_table_where_asked(tmp_path):
 
 def test_score_reads_lists_and_tables_of_trials(table, tmp_path):
     path = tmp_path / "trials.txt"
-    path.write_text("1 u0 u1\n0 u3 u9\n0 u0 u5\n")
+    path.write_text("1 u0 u1\n0 u3 u9\n0 u0 u5\n", encoding="utf-8")
     found = score(table, path)
     expected = cosine_scores(table.vectors, [0, 3, 0], [1, 9, 5])
     assert found["label"].tolist() == [1, 0, 0]

@@ -197,8 +197,9 @@ def test_each_crop_has_a_room_of_its_own_and_the_share_is_kept(sounds):
     click = torch.zeros(2000, 2000)
     click[:, 500] = 1.0
     wet = reverb(sounds, prob=0.45)(click)
-    rooms = {tuple((row[480:520] * 1000).round().int().tolist()) for row in wet}
-    assert len(rooms) == 5
+    begins = wet[:, 480:520]
+    apart = torch.cdist(begins, begins, compute_mode="donot_use_mm_for_euclid_dist")
+    assert len((apart < 1e-3).unique(dim=0)) == 5
     changed = (wet != click).any(1).float().mean()
     assert changed.item() == pytest.approx(0.45, abs=4 * (0.2475 / 2000) ** 0.5)
 
@@ -213,7 +214,7 @@ def test_batch_composition_does_not_matter(sounds):
     together = both(clean, draws=draws)
     for row in range(20):
         alone = both(clean[row : row + 1], draws=draws[row : row + 1])
-        torch.testing.assert_close(together[row], alone[0], atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
 
 
 def test_steps_take_their_own_draws_in_order(sounds):

@@ -119,7 +119,7 @@ def test_missing_kinds_are_named(tmp_path):
 
 @pytest.mark.parametrize("bank", [NoiseBank, RoomBank])
 def test_an_empty_list_is_named(tmp_path, bank):
-    (tmp_path / "sounds.csv").write_text("ID,duration,wav\n")
+    (tmp_path / "sounds.csv").write_text("ID,duration,wav\n", encoding="utf-8")
     with pytest.raises(ValueError, match="names no file: check noise_folder"):
         bank(tmp_path / "sounds.csv")
 

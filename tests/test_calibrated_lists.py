@@ -78,7 +78,9 @@ def test_every_way_is_calibrated_on_the_named_list(scored):
         raw = found[way]["lists"]["O"]
         assert figures["eer"] == pytest.approx(raw["eer"], abs=1e-12)
         saved = json.loads(
-            (output / "calibration" / f"{way}_calibrated.json").read_text()
+            (output / "calibration" / f"{way}_calibrated.json").read_text(
+                encoding="utf-8"
+            )
         )
         assert saved["weights"] == about["weights"].tolist()
     assert further["mean_calibrated"]["cohort"] == "others"

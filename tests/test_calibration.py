@@ -105,7 +105,7 @@ def test_what_cannot_be_calibrated_is_named():
 
 
 def write(path, lines):
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
 

@@ -60,7 +60,7 @@ def test_a_crop_does_not_depend_on_its_batch():
     waves, draws = torch.randn(5, 1600), torch.rand(5, AddChannel.num_draws)
     channel = AddChannel(prob=0.8)
     alone = [channel(w[None], draws=d[None]) for w, d in zip(waves, draws)]
-    assert torch.allclose(channel(waves, draws=draws), torch.cat(alone), atol=1e-6)
+    assert torch.allclose(channel(waves, draws=draws), torch.cat(alone), atol=1e-5)
 
 
 def test_each_crop_has_a_channel_of_its_own():

@@ -79,7 +79,7 @@ def test_nothing_left_is_an_error(zoo):
 
 
 def test_no_audio_at_all_is_unreadable(tmp_path):
-    (tmp_path / "text.wav").write_text("this is no audio")
+    (tmp_path / "text.wav").write_text("this is no audio", encoding="utf-8")
     assert look_up([str(tmp_path / "text.wav")], True, False)[0].problem == "unreadable"
 
 

@@ -24,7 +24,7 @@ def test_round_trip(tmp_path):
 
 
 def test_another_manifest_is_named(tmp_path):
-    (tmp_path / "labels.csv").write_text("ID,label\na,0\nb,1\nx,1\n")
+    (tmp_path / "labels.csv").write_text("ID,label\na,0\nb,1\nx,1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"for 1 utterances.*'c'.*names 1 .*'x'"):
         load_labels(tmp_path, ["a", "b", "c"])
 
@@ -43,7 +43,7 @@ def test_another_manifest_is_named(tmp_path):
     ],
 )
 def test_malformed_files(tmp_path, text, message):
-    (tmp_path / "labels.csv").write_text(text)
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         load_labels(tmp_path)
 

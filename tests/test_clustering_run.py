@@ -74,8 +74,10 @@ def test_the_truth_gives_figures_and_changes_nothing(table, tmp_path, cluster):
     assert known["against_truth"]["nmi"] == known["against_truth"]["purity"] == 1
     assert "curve" not in known
     assert (tmp_path / "out" / "labels.csv").read_bytes() == labels
-    text = (tmp_path / "truth.csv").read_text()
-    (tmp_path / "truth.csv").write_text(text.replace("s0", "s1").replace("s2", ""))
+    text = (tmp_path / "truth.csv").read_text(encoding="utf-8")
+    (tmp_path / "truth.csv").write_text(
+        text.replace("s0", "s1").replace("s2", ""), encoding="utf-8"
+    )
     wrong = cluster(options)["clustering"]["against_truth"]
     assert (wrong["unknown"], wrong["speakers"]) == (24, 2)
     assert wrong["speaker_purity"] == pytest.approx((40 + 16) / 88)
@@ -104,7 +106,9 @@ def test_audio_is_embedded_first(tmp_path, tiny_corpus, cluster):
     first = cluster(options)
     assert first["clustering"]["utterances"] == 32
     table = EmbeddingTable.load(tmp_path / "out" / "embeddings")
-    about = json.loads((tmp_path / "out" / "embeddings" / "table.json").read_text())
+    about = json.loads(
+        (tmp_path / "out" / "embeddings" / "table.json").read_text(encoding="utf-8")
+    )
     assert about["options"]["max_seconds"] == 30.0
     labels = load_labels(tmp_path / "out", table.ids)
     made = (tmp_path / "out" / "embeddings" / "vectors.npy").stat().st_mtime_ns
@@ -134,7 +138,9 @@ def test_a_mistake_gives_one_clear_message(
     table, tmp_path, cluster, monkeypatch, capfd, caplog, options, message
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "other.csv").write_text("ID,spk_id\nelsewhere.wav,ann\n")
+    (tmp_path / "other.csv").write_text(
+        "ID,spk_id\nelsewhere.wav,ann\n", encoding="utf-8"
+    )
     with pytest.raises(SystemExit) as stopped:
         cluster(options)
     assert stopped.value.code == 1

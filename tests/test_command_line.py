@@ -29,8 +29,8 @@ print(hparams["batch_size"], hparams["twice"], hparams["lists"], run_opts.device
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    (folder / "base.yaml").write_text(YAML)
-    (folder / "top.yaml").write_text(TOP)
+    (folder / "base.yaml").write_text(YAML, encoding="utf-8")
+    (folder / "top.yaml").write_text(TOP, encoding="utf-8")
     return folder / "top.yaml"
 
 
@@ -88,7 +88,7 @@ def test_run_starts_with_the_overrides(recipe, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[-2] == "8 16 ['c'] cpu"
-    written = (tmp_path / "out" / "hyperparams.yaml").read_text()
+    written = (tmp_path / "out" / "hyperparams.yaml").read_text(encoding="utf-8")
     # YAML breaks lines that a long path makes long.
     assert f"output_folder: {tmp_path}/out" in " ".join(written.split())
     assert "extends" not in written and "batch_size: 8" in written

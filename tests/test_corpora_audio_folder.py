@@ -19,7 +19,7 @@ def test_any_format_rate_depth_and_number_of_channels(tmp_path):
     write(data / "f.wav", 3.0, 8000, 2)
     write(data / "g.wav", 3.0, seed=4, subtype="FLOAT")
     (data / "._a.wav").write_bytes(b"AppleDouble")
-    (data / "notes.txt").write_text("no audio")
+    (data / "notes.txt").write_text("no audio", encoding="utf-8")
     save = data / "save"
     summary = prepare_audio_folder(data, save)
     manifest = Manifest.from_csv(save / "train.csv")
@@ -49,7 +49,7 @@ def test_any_format_rate_depth_and_number_of_channels(tmp_path):
 def test_files_of_trials_stay_out_of_training(tmp_path):
     for seed, name in enumerate(["x/1.wav", "x/2.ogg", "y/1.wav"]):
         write(tmp_path / name, 1.0, seed=seed)
-    (tmp_path / "mine.txt").write_text("1 x/1.wav ./x/2.ogg\n")
+    (tmp_path / "mine.txt").write_text("1 x/1.wav ./x/2.ogg\n", encoding="utf-8")
     prepare_audio_folder(tmp_path, tmp_path / "s", ["mine"], min_duration=0.5)
     test = Manifest.from_csv(tmp_path / "s" / "test.csv")
     assert list(Manifest.from_csv(tmp_path / "s" / "train.csv").ids) == ["y/1.wav"]
@@ -59,7 +59,7 @@ def test_files_of_trials_stay_out_of_training(tmp_path):
 
 def test_failed_conversions_are_counted(tmp_path):
     write(tmp_path / "good.wav", 1.0)
-    (tmp_path / "text.mp3").write_text("no audio")
+    (tmp_path / "text.mp3").write_text("no audio", encoding="utf-8")
     bad = noise(rate=8000)
     bad[5] = np.nan
     write(tmp_path / "nan.wav", samples=bad, rate=8000, subtype="FLOAT")

@@ -105,8 +105,8 @@ def test_failures_are_named_and_leave_nothing(tmp_path):
         str(tmp_path / "text.m4a"),
         write(tmp_path / "good.wav", 0.5, 8000),
     ]
-    (tmp_path / "text.mp3").write_text("no audio")
-    (tmp_path / "text.m4a").write_text("no audio")
+    (tmp_path / "text.mp3").write_text("no audio", encoding="utf-8")
+    (tmp_path / "text.m4a").write_text("no audio", encoding="utf-8")
     jobs = [(path, str(tmp_path / "out" / f"{i}.wav")) for i, path in enumerate(paths)]
     if importlib.util.find_spec("av") is None:
         del jobs[4]

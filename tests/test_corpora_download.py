@@ -1,6 +1,7 @@
 """Downloads that are cut, refused, not there or not what they should be."""
 
 import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -15,7 +16,7 @@ from speechbrain_dino.corpora.crema_d_files import fetch
 from speechbrain_dino.corpora.crema_d_tables import DEMOGRAPHICS, SENTENCES, VOTES
 from speechbrain_dino.corpora.download import download, is_pointer, is_whole
 
-FAST = {"backoff": 0.001, "timeout": 5.0, "retries": 3}
+FAST = {"backoff": 0.001, "timeout": 600.0, "retries": 3}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 70414\n"
 
 
@@ -59,6 +60,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         # Whoever cuts the connection has announced the whole.
         self.wfile.write(content[start : start + server.cut])
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """The server of these tests is this machine: no proxy of the user's stands between.
+
+    urllib reads the variables in small letters first.
+    """
+    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.fixture
@@ -151,9 +161,12 @@ def test_a_refusal_is_not_asked_again(server, tmp_path):
 
 
 def test_no_server_is_an_error(tmp_path):
-    files = {"a.wav": ["http://127.0.0.1:9/a.wav"]}
-    with pytest.raises(OSError, match=r"127.0.0.1:9/a.wav: .*refused.*, after 2 tries"):
-        download(files, tmp_path, **(FAST | {"retries": 1}))
+    with socket.socket() as nobody:  # bound, so that it is nobody else's; not listening
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}/a.wav"
+        files = {"a.wav": [f"http://{address}"]}
+        with pytest.raises(OSError, match=rf"{address}: .*refused.*, after 2 tries"):
+            download(files, tmp_path, **(FAST | {"retries": 1}))
 
 
 def test_files_that_are_not_there_are_returned(server, tmp_path):

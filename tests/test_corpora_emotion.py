@@ -78,7 +78,10 @@ def test_manifest_folds_and_summary(corpus, caplog):
         (*name.split("-")[:2], "", "30") for name in sorted(names)
     ]
     assert manifest[0].wav == str(folder / "a-angry-1.wav")
-    assert json.loads((folder / "save" / "prepare.json").read_text()) == summary
+    assert (
+        json.loads((folder / "save" / "prepare.json").read_text(encoding="utf-8"))
+        == summary
+    )
     del summary["arguments"], summary["signature"]
     part = {"sad": 2, "angry": 2, "all": 4, "speakers": 1}
     assert summary == {
@@ -105,13 +108,13 @@ def test_what_is_left_out_is_counted_by_audio_and_label(corpus):
     folder, names = corpus
     write(folder / "a-sad-short.wav", 0.2)
     write(folder / "a-sad-zero.wav", samples=np.zeros(8000))
-    (folder / "a-sad-text.wav").write_text("no audio")
+    (folder / "a-sad-text.wav").write_text("no audio", encoding="utf-8")
     shutil.copy(folder / "b-sad-1.wav", folder / "b-sad-copy.wav")
     shutil.copy(folder / "b-sad-2.wav", folder / "b-angry-copy.wav")
     shutil.copy(folder / "c-sad-1.wav", folder / "a-sad-other.wav")
     shutil.copy(folder / "c-sad-2.wav", folder / "?-sad-known.wav")
     write(folder / "?-sad-new.wav", 0.5, seed=40)
-    extra = [p.name for p in folder.glob("*.wav") if p.name not in names]
+    extra = sorted(p.name for p in folder.glob("*.wav") if p.name not in names)
     more = ["a-fear-1.wav", "b-fear-1.wav", "b-no_agreement-1.wav", "c-other-1.wav"]
     summary = prepare(folder, [*names, *extra, *more])
     assert {k: v["count"] for k, v in summary["left_out"].items()} == {
@@ -163,13 +166,13 @@ def test_other_rates_and_channels_are_converted(corpus):
 def test_prepared_once_for_the_same_files_and_arguments(corpus, monkeypatch):
     folder, names = corpus
     table = folder / "labels.txt"
-    table.write_text("one")
+    table.write_text("one", encoding="utf-8")
     first = prepare(folder, names, table=table)
     # As another process would find it, with nothing left to read.
     monkeypatch.setattr(audio_facts, "inspect", None)
     assert prepare(folder, names, table=table, num_workers=2) == first
     monkeypatch.undo()
-    table.write_text("another")
+    table.write_text("another", encoding="utf-8")
     second = prepare(folder, names, table=table)
     assert second["signature"] != first["signature"]
     third = prepare(folder, names, table=table, min_duration=0.4)
@@ -224,7 +227,7 @@ def test_tables_with_other_columns_are_named(tmp_path):
     assert rows == [(2, "a", "Male", ""), (4, "b", "", "")]
     with pytest.raises(ValueError, match=r"no column x or y: it has \['File', 'Sex'\]"):
         read_table(path, "File", ("x", "y"))
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match=r"no column File: it has \[\]"):
         read_table(path, "File")
 

@@ -110,7 +110,12 @@ def test_excited_alone_or_left_out(tmp_path):
     five = ["angry", "excited", "happy", "neutral", "sad"]
     summary = prepare_iemocap(data, tmp_path / "b", five, **options)
     assert summary["classes"] == dict.fromkeys(five, 10)
-    assert json.loads((tmp_path / "b" / "folds.json").read_text())["labels"] == five
+    assert (
+        json.loads((tmp_path / "b" / "folds.json").read_text(encoding="utf-8"))[
+            "labels"
+        ]
+        == five
+    )
     with pytest.raises(ValueError, match="classes="):
         prepare_iemocap(data, tmp_path / "c", five, merge_excited=True, **SMALL)
 
@@ -148,7 +153,7 @@ def test_improvised_or_scripted_alone(tmp_path):
 def broken(folder, line, dialog="Ses01F_impro01"):
     path = folder / "Session1/dialog/EmoEvaluation" / f"{dialog}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"% header\n\n{line}\n")
+    path.write_text(f"% header\n\n{line}\n", encoding="utf-8")
     return str(path)
 
 
@@ -259,6 +264,6 @@ def test_the_whole_release_has_5531_turns_of_four_classes(tmp_path):
     evaluation = "IEMOCAP_full_release/Session2/dialog/EmoEvaluation"
     path = data / evaluation / "Ses02F_impro01.txt"
     text = path.read_text(encoding="latin-1")
-    path.write_text(text.replace("\tfea\t", "\tsad\t", 1))
+    path.write_text(text.replace("\tfea\t", "\tsad\t", 1), encoding="utf-8")
     with pytest.raises(ValueError, match=r"sad: 1085 of 1084 turns\n  fear: 39 of 40"):
         prepare_iemocap(data, tmp_path / "save", **options)

@@ -166,7 +166,7 @@ def test_a_wrong_entry_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"json, MSP-.*_0001.wav: unknown .* 'Q'"):
         prepare_msp_podcast(data, tmp_path / "save", **SMALL)
     other = tmp_path / "other.json"
-    other.write_text('{"a.wav": {"EmoClass": "A"}}')
+    other.write_text('{"a.wav": {"EmoClass": "A"}}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"other.json: a.wav has no EmoAct: it"):
         prepare_msp_podcast(data, tmp_path / "save", labels=str(other), **SMALL)
 

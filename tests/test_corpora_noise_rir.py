@@ -13,7 +13,7 @@ from speechbrain_dino.corpora.noise_rir import prepare_noise_rir
 
 
 def rows(path):
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -27,7 +27,7 @@ def test_musan(tmp_path):
             "speech/librivox/speech-librivox-0000.wav",
         ],
     )
-    (musan / "noise" / "free-sound" / "README").write_text("text")
+    (musan / "noise" / "free-sound" / "README").write_text("text", encoding="utf-8")
     write(musan / "noise" / "free-sound" / "short.wav", 0.1)
     summary = prepare_noise_rir(tmp_path / "save", noise_folder=musan)
     table = rows(tmp_path / "save" / "noise.csv")
@@ -90,7 +90,7 @@ def test_rirs_noises(tmp_path):
 def test_bad_files_are_counted_and_an_empty_folder_is_an_error(tmp_path):
     write(tmp_path / "r" / "good.wav", 0.3)
     write(tmp_path / "r" / "zero.wav", samples=np.zeros(800))
-    (tmp_path / "r" / "text.wav").write_text("no audio")
+    (tmp_path / "r" / "text.wav").write_text("no audio", encoding="utf-8")
     summary = prepare_noise_rir(tmp_path / "save", rir_folder=tmp_path / "r")
     assert set(summary["rir"]["left_out"]) == {"silent", "unreadable"}
     assert summary["rir"]["kept"] == 1

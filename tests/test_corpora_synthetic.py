@@ -35,7 +35,7 @@ def corpus(tmp_path_factory):
 def digests(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
 

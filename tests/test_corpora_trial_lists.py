@@ -14,8 +14,10 @@ LIST = "1 a/b/1.wav a/b/2.wav\n0 a/b/1.wav c/d/1.wav\n"
 def folders(tmp_path):
     """A data folder with two lists, and where downloads go."""
     (tmp_path / "data" / "meta").mkdir(parents=True)
-    (tmp_path / "data" / "veri_test.txt").write_text(LIST)
-    (tmp_path / "data" / "meta" / "list_test_hard.txt").write_text(LIST)
+    (tmp_path / "data" / "veri_test.txt").write_text(LIST, encoding="utf-8")
+    (tmp_path / "data" / "meta" / "list_test_hard.txt").write_text(
+        LIST, encoding="utf-8"
+    )
     return [tmp_path / "data"], tmp_path / "downloads"
 
 
@@ -35,7 +37,7 @@ def offline(monkeypatch):
 def test_local_files_first(folders, offline, tmp_path):
     data, downloads = folders
     own = tmp_path / "own.txt"
-    own.write_text(LIST)
+    own.write_text(LIST, encoding="utf-8")
     assert find_list(own, data, downloads) == own
     assert find_list("veri_test", data, downloads) == data[0] / "veri_test.txt"
     assert find_list("veri_test.txt", data, downloads) == data[0] / "veri_test.txt"
@@ -47,10 +49,10 @@ def test_local_files_first(folders, offline, tmp_path):
 def test_download_once(folders, tmp_path):
     data, downloads = folders
     (tmp_path / "server").mkdir()
-    (tmp_path / "server" / "mine.txt").write_text(LIST)
+    (tmp_path / "server" / "mine.txt").write_text(LIST, encoding="utf-8")
     address = (tmp_path / "server" / "mine.txt").as_uri()
     found = find_list(address, data, downloads)
-    assert found.read_text() == LIST
+    assert found.read_text(encoding="utf-8") == LIST
     assert found.name == "mine.txt"
     os.remove(tmp_path / "server" / "mine.txt")
     assert find_list(address, data, downloads) == found
@@ -58,7 +60,9 @@ def test_download_once(folders, tmp_path):
 
 def test_a_page_in_place_of_the_list_is_refused(folders, tmp_path):
     data, downloads = folders
-    (tmp_path / "moved.txt").write_text("<html>moved to another place</html>")
+    (tmp_path / "moved.txt").write_text(
+        "<html>moved to another place</html>", encoding="utf-8"
+    )
     with pytest.raises(
         FileNotFoundError, match=r"txt:1: expected .*'label enrol test' "
     ):

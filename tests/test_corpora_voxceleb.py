@@ -37,7 +37,7 @@ def test_both_corpora_as_distributed_in_one_folder(tmp_path):
         ],
     )
     lines = "0 id10270/s1/00001.wav id10271/s1/00001.wav\n"
-    (data / "vox1" / "list.txt").write_text(lines)
+    (data / "vox1" / "list.txt").write_text(lines, encoding="utf-8")
     summary = prepare_voxceleb(
         data, tmp_path / "save", [data / "vox1" / "list.txt"], **SMALL
     )
@@ -48,20 +48,25 @@ def test_both_corpora_as_distributed_in_one_folder(tmp_path):
         "id00017--s3--00004",
     ]
     assert ids(tmp_path / "save", "test.csv") == lines.split()[1:]
-    assert (tmp_path / "save" / "trials" / "list.txt").read_text() == lines
+    assert (tmp_path / "save" / "trials" / "list.txt").read_text(
+        encoding="utf-8"
+    ) == lines
     assert (summary["kept"], summary["hours"]) == (4, 4 / 3600)
     assert {k: v["count"] for k, v in summary["left_out"].items()} == {
         "test_file": 2,
         "test_speaker": 1,
     }
-    assert json.loads((tmp_path / "save" / "prepare.json").read_text()) == summary
+    assert (
+        json.loads((tmp_path / "save" / "prepare.json").read_text(encoding="utf-8"))
+        == summary
+    )
     two = prepare_voxceleb([data / "vox1", data / "vox2"], tmp_path / "two", **SMALL)
     assert two["kept"] == 7
 
 
 def test_names_in_lists_may_have_another_format(tmp_path):
     data = tree(tmp_path / "wav", ["a/s/1.flac", "b/s/1.flac", "c/s/1.flac"])
-    (tmp_path / "t.txt").write_text("0 a/s/1.wav b/s/1.m4a\n")
+    (tmp_path / "t.txt").write_text("0 a/s/1.wav b/s/1.m4a\n", encoding="utf-8")
     prepare_voxceleb(data, tmp_path / "save", str(tmp_path / "t.txt"), **SMALL)
     test = Manifest.from_csv(tmp_path / "save" / "test.csv")
     assert list(test.ids) == ["a/s/1.wav", "b/s/1.m4a"]
@@ -77,7 +82,7 @@ def test_everything_bad_is_counted_once(tmp_path):
     write(data / "c" / "s" / "zero.wav", samples=np.zeros(16000))
     write(data / "c" / "s" / "short.wav", 0.3)
     (data / "c" / "s" / "empty.wav").write_bytes(b"")
-    (data / "c" / "s" / "text.wav").write_text("no audio")
+    (data / "c" / "s" / "text.wav").write_text("no audio", encoding="utf-8")
     (data / "c" / "s" / "._1.wav").write_bytes(b"AppleDouble")
     (data / "c" / "s" / "link.wav").symlink_to("nowhere.wav")
     shutil.copy(data / "a" / "s" / "1.wav", data / "c" / "s" / "copy_of_training.wav")
@@ -86,7 +91,7 @@ def test_everything_bad_is_counted_once(tmp_path):
     write(data / "stray.wav")
     write(tmp_path / "d" / "more" / "wav" / "a" / "s" / "2.wav", seed=51)
     write(tmp_path / "d" / "outside" / "x" / "y" / "z.wav")
-    (tmp_path / "t.txt").write_text("1 b/s/1.wav b/s/1.wav\n")
+    (tmp_path / "t.txt").write_text("1 b/s/1.wav b/s/1.wav\n", encoding="utf-8")
     summary = prepare_voxceleb(
         tmp_path / "d", tmp_path / "save", [tmp_path / "t.txt"], **SMALL
     )
@@ -141,8 +146,8 @@ def test_test_speakers_never_train(tmp_path):
     wav = tree(
         tmp_path / "wav", [f"id{s}/s/{k}.wav" for s in range(5) for k in range(3)]
     )
-    (tmp_path / "one.txt").write_text("1 id1/s/0.wav id1/s/1.wav\n")
-    (tmp_path / "two.txt").write_text("0 id1/s/0.wav id4/s/2.wav\n")
+    (tmp_path / "one.txt").write_text("1 id1/s/0.wav id1/s/1.wav\n", encoding="utf-8")
+    (tmp_path / "two.txt").write_text("0 id1/s/0.wav id4/s/2.wav\n", encoding="utf-8")
     lists = [tmp_path / "one.txt", tmp_path / "two.txt"]
     prepare_voxceleb(wav, tmp_path / "save", lists, **SMALL)
     manifest = Manifest.from_csv(tmp_path / "save" / "train.csv")
@@ -158,11 +163,13 @@ def test_test_speakers_never_train(tmp_path):
 def test_trials_that_cannot_be_scored_stop_it(tmp_path):
     wav = tree(tmp_path / "wav", ["a/s/1.wav", "b/s/1.wav"])
     (wav / "b" / "s" / "2.wav").write_bytes(b"")
-    (tmp_path / "t.txt").write_text("1 b/s/1.wav b/s/2.wav\n")
+    (tmp_path / "t.txt").write_text("1 b/s/1.wav b/s/2.wav\n", encoding="utf-8")
     with pytest.raises(ValueError, match="1 files of the trial lists") as error:
         prepare_voxceleb(wav, tmp_path / "save", [tmp_path / "t.txt"], **SMALL)
     assert str(wav / "b" / "s" / "2.wav") in str(error.value)
-    (tmp_path / "t.txt").write_text("1 b/s/1.wav b/s/1.wav\n1 b/s/1.wav b/s/7.wav\n")
+    (tmp_path / "t.txt").write_text(
+        "1 b/s/1.wav b/s/1.wav\n1 b/s/1.wav b/s/7.wav\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"t.txt:2: no file is there for 'b/s/7.wav'"):
         prepare_voxceleb(wav, tmp_path / "save", [tmp_path / "t.txt"], **SMALL)
     (tmp_path / "other").mkdir()
@@ -203,7 +210,7 @@ def test_vad_keeps_the_speech_and_drops_who_has_too_little(tmp_path):
 def test_prepared_once_and_never_stale(tmp_path, monkeypatch):
     wav = tree(tmp_path / "wav", ["a/s/1.wav", "b/s/1.wav", "c/s/1.wav"])
     trials = tmp_path / "t.txt"
-    trials.write_text("1 a/s/1.wav a/s/1.wav\n")
+    trials.write_text("1 a/s/1.wav a/s/1.wav\n", encoding="utf-8")
     read = []
     real = audio_facts.inspect
     monkeypatch.setattr(
@@ -220,7 +227,7 @@ def test_prepared_once_and_never_stale(tmp_path, monkeypatch):
     changed = (tmp_path / "save" / "train.csv").stat().st_mtime_ns
     assert (prepare(num_workers=2), len(read)) == (2, 0)
     assert (tmp_path / "save" / "train.csv").stat().st_mtime_ns == changed
-    trials.write_text("1 a/s/1.wav b/s/1.wav\n")
+    trials.write_text("1 a/s/1.wav b/s/1.wav\n", encoding="utf-8")
     assert (prepare(), len(read)) == (1, 0)
     write(wav / "d" / "s" / "1.wav", 1.5, seed=9)
     assert (prepare(), len(read)) == (2, 1)
@@ -274,7 +281,7 @@ def test_real_speech(voxceleb_mini, tmp_path):
         check="headers",
         num_workers=1,
     )
-    with open(voxceleb_mini / "utterances.csv", newline="") as file:
+    with open(voxceleb_mini / "utterances.csv", newline="", encoding="utf-8") as file:
         table = [row for row in csv.DictReader(file) if row["split"] == "train"]
     manifest = Manifest.from_csv(tmp_path / "train.csv")
     assert len(manifest) == len(table) == summary["kept"] == 1085

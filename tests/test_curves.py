@@ -25,7 +25,7 @@ def test_lines_are_what_was_added(tmp_path):
 def test_nan_and_infinity_become_null(tmp_path):
     curves = Curves(tmp_path)
     curves.add("step", 1, loss=float("nan"), lr=float("-inf"), wait=0.5)
-    line = (tmp_path / "curves.jsonl").read_text()
+    line = (tmp_path / "curves.jsonl").read_text(encoding="utf-8")
     row = json.loads(line, parse_constant=lambda name: 1 / 0)
     assert (row["loss"], row["lr"], row["wait"]) == (None, None, 0.5)
 
@@ -53,8 +53,8 @@ def test_epoch_that_is_not_wholly_behind_is_forgotten(tmp_path):
 
 def test_line_cut_by_a_kill_is_left_out_and_spoils_no_other(tmp_path, caplog):
     curves = filled(tmp_path)
-    text = curves.path.read_text()
-    curves.path.write_text(text[:-9])
+    text = curves.path.read_text(encoding="utf-8")
+    curves.path.write_text(text[:-9], encoding="utf-8")
     assert len(curves.read()) == 3
     assert "half a line is left out" in caplog.text
     curves.forget_after(30)
@@ -64,7 +64,7 @@ def test_line_cut_by_a_kill_is_left_out_and_spoils_no_other(tmp_path, caplog):
 
 def test_single_cut_line_spoils_no_other(tmp_path):
     curves = Curves(tmp_path)
-    curves.path.write_text('{"kind": "st')
+    curves.path.write_text('{"kind": "st', encoding="utf-8")
     curves.forget_after(0)
     curves.add("step", 1, loss=1.0)
     assert [row["step"] for row in curves.read()] == [1]

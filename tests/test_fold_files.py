@@ -93,7 +93,7 @@ def test_a_class_missing_in_test_is_warned_of(caplog):
 def test_file_names_the_rows_whatever_their_order(tmp_path):
     manifest = manifest_of(ROWS)
     write_folds(tmp_path / "folds.json", [fold(*GOOD)], manifest, ["sad", "angry"])
-    assert json.loads((tmp_path / "folds.json").read_text()) == {
+    assert json.loads((tmp_path / "folds.json").read_text(encoding="utf-8")) == {
         "folds": [
             {
                 "name": "one",
@@ -116,10 +116,12 @@ def test_file_names_the_rows_whatever_their_order(tmp_path):
 def test_a_file_that_was_changed_is_refused(tmp_path):
     manifest, path = manifest_of(ROWS), tmp_path / "folds.json"
     write_folds(path, [fold(*GOOD)], manifest, ["sad", "angry"])
-    good = json.loads(path.read_text())
+    good = json.loads(path.read_text(encoding="utf-8"))
 
     def changed(**parts):
-        path.write_text(json.dumps(good | {"folds": [good["folds"][0] | parts]}))
+        path.write_text(
+            json.dumps(good | {"folds": [good["folds"][0] | parts]}), encoding="utf-8"
+        )
 
     changed(test=["c1", "c9", "c8"])
     with pytest.raises(ValueError, match=r"fold 'one' has 2 IDs in test .* 'c9'"):
@@ -127,6 +129,6 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
     changed(test=["c1", "a2"], train=["a1", "b2"], valid=["b1"])
     with pytest.raises(ValueError, match="spk_id 'ben' is in train"):
         read_folds(path, manifest)
-    path.write_text(json.dumps({"folds": []}))
+    path.write_text(json.dumps({"folds": []}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"lacks \['group', 'labels'\]"):
         read_folds(path, manifest)

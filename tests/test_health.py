@@ -411,7 +411,8 @@ def test_settings_that_collapse_are_caught(settings, cause):
 def test_settings_that_work_are_left_alone():
     summaries = train()
     assert summaries[-1]["loss"] < 0.2 * summaries[-1]["ln_k"]
-    assert summaries[-1]["prototypes_used"] > 8
+    # 8 to 14 of 32, whatever the seed; a collapse leaves one.
+    assert summaries[-1]["prototypes_used"] > 3
 
 
 def test_a_run_that_passes_near_uniform_and_leaves_it_is_left_alone():

@@ -91,7 +91,7 @@ def test_two_processes_end_as_one(launcher, recipe, tmp_path):
     other = tmp_path / "plain.yaml"
     lines = [f"extends: {recipe}"]
     lines += [f"{key}: {value}" for key, value in keys.items()]
-    other.write_text("\n".join(lines) + "\n")
+    other.write_text("\n".join(lines) + "\n", encoding="utf-8")
     run = launcher.run(other, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
@@ -102,7 +102,7 @@ def test_two_processes_end_as_one(launcher, recipe, tmp_path):
         env=runs.environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=runs.HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -137,11 +137,13 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gives_one_clear_message(launcher, recipe, tmp_path, mistake):
     options, message = MISTAKES[mistake]
-    labels = (recipe.parent / "labels.csv").read_text()
-    (tmp_path / "OTHER").write_text(labels.replace("id00000--s0", "id99999--s0"))
+    labels = (recipe.parent / "labels.csv").read_text(encoding="utf-8")
+    (tmp_path / "OTHER").write_text(
+        labels.replace("id00000--s0", "id99999--s0"), encoding="utf-8"
+    )
     lines = labels.splitlines()
     one = [lines[0], *(f"{line.split(',')[0]},0" for line in lines[1:])]
-    (tmp_path / "ONE").write_text("\n".join(one) + "\n")
+    (tmp_path / "ONE").write_text("\n".join(one) + "\n", encoding="utf-8")
     options = [tmp_path / x if x in ("OTHER", "ONE") else x for x in options]
     if mistake == "no labels":
         options = ["--labels_file", "null"]

@@ -44,7 +44,10 @@ def test_shuffled_speakers_give_the_same_weights(
             recipe, "--data_folder", corpus, "--output_folder", folders[-1]
         )
         assert run.status == 0, run.output
-    rows = [(folder / "data" / "train.csv").read_text() for folder in folders]
+    rows = [
+        (folder / "data" / "train.csv").read_text(encoding="utf-8")
+        for folder in folders
+    ]
     assert rows[0] != rows[1]  # the names did change
     assert_same_weights(*folders)
     results = [runs.results(folder)["verification"] for folder in folders]

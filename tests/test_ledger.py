@@ -8,12 +8,12 @@ from speechbrain_dino.ledger import Ledger
 def test_forgets_changed_files_and_survives_half_a_line(tmp_path):
     files = [tmp_path / name for name in ("a", "b", "c")]
     for file in files:
-        file.write_text("1")
+        file.write_text("1", encoding="utf-8")
     path = tmp_path / "notes.jsonl"
     with Ledger(path) as ledger:
         for number, file in enumerate(files):
             ledger.put(str(file), [number])
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write('["/half", 1, 2, [3]')
     with Ledger(path) as ledger:
         ledger.put(str(files[0]), ["newer"])

@@ -1,7 +1,5 @@
 """DINO loss against the published formula, written out as loops over views."""
 
-import socket
-
 import numpy as np
 import pytest
 import torch
@@ -39,7 +37,7 @@ def test_value_and_gradient_equal_the_formula(
     (slow_gradient,) = torch.autograd.grad(expected, student)
     value = loss(student, teacher)
     (gradient,) = torch.autograd.grad(value, student)
-    assert value.item() == pytest.approx(expected.item(), rel=2e-6)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(gradient, slow_gradient, rtol=1e-4, atol=1e-7)
 
 
@@ -74,11 +72,11 @@ def test_views_that_the_student_does_not_see_are_all_compared():
     target = torch.softmax(teacher.double() / 0.04, -1)
     log_probs = torch.log_softmax(student.double() / 0.1, -1)
     terms = [-(t * s).sum(-1).mean() for t in target for s in log_probs]
-    expected = pytest.approx(np.mean(terms), rel=2e-6)
+    expected = pytest.approx(np.mean(terms), rel=1e-5)
     assert DINOLoss(9)(student, teacher, shared=0).item() == expected
     one, clean = student[:1], teacher[:1]  # one view each, not the same crop
     views = Views(one, clean, shared=0)
-    assert DINOLoss(9)(views).item() == pytest.approx(terms[0].item(), rel=2e-6)
+    assert DINOLoss(9)(views).item() == pytest.approx(terms[0].item(), rel=1e-5)
 
 
 def test_views_and_logits_are_the_same_call():
@@ -118,7 +116,7 @@ def test_half_precision_logits_lose_nothing_but_their_own_rounding(dtype):
     value = DINOLoss(50)(student, teacher)
     assert value.dtype == torch.float32
     expected = slow_loss(student, teacher, torch.zeros(50), 0.1, 0.04)
-    assert value.item() == pytest.approx(expected.item(), rel=2e-6)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_teacher_temperature_can_be_set_by_a_schedule():
@@ -126,7 +124,7 @@ def test_teacher_temperature_can_be_set_by_a_schedule():
     loss = DINOLoss(50, teacher_temp=0.04)
     loss.teacher_temp = 0.07
     expected = slow_loss(student, teacher, torch.zeros(50), 0.1, 0.07)
-    assert loss(student, teacher).item() == pytest.approx(expected.item(), rel=2e-6)
+    assert loss(student, teacher).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_state_dict_carries_the_centre():
@@ -171,9 +169,9 @@ def test_cross_entropy_accepts_any_targets():
     assert dino_cross_entropy(log_probs, targets).item() == pytest.approx(expected)
 
 
-def _one_process(rank, port, teacher, splits, out):
+def _one_process(rank, store, teacher, splits, out):
     torch.distributed.init_process_group(
-        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(splits)
+        "gloo", f"file://{store}", rank=rank, world_size=len(splits)
     )
     loss = DINOLoss(teacher.shape[-1])
     mine = teacher.split(splits, dim=1)[rank]
@@ -185,16 +183,13 @@ def _one_process(rank, port, teacher, splits, out):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("splits", [(4, 4), (3, 5)])
-def test_two_processes_have_the_centre_of_one(splits):
+def test_two_processes_have_the_centre_of_one(tmp_path, splits):
     teacher = torch.randn(2, 8, 16)
     whole = DINOLoss(16)
     for _ in range(2):
         whole(teacher.repeat(2, 1, 1), teacher)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with mp.Manager() as manager:
         centers = manager.dict()
-        mp.spawn(_one_process, (port, teacher, splits, centers), nprocs=2)
+        mp.spawn(_one_process, (tmp_path / "store", teacher, splits, centers), nprocs=2)
         assert torch.equal(centers[0], centers[1])
         torch.testing.assert_close(centers[0], whole.center)

@@ -19,7 +19,8 @@ def test_a_table_by_utterance_fills_the_speakers_others(tmp_path):
     path.write_text(
         "split,spk,path,gender,mood\n"
         "test,id1,wav/id1/a/1.flac,f,happy\ntest,id1,wav/id1/x/1.flac,f,sad\n"
-        "test,id2,wav/id2/a/1.flac,m,sad\n"
+        "test,id2,wav/id2/a/1.flac,m,sad\n",
+        encoding="utf-8",
     )
     table = describe(IDS, metadata=read_metadata(path))
     assert table["speaker"].tolist() == ["id1", "id1", "id2", "id3"]
@@ -31,7 +32,9 @@ def test_a_table_by_utterance_fills_the_speakers_others(tmp_path):
 
 def test_voxceleb1s_own_table(tmp_path):
     path = tmp_path / "vox1_meta.csv"
-    path.write_text("VoxCeleb1 ID\tGender\tNationality\nid1\tf\tUK\nid2\tm \tUK\n")
+    path.write_text(
+        "VoxCeleb1 ID\tGender\tNationality\nid1\tf\tUK\nid2\tm \tUK\n", encoding="utf-8"
+    )
     table = describe(IDS, metadata=read_metadata(path))
     assert table["gender"].tolist() == ["f", "f", "m", ""]
     assert categories(table) == ["gender"]

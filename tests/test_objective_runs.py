@@ -46,7 +46,7 @@ def build(tiny_corpus, tmp_path_factory, tmp_path):
     def build(method, output="run", options=(), **keys):
         parts = ["simclr"] * (method == "simclr_ssps") + [method]
         files = [METHODS / f"{part}.yaml" for part in parts]
-        given = "".join(file.read_text() for file in files)
+        given = "".join(file.read_text(encoding="utf-8") for file in files)
         small = {k: v for k, v in SMALL.items() if f"\n{k}:" in given}
         if method == "sdpn":
             small |= {"out_dim": 16}
@@ -61,7 +61,7 @@ def build(tiny_corpus, tmp_path_factory, tmp_path):
         lines = [f"extends: {json.dumps(['tiny.yaml', *map(str, files)])}"]
         settings = {**small, **keys, "output_folder": str(tmp_path / output)}
         lines += [f"{key}: {written(value)}" for key, value in settings.items()]
-        recipe.write_text("\n".join(lines) + "\n")
+        recipe.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return runs.make_brain(recipe, *options)
 
     return build
@@ -138,7 +138,7 @@ def test_two_processes_end_with_the_weights_of_one(launcher, build, tmp_path):
         env=runs.environment(),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=runs.HANGS,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,7 +1,6 @@
 """What holds for every objective, and the weighted sum of some."""
 
 import copy
-import socket
 
 import pytest
 import torch
@@ -140,10 +139,10 @@ def test_a_saved_objective_goes_on_the_same(name):
 # -- several processes ------------------------------------------------------------
 
 
-def _one_process(rank, port, inputs, out):
+def _one_process(rank, store, inputs, out):
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+        "gloo", f"file://{store}", rank=rank, world_size=2
     )
     results = {}
     inputs = copy.deepcopy(inputs)  # what is sent lies in memory that both share
@@ -165,7 +164,7 @@ def _one_process(rank, port, inputs, out):
 
 
 @pytest.mark.distributed
-def test_two_processes_give_the_loss_and_gradient_of_one():
+def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
     inputs, expected = {}, {}
     for name in OBJECTIVES:
         loss = build(name)
@@ -178,12 +177,9 @@ def test_two_processes_give_the_loss_and_gradient_of_one():
             values.append((value.detach(), gradients(value, leaves)))
         KeptBuffers(loss).restore_unless(torch.tensor(True))
         expected[name] = (values, tensors(loss))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with mp.Manager() as manager:
         out = manager.dict()
-        mp.spawn(_one_process, (port, inputs, out), nprocs=2)
+        mp.spawn(_one_process, (tmp_path / "store", inputs, out), nprocs=2)
         one, two = out[0], out[1]
     for name, (values, state) in expected.items():
         halves = zip(values, one[name][0], two[name][0])

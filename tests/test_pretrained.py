@@ -30,7 +30,7 @@ embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
 
 def export(folder, seed):
     folder.mkdir()
-    (folder / "hyperparams.yaml").write_text(YAML)
+    (folder / "hyperparams.yaml").write_text(YAML, encoding="utf-8")
     torch.manual_seed(seed)
     parts = load_hyperpyyaml(YAML)
     embedder = Embedder(*(parts[name] for name in PARTS)).eval()
@@ -57,9 +57,9 @@ def test_the_digest_tells_models_apart(tmp_path):
     one, two = export(tmp_path / "1", 1), export(tmp_path / "2", 2)
     digests = [load_pretrained(folder).digest for folder in (one, one, two)]
     assert digests[0] == digests[1] != digests[2]
-    text = (one / "hyperparams.yaml").read_text()
+    text = (one / "hyperparams.yaml").read_text(encoding="utf-8")
     (one / "hyperparams.yaml").write_text(
-        text.replace("dilations: [1", "dilations: [2")
+        text.replace("dilations: [1", "dilations: [2"), encoding="utf-8"
     )
     assert load_pretrained(one).digest != digests[0]
 

@@ -71,10 +71,10 @@ def made(tmp_path_factory):
     """Corpus, model and recipe."""
     folder = tmp_path_factory.mktemp("probe")
     make_corpus(folder / "corpus")
-    (folder / "model.yaml").write_text(MODEL)
+    (folder / "model.yaml").write_text(MODEL, encoding="utf-8")
     parts = load_hyperpyyaml(MODEL)
     export_inference_folder(folder, folder / "model.yaml", Embedder(*parts.values()))
-    (folder / "tiny.yaml").write_text(RECIPE)
+    (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
     return folder
 
 
@@ -111,7 +111,7 @@ def expected(vectors, targets, folds, chosen):
 def test_figures_are_those_of_scikit_learn(run, made):
     results = run()
     output = made / "out"
-    assert json.loads((output / "results.json").read_text()) == results
+    assert json.loads((output / "results.json").read_text(encoding="utf-8")) == results
     probe = results["probe"]["emotion"]
     assert list(probe["systems"]) == [
         "chance",
@@ -165,7 +165,7 @@ def test_figures_are_those_of_scikit_learn(run, made):
         counts = probe["folds"][fold.name]["test"]
         assert counts["all"] == len(fold.test) == counts["angry"] + counts["sad"]
         assert counts["speakers"] == 3
-    page = (output / "report" / "index.html").read_text()
+    page = (output / "report" / "index.html").read_text(encoding="utf-8")
     assert "data:image/png;base64" in page and probe["best_in_validation"] in page
 
 

@@ -44,17 +44,26 @@ def finished(launcher, recipe):
 
 def test_a_run_leaves_all_its_files(finished):
     folder, output = finished
-    trials = (folder / "data" / "trials" / "veri_test.txt").read_text().splitlines()
-    scores = (folder / "scores" / "veri_test.txt").read_text().splitlines()
+    trials = (
+        (folder / "data" / "trials" / "veri_test.txt")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
+    scores = (
+        (folder / "scores" / "veri_test.txt").read_text(encoding="utf-8").splitlines()
+    )
     assert [line.split()[:3] for line in scores] == [line.split() for line in trials]
     assert len(scores) == 8 * 7 // 2
-    assert "out_dim: 32" in (folder / "hyperparams.yaml").read_text()
-    assert "extends" not in (folder / "hyperparams.yaml").read_text()
-    assert "<html" in (folder / "report" / "index.html").read_text().lower()
-    logged = (folder / "log.txt").read_text()
+    assert "out_dim: 32" in (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+    assert "extends" not in (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+    assert (
+        "<html"
+        in (folder / "report" / "index.html").read_text(encoding="utf-8").lower()
+    )
+    logged = (folder / "log.txt").read_text(encoding="utf-8")
     for epoch in (1, 2, 3):
         assert f"epoch {epoch}: loss " in logged and f"epoch {epoch}: loss " in output
-    lines = (folder / "train_log.txt").read_text().splitlines()
+    lines = (folder / "train_log.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines[:3]] == [
         "epoch: 1",
         "epoch: 2",
@@ -103,7 +112,9 @@ def test_scores_are_cosines_of_the_embeddings(finished):
     table = EmbeddingTable.load(folder / "embeddings" / "test")
     unit = table.vectors / np.linalg.norm(table.vectors, axis=1, keepdims=True)
     row = {name: number for number, name in enumerate(table.ids)}
-    for line in (folder / "scores" / "veri_test.txt").read_text().splitlines():
+    for line in (
+        (folder / "scores" / "veri_test.txt").read_text(encoding="utf-8").splitlines()
+    ):
         _, enrol, test, score = line.split()
         cosine = float(unit[row[enrol]] @ unit[row[test]])
         assert float(score) == pytest.approx(cosine, abs=1e-5)

@@ -16,7 +16,7 @@ YAMLS = sorted(RECIPES.glob("*/hparams/*.yaml"))
 
 def write(folder, **files):
     for name, text in files.items():
-        (folder / f"{name}.yaml").write_text(text)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -148,12 +148,14 @@ def test_trainings_take_the_precision_of_the_hardware(path):
 
 
 def test_of_several_files_the_later_replaces_the_earlier(tmp_path):
-    (tmp_path / "base.yaml").write_text("a: 1\nb: 1\nc: 1\nd: 1\n")
-    (tmp_path / "model.yaml").write_text("extends: base.yaml\nb: 2\nc: 2\n")
-    (tmp_path / "task.yaml").write_text("extends: base.yaml\nc: 3\n")
+    (tmp_path / "base.yaml").write_text("a: 1\nb: 1\nc: 1\nd: 1\n", encoding="utf-8")
+    (tmp_path / "model.yaml").write_text(
+        "extends: base.yaml\nb: 2\nc: 2\n", encoding="utf-8"
+    )
+    (tmp_path / "task.yaml").write_text("extends: base.yaml\nc: 3\n", encoding="utf-8")
     own = tmp_path / "own.yaml"
     # base.yaml counts once, before both: task.yaml does not bring back its b.
-    own.write_text("extends: [model.yaml, task.yaml]\nd: 4\n")
+    own.write_text("extends: [model.yaml, task.yaml]\nd: 4\n", encoding="utf-8")
     assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 3, "d": 4}
-    own.write_text("extends: [task.yaml, model.yaml]\nd: 4\n")
+    own.write_text("extends: [task.yaml, model.yaml]\nd: 4\n", encoding="utf-8")
     assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 2, "d": 4}

@@ -30,7 +30,7 @@ def run(tmp_path):
             lines = (
                 f"{y} a/{n} b/{n} {x}\n" for n, (y, x) in enumerate(zip(labels, scores))
             )
-            path.write_text("".join(lines))
+            path.write_text("".join(lines), encoding="utf-8")
             figures[name] = summarise(labels, scores)
             line = {"condition": "gender", "value": "f<", "eer": 0.125, "targets": 9}
             conditions[name] = [line | {"trials": 1009, "impostors": "own"}]
@@ -39,7 +39,7 @@ def run(tmp_path):
     scorings["as_norm"] |= about
     scorings["as_norm"]["lists"]["H"]["intervals"] = {"eer": [0.1, 0.2]}
     results = {"scorings": scorings, "verification": scorings["cosine"]["lists"]}
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     ids = [f"id{s}/s/{u}.wav" for s in range(3) for u in range(6)]
     table = EmbeddingTable(ids, rng.standard_normal((18, 8)))
     table.save(tmp_path / "embeddings" / "test")
@@ -77,7 +77,7 @@ def test_calibrated_scores_have_more_figures(run):
     fused = {"H": results["scorings"]["cosine"]["conditions"]["H"]}
     about = about | {"systems": ["cosine", "as_norm"], "conditions": fused}
     results["scorings"]["fusion"] = about | {"lists": {"H": raw | ratios}}
-    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     found = read_run(folder)
     page = results_table([found])
     head, *rows = Page(page).rows
@@ -107,7 +107,7 @@ def test_conditions_have_a_column_per_way(run):
 
 def test_the_page_shows_all_ways(run):
     folder, _ = run
-    text = write_report(folder).read_text()
+    text = write_report(folder).read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.images) == 3
     assert "5,994 speakers" in text and "curves.jsonl" not in text

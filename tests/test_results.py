@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def test_figures_merge_and_replace(tmp_path):
     path = tmp_path / "run" / "results.json"
     update_results(path, {"seed": 1, "verification": {"O": {"eer": 0.3, "trials": 5}}})
     update_results(path, {"seed": 2, "verification": {"O": {"eer": 0.2}, "H": {}}})
-    assert json.loads(path.read_text()) == {
+    assert json.loads(path.read_text(encoding="utf-8")) == {
         "seed": 2,
         "verification": {"O": {"eer": 0.2, "trials": 5}, "H": {}},
     }
@@ -41,18 +42,26 @@ def test_everything_becomes_plain_json(tmp_path):
         "d": os.path.join("x", "y"),
         "3": 4,
     }
-    assert json.loads(path.read_text()) == returned == expected
+    assert json.loads(path.read_text(encoding="utf-8")) == returned == expected
 
 
 def test_a_broken_file_is_named_and_kept(tmp_path):
     path = tmp_path / "results.json"
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"results\.json is not JSON"):
         update_results(path, {"a": 1})
-    assert path.read_text() == "{"
+    assert path.read_text(encoding="utf-8") == "{"
 
 
-def test_git_state_follows_the_checkout(tmp_path):
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_state_follows_the_checkout(tmp_path, monkeypatch):
+    # Neither the user's settings (hooks, signatures) nor the repository of a hook that
+    # runs these tests, nor one around the temporary folder.
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state(tmp_path) is None
 
     def git(*arguments):
@@ -64,14 +73,14 @@ def test_git_state_follows_the_checkout(tmp_path):
     git("init")
     inner = tmp_path / "site-packages"
     inner.mkdir()
-    (tmp_path / "a.py").write_text("1")
+    (tmp_path / "a.py").write_text("1", encoding="utf-8")
     git("add", "a.py")
     git("commit", "-m", "first")
     commit = git("rev-parse", "HEAD")
     assert git_state(tmp_path) == {"commit": commit, "dirty": False}
-    (tmp_path / "new.txt").write_text("not tracked")
+    (tmp_path / "new.txt").write_text("not tracked", encoding="utf-8")
     assert git_state(tmp_path)["dirty"] is False
-    (tmp_path / "a.py").write_text("2")
+    (tmp_path / "a.py").write_text("2", encoding="utf-8")
     assert git_state(tmp_path) == {"commit": commit, "dirty": True}
     assert git_state(inner) is None
 

@@ -48,7 +48,7 @@ def finished(launcher, recipe):
 
 def test_the_table_has_a_line_a_round(finished):
     folder, output = finished
-    lines = json.loads((folder / "rounds.json").read_text())["rounds"]
+    lines = json.loads((folder / "rounds.json").read_text(encoding="utf-8"))["rounds"]
     assert lines == runs.results(folder)["rounds"]
     assert [line["round"] for line in lines] == [0, 1, 2]
     assert [line["cluster"]["clusters"] for line in lines[1:]] == [5, 4]
@@ -59,7 +59,7 @@ def test_the_table_has_a_line_a_round(finished):
     for line in lines:
         assert line["verification"]["veri_test"]["trials"] == 28
     assert "EER veri_test [%]" in output and "label change [%]" in output
-    page = (folder / "report" / "index.html").read_text()
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert 'href="../round1/report/index.html"' not in page  # a quick run has none
     assert "label change" in page and "Clusters of round 2." in page
     assert (folder / "report" / "clusters_1.png").stat().st_size > 5_000
@@ -69,13 +69,18 @@ def test_each_round_starts_from_the_one_before_and_its_own_labels(finished, reci
     folder, _ = finished
     before = recipe.parent / "dino"
     for number in (1, 2):
-        settings = (folder / f"round{number}" / "hyperparams.yaml").read_text()
+        settings = (folder / f"round{number}" / "hyperparams.yaml").read_text(
+            encoding="utf-8"
+        )
         settings = YAML(typ="rt").load(settings)
         assert settings["start_model"] == str(before / "inference")
         labels = folder / f"round{number}" / "clusters" / "labels.csv"
         assert settings["labels_file"] == str(labels)
         before = folder / f"round{number}"
-        ids = {line.split(",")[0] for line in labels.read_text().splitlines()[1:]}
+        ids = {
+            line.split(",")[0]
+            for line in labels.read_text(encoding="utf-8").splitlines()[1:]
+        }
         assert len(ids) == 24
         # The speakers of the trial lists are in no round.
         assert not any(name.startswith(("id00006", "id00007")) for name in ids)
@@ -113,9 +118,9 @@ def test_killed_at_any_stage(
     assert run.status == 0, run.output
     for number in (1, 2):
         one, other = (x / f"round{number}" for x in (finished[0], tmp_path))
-        assert (one / "clusters/labels.csv").read_text() == (
+        assert (one / "clusters/labels.csv").read_text(encoding="utf-8") == (
             other / "clusters/labels.csv"
-        ).read_text()
+        ).read_text(encoding="utf-8")
         assert figures(one) == figures(other)
         weights = [runs.tensors(runs.states(folder)) for folder in (one, other)]
         for key, value in weights[0].items():

@@ -31,7 +31,12 @@ def test_notes_come_back(tmp_path):
     assert again.get(1, "cluster") == {"clusters": 3}
     assert again.get(1, "model") == "round1/inference"
     assert again.lines()[0] == {"round": 0}
-    assert json.loads((tmp_path / "rounds.json").read_text())["rounds"][1]["round"] == 1
+    assert (
+        json.loads((tmp_path / "rounds.json").read_text(encoding="utf-8"))["rounds"][1][
+            "round"
+        ]
+        == 1
+    )
 
 
 def test_another_configuration_is_refused(tmp_path):

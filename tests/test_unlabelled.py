@@ -89,7 +89,7 @@ def test_a_whole_run(tiny_corpus, tmp_path, in_this_process):
     options = {"data_folder": tiny_corpus, "emotion_folder": folder.parent}
     options |= {"fold": "fold2", "output_folder": output, "device": "cpu"}
     run_emotion([str(recipe), *(f"--{key}={v}" for key, v in options.items())])
-    log = (output / "log.txt").read_text()
+    log = (output / "log.txt").read_text(encoding="utf-8")
     assert "24 utterances and, without labels, 24 of fold fold2; the 12" in log
     (row,) = (r for r in runs.curves(output) if r["kind"] == "epoch")
     assert row["steps"] == 48 // 4 and (output / "inference").is_dir()

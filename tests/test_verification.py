@@ -48,10 +48,11 @@ def corpus(tmp_path):
     rows.append({**rows[0], "ID": "unused.wav"})
     (tmp_path / "easy.txt").write_text(
         "1 id0/0.wav id0/1.wav\n1 id1/0.wav id1/1.wav\n0 id0/0.wav id1/0.wav\n"
-        "0 id2/0.wav id1/1.wav\n"
+        "0 id2/0.wav id1/1.wav\n",
+        encoding="utf-8",
     )
     (tmp_path / "wrong.txt").write_text(
-        "1 id0/0.wav id1/0.wav\n0 id0/0.wav id0/1.wav\n"
+        "1 id0/0.wav id1/0.wav\n0 id0/0.wav id0/1.wav\n", encoding="utf-8"
     )
     return Manifest.from_rows(rows), tmp_path
 
@@ -73,10 +74,14 @@ def test_lists_are_scored_and_written(corpus, embedder, tmp_path):
     for path in lists:
         figures, scores = score_trial_list(table, read_trials(path))
         assert figures == pytest.approx(results[path.stem], abs=1e-6)
-        lines = (tmp_path / "run" / "scores" / path.name).read_text().splitlines()
-        assert [line.rsplit(" ", 1)[0] for line in lines] == path.read_text().split(
-            "\n"
-        )[:-1]
+        lines = (
+            (tmp_path / "run" / "scores" / path.name)
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
+        assert [line.rsplit(" ", 1)[0] for line in lines] == path.read_text(
+            encoding="utf-8"
+        ).split("\n")[:-1]
         written = [float(line.rsplit(" ", 1)[1]) for line in lines]
         np.testing.assert_allclose(written, scores, atol=1e-6)
 
@@ -98,7 +103,9 @@ def test_the_training_mean_is_subtracted(corpus, embedder):
 
 def test_an_unknown_name_is_found_before_any_audio_is_read(corpus, embedder):
     manifest, folder = corpus
-    (folder / "bad.txt").write_text("1 id0/0.wav id0/1.wav\n0 id0/0.wav id9/0.wav\n")
+    (folder / "bad.txt").write_text(
+        "1 id0/0.wav id0/1.wav\n0 id0/0.wav id9/0.wav\n", encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"bad\.txt:2: .*'id9/0\.wav'"):
         verify_lists(manifest, [folder / "easy.txt", folder / "bad.txt"], embedder)
     assert embedder.embedding_model.seen == 0
@@ -108,7 +115,7 @@ def test_lists_of_one_name_are_refused(corpus, embedder, tmp_path):
     manifest, folder = corpus
     (tmp_path / "b").mkdir()
     other = tmp_path / "b" / "easy.txt"
-    other.write_text("1 a b\n")
+    other.write_text("1 a b\n", encoding="utf-8")
     with pytest.raises(ValueError, match="two trial lists are called 'easy'"):
         verify_lists(manifest, [folder / "easy.txt", other], embedder)
     with pytest.raises(ValueError, match="no trial list was given"):

@@ -36,15 +36,17 @@ def own_argv(monkeypatch):
 @pytest.fixture
 def arguments(tmp_path, tiny_corpus):
     model = export(tmp_path / "run", 1)
-    second = tiny_corpus / "again.txt"
-    second.write_text((tiny_corpus / "veri_test.txt").read_text())
+    second = tmp_path / "again.txt"
+    second.write_text(
+        (tiny_corpus / "veri_test.txt").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     meta = tmp_path / "meta.csv"
-    meta.write_text("speaker,gender\nid00006,f\nid00007,m\n")
+    meta.write_text("speaker,gender\nid00006,f\nid00007,m\n", encoding="utf-8")
     return {
         "model": model,
         "data_folder": tiny_corpus,
         "top_n": 4,
-        "trial_lists": "[veri_test.txt, again.txt]",
+        "trial_lists": f"[veri_test.txt, {second}]",
         "metadata": meta,
         "output_folder": tmp_path / "out",
         "bootstrap": 20,
@@ -55,7 +57,7 @@ def arguments(tmp_path, tiny_corpus):
 def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch):
     verify(arguments)
     out = tmp_path / "out"
-    results = json.loads((out / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     embedder = load_pretrained(tmp_path / "run" / "inference").embedder
     test = embed(Manifest.from_csv(out / "data" / "test.csv"), embedder)
     train = embed(Manifest.from_csv(out / "data" / "train.csv"), embedder)
@@ -79,7 +81,7 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
             assert low <= high
     assert results["verification"] == results["scorings"]["cosine"]["lists"]
     assert results["scorings"]["as_norm"]["cohort_size"] == len(train)
-    page = (out / "report" / "index.html").read_text()
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "as_norm" in page and "24 utterances" in page and "gender" in page
 
     def nothing_to_embed(*arguments, **options):
@@ -88,7 +90,7 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
     monkeypatch.setattr(embedding_folder, "embed_parts", nothing_to_embed)
     further = {"calibration_list": "again", "fuse": "[cosine, as_norm]"}
     verify(arguments | further | {"cohort": out / "data" / "train.csv"})
-    again = json.loads((out / "results.json").read_text())
+    again = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert again["verification"] == results["verification"]
     plain = list(results["scorings"])
     calibrated = [f"{way}_calibrated" for way in plain]
@@ -99,7 +101,7 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
         assert figures["min_cllr"] <= figures["cllr"]
         assert (out / "scores" / way / "veri_test.txt").is_file()
     assert again["scorings"]["fusion"]["systems"] == ["cosine", "as_norm"]
-    page = (out / "report" / "index.html").read_text()
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "learned on again, which is left out" in page and "minCllr" in page
 
 
@@ -115,9 +117,11 @@ def test_lists_that_name_every_speaker(
         for one, two in pairwise(names)
     ]
     everyone = tmp_path / "everyone.txt"
-    everyone.write_text("\n".join(lines) + "\n")
+    everyone.write_text("\n".join(lines) + "\n", encoding="utf-8")
     verify(arguments | {"trial_lists": f"[{everyone}]"})
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    results = json.loads(
+        (tmp_path / "out" / "results.json").read_text(encoding="utf-8")
+    )
     assert list(results["scorings"]) == ["cosine"]
     assert results["verification"]["everyone"]["trials"] == len(names) - 1
     text = capfd.readouterr()

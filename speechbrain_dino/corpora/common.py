@@ -85,7 +85,7 @@ def list_files(folder, left_out, skip=()):
             continue
         seen.add(real)
         with os.scandir(here) as entries:
-            for entry in entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.is_dir():
                     if not entry.name.startswith("."):
                         stack.append(entry.path)
