@@ -35,10 +35,6 @@ class FakeCuda(FakeTensorMode):
             tensors = [value for value in given if isinstance(value, torch.Tensor)]
             assert {value.device.type for value in tensors} == {"cuda"}
             return None
-        if func is torch.ops.aten._fused_sgd_.default:  # has no fake kernel
-            tensors = [value for value in given if isinstance(value, torch.Tensor)]
-            assert {value.device.type for value in tensors} == {"cuda"}
-            return None
         if fake or goes_to == "cuda":
             return super().__torch_dispatch__(func, types, args, kwargs)
         return func(*args, **kwargs)
@@ -71,6 +67,9 @@ def fake_cuda():
         for target, name, new in (
             (torch.nn.Module, "_apply", _apply),
             (torch.cuda, "set_device", lambda device: None),
+            # A real GPU beside it would be asked to start, and autocast to take part.
+            (torch.cuda, "is_available", lambda: False),
+            (torch.cuda, "device_count", lambda: 0),
         ):
             stack.enter_context(patch.object(target, name, new))
         yield stack.enter_context(FakeCuda())
