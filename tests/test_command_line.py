@@ -7,7 +7,12 @@ import sys
 import pytest
 
 from speechbrain_dino import command_line
-from speechbrain_dino.command_line import check_arguments, plain_errors, start_run
+from speechbrain_dino.command_line import (
+    Launch,
+    check_arguments,
+    plain_errors,
+    start_run,
+)
 
 YAML = """
 data_folder: !PLACEHOLDER
@@ -125,6 +130,11 @@ def test_wrong_arguments_end_in_one_line(recipe, unsettled, arguments, message):
 def test_missing_recipe_ends_in_one_line(recipe, unsettled):
     with pytest.raises(SystemExit, match=r"none\.yaml is no file: name a recipe's"):
         start_run([str(recipe.parent / "none.yaml"), "--data_folder", "x"])
+
+
+def test_keys_may_change_twice():
+    launch = Launch("a: 1\nb: 1\nc: 1\n", "c: 4", "recipe.yaml", None)
+    assert launch.changed(a=2).changed(b=3).build() == {"a": 2, "b": 3, "c": 4}
 
 
 # -- errors that the user mends -----------------------------------------------
