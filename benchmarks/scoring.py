@@ -14,13 +14,16 @@ on the first ``--loop_trials`` trials, and its scores are compared with ours.
 import argparse
 import multiprocessing
 import resource
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from speechbrain_dino.metrics import operating_points
 from speechbrain_dino.scoring import as_norm, summarise
+from speechbrain_dino.trials import read_trials
 
 DIM, TOP_N = 192, 300
 
@@ -41,6 +44,7 @@ def main():
     apart(args.threads, against_speechbrain, args.loop_trials)
     print()
     apart(args.threads, ten_million)
+    apart(args.threads, list_of_trials)
 
 
 def apart(threads, part, *arguments):
@@ -154,6 +158,18 @@ def ten_million():
         f"10,000,000 scores: EER {100 * rate:.3f} %, minDCF(0.01) {cost:.4f}, "
         f"minDCF(0.05) {other:.4f} in {seconds:.2f} s, peak {peak():.2f} GB"
     )
+
+
+def list_of_trials():
+    """A list as long as VoxCeleb1-H, from the page cache."""
+    line = "1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "list.txt"
+        path.write_text(line * 552_536, encoding="utf-8")
+        begin = time.perf_counter()
+        trials = read_trials(path)
+        seconds = time.perf_counter() - begin
+    print(f"{len(trials.enrol):,} trials read in {seconds:.2f} s, peak {peak():.2f} GB")
 
 
 def peak():

@@ -1,8 +1,16 @@
 """Fixtures that several test files share."""
 
 import logging
+import os
 import sys
 from pathlib import Path
+
+# One thread, here and in all processes that tests start, set before the libraries that
+# read it: sums then do not depend on the number of cores, and threads that spin do not
+# slow down a busy machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import pytest
 import speechbrain  # noqa: F401  puts its redirects into sys.modules

@@ -163,7 +163,7 @@ def test_every_method_gets_every_seed_and_the_same_number_of_steps(stage):
         assert figures["eer/O"]["deviation"] == pytest.approx(np.std(eers, ddof=1))
         assert figures["steps"]["mean"] == 60 and figures["memory_gb"]["mean"] == 1.5
         assert figures["effective_rank"]["mean"] == 6.5
-    text = (folder / "out" / "comparison.md").read_text()
+    text = (folder / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "| large | 23.00 ± 1.41 | 2 | 60 | 80.0 |" in text
     assert "| untrained (mean of all) | 50.00 |" in text
     rows = pd.read_csv(folder / "out" / "comparison.csv")
@@ -197,7 +197,7 @@ def test_a_collapse_is_a_result_and_a_failure_is_tried_again(stage):
     assert table["flat"]["status"] == ["seed 1: collapsed: uniform collapse"]
     assert table["bad"]["status"] == ["seed 1: failed: the disk is full"]
     assert table["flat"]["figures"] == {} and next(iter(table)) == "well"
-    text = (folder / "out" / "comparison.md").read_text()
+    text = (folder / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "collapsed: uniform collapse" in text and "the disk is full" in text
     table = run(folder, yamls, seeds=[1])
     assert table["bad"]["status"] == [] and table["flat"]["status"]
