@@ -54,7 +54,7 @@ class Program:
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
         lines = [line.split() for line in listed.stdout.splitlines()]
         group = str(self.process.pid)
-        return [pid for pid, pgid, state, *_ in lines if pgid == group and state != "Z"]
+        return [p for p, pgid, state in lines if pgid == group and state[0] != "Z"]
 
     def ended(self, seconds=60):
         """Exit status and what it printed; nothing of it may be left."""
@@ -145,7 +145,7 @@ def no_workers_left():
         stop_workers(loader)
 
 
-def test_workers_are_stopped_before_the_interpreter_ends(no_workers_left, monkeypatch):
+def test_workers_are_stopped_before_the_interpreter_ends(no_workers_left):
     loader = crop_loader(Silence(), 2, WORKERS)
     no_workers_left.append(loader)
     batches = iter(loader)
