@@ -211,6 +211,9 @@ def end(number):
         ("", 0),
         ("import multiprocessing as m\nm.Process(target=time.sleep, args=[600]).start()"
          "\nend(15)", 143),
+        # threads that are waited for at the interpreter's end, such as those that read
+        ("from concurrent.futures import ThreadPoolExecutor as Pool\n"
+         "Pool().submit(time.sleep, 600)\nend(15)", 143),
         # what the caller has set stays
         ("signal.signal(15, lambda *_: sys.exit(9))\nending.end_on_signals()\nend(15)",
          9),
