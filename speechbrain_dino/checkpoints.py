@@ -7,23 +7,24 @@ import os
 import shutil
 
 import torch
-from speechbrain.utils.checkpoints import Checkpoint, Checkpointer
+from speechbrain.utils.checkpoints import Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 logger = logging.getLogger(__name__)
 
 CONTENTS = "contents.json"
-_DRAFT = ".saving-"
+_DRAFT, _LEAVING = ".saving-", ".removing-"
 _AGREEMENT = "neighbour_agreement"
 _JUDGED = ("eer/", "uar/", _AGREEMENT)
 
 
 class WholeCheckpointer(Checkpointer):
-    """SpeechBrain's Checkpointer, safe against being killed while it saves.
+    """SpeechBrain's Checkpointer, safe against being killed while it saves or deletes.
 
     A checkpoint is written beside its place and renamed once everything lies on the
-    disk, with a list of its files. Folders that are not whole are passed over with a
-    warning, so that recovery takes the newest whole one.
+    disk, with a list of its files; one that goes is renamed before its files are
+    removed. Folders that are not whole are passed over with a warning, so that
+    recovery takes the newest whole one.
 
     Example
     -------
@@ -52,8 +53,9 @@ class WholeCheckpointer(Checkpointer):
         """Saves as SpeechBrain does; the checkpoint appears once it is whole."""
         if if_main_process():
             # Now, not when opened: someone may look at a run that is saving.
-            for draft in self.checkpoints_dir.glob(f"{_DRAFT}*"):
-                shutil.rmtree(draft)
+            for prefix in (_DRAFT, _LEAVING):
+                for left in self.checkpoints_dir.glob(f"{prefix}*"):
+                    shutil.rmtree(left)
         saved = super().save_checkpoint(*args, **kwargs)
         ddp_barrier()
         if saved is not None:
@@ -70,11 +72,37 @@ class WholeCheckpointer(Checkpointer):
         _flushed_size(contents)
         _flush_folder(saved.path)
         if final.exists():
-            shutil.rmtree(final)
+            _remove(final)
         os.replace(saved.path, final)
         _flush_folder(final.parent)
         files = {name: final / file.name for name, file in saved.paramfiles.items()}
         return Checkpoint(final, saved.meta, files)
+
+    def delete_checkpoints(
+        self,
+        *,
+        num_to_keep=1,
+        min_keys=(),
+        max_keys=(),
+        importance_keys=(ckpt_recency,),
+        ckpt_predicate=None,
+        verbosity=logging.INFO,
+    ):
+        """Deletes what SpeechBrain would; a checkpoint disappears as a whole."""
+        orders = [{"min_key": key} for key in min_keys or ()]
+        orders += [{"max_key": key} for key in max_keys or ()]
+        orders += [{"importance_key": key} for key in importance_keys]
+        leaving, kept = set(), set()
+        for order in orders:
+            order["ckpt_predicate"] = ckpt_predicate
+            leaving.update(self.find_checkpoints(**order))
+            best = self.find_checkpoints(max_num_checkpoints=num_to_keep, **order)
+            kept.update(best)
+        ddp_barrier()  # all processes have listed them
+        for checkpoint in leaving - kept if if_main_process() else ():
+            _remove(checkpoint.path)
+            logger.log(verbosity, "Deleted checkpoint in %s", checkpoint.path)
+        ddp_barrier()
 
     def _list_checkpoint_dirs(self):
         return [path for path in super()._list_checkpoint_dirs() if self._whole(path)]
@@ -145,6 +173,13 @@ def best_checkpoint(checkpoints):
     sign, key = next((pair for pair in known if pair[1]), (1, _AGREEMENT))
     validated = [checkpoint for checkpoint in checkpoints if key in checkpoint.meta]
     return max(validated, key=lambda c: sign * c.meta[key], default=None)
+
+
+def _remove(path):
+    """Removes a checkpoint, which half removed would look like one."""
+    leaving = path.with_name(_LEAVING + path.name)
+    os.replace(path, leaving)
+    shutil.rmtree(leaving)
 
 
 def _missing(path, recoverables):

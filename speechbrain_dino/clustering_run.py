@@ -12,6 +12,7 @@ from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes, on_main_first
 from speechbrain_dino.embedding_folder import embed_to_folder
 from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.ending import together
 from speechbrain_dino.files import replacing
 from speechbrain_dino.plots.clusters import clusters_figure
 from speechbrain_dino.pretrained import load_pretrained
@@ -21,6 +22,7 @@ from speechbrain_dino.utterances import find_utterances
 logger = logging.getLogger(__name__)
 
 
+@together
 def run_clustering(hparams, run_opts):
     """Embeds where that is asked for, clusters, writes labels, figures and picture.
 

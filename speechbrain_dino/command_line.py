@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import speechbrain as sb
 import torch
-import torch.distributed as dist
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_dino.ending import end_on_signals, leave_group, wait_long
 from speechbrain_dino.memory import keep_freed_memory
 from speechbrain_dino.precision import (
     bf16_support,
@@ -112,6 +112,7 @@ def launched(argv):
     hparams : dict
         What the YAML describes.
     """
+    end_on_signals()
     keep_freed_memory()
     check_arguments(argv)
     argv, precision = _without_precision(argv)
@@ -123,7 +124,8 @@ def launched(argv):
     if run_opts.device == "cpu" or not torch.cuda.is_available():
         run_opts = replace(run_opts, distributed_backend="gloo")
     sb.utils.distributed.ddp_init_group(run_opts)
-    atexit.register(leave_processes)
+    wait_long()
+    atexit.register(leave_group)
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     launch = Launch(read_recipe(hparams_file), overrides, hparams_file, run_opts)
@@ -167,12 +169,6 @@ def _settle_precision(launch, hparams, asked):
         launch = launch._replace(run_opts=replace(launch.run_opts, **run_opts))
     hparams["precision"] = choice.precision
     return launch, choice
-
-
-def leave_processes():
-    """Leaves the group of processes: its threads must not outlive the interpreter."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def _debug_keys(hparams):

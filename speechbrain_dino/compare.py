@@ -9,7 +9,6 @@ import csv
 import json
 import logging
 import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from speechbrain_dino.comparison import (
     summarised,
     table_lines,
 )
+from speechbrain_dino.ending import end_on_signals
 from speechbrain_dino.files import replacing
 from speechbrain_dino.plots.comparison import comparison_figure
 from speechbrain_dino.results import git_state, hardware
@@ -44,7 +44,7 @@ def main(argv, train_script):
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     known, options = _parser().parse_known_args(argv)
     # Trainings must not outlive the comparison: the next one would start them again.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_on_signals()
     with plain_errors(ValueError, OSError):
         compare(
             known.yamls,

@@ -86,12 +86,11 @@ def run_all(runs, jobs, environment):
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(jobs)
-    numbered = list(enumerate(runs, 1))
-    done = {
-        pool.submit(_run, run, f"{number} of {len(runs)}", environment, stop): run
-        for number, run in numbered
-    }
     try:
+        done = {
+            pool.submit(_run, run, f"{number} of {len(runs)}", environment, stop): run
+            for number, run in enumerate(runs, 1)
+        }
         for future in as_completed(done):
             future.result()
             yield done[future]

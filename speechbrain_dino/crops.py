@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from speechbrain_dino.audio import read_span
+from speechbrain_dino.ending import end_with_parent
 from speechbrain_dino.epoch_batches import EpochBatches
 from speechbrain_dino.randomness import CROPS, generator
 
@@ -266,6 +267,7 @@ def crop_loader(dataset, batch_size, num_workers=2, rank=0, world_size=1, pin=Fa
         pin_memory=pin,
         prefetch_factor=4 if num_workers else None,
         persistent_workers=num_workers > 0,
+        worker_init_fn=end_with_parent,
     )
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from speechbrain_dino.corpora.synthetic import make_synthetic_corpus
+from speechbrain_dino.ending import end_on_signals
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 
@@ -119,6 +120,7 @@ def main(arguments=None):
     )
     parser.add_argument("folder", nargs="?", default="demo", help="where to write")
     known, extra = parser.parse_known_args(arguments)
+    end_on_signals()
     try:
         run_demo(known.folder, extra)
     except subprocess.CalledProcessError as error:

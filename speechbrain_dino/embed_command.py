@@ -6,7 +6,6 @@ python -m speechbrain_dino.embed_command --model M --data D --output_folder O
 import argparse
 import logging
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.ending import LONGEST_WAIT, end_on_signals, leave_processes
 from speechbrain_dino.memory import keep_freed_memory
 from speechbrain_dino.precision import PRECISIONS
 from speechbrain_dino.pretrained import load_pretrained
@@ -38,6 +38,7 @@ def main(arguments=None):
     """
     known = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    end_on_signals()
     keep_freed_memory()
     with plain_errors(ValueError, OSError, ImportError):
         device = join_processes(known.device)
@@ -62,8 +63,7 @@ def main(arguments=None):
         )
     if if_main_process():
         logger.info("%d embeddings of %d dimensions: %s", *table.vectors.shape, output)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    leave_processes()
     return table
 
 
@@ -88,8 +88,7 @@ def join_processes(device=None):
     """
     device = own_device(device)
     if "RANK" in os.environ and not torch.distributed.is_initialized():
-        # Nothing but waiting for each other, and that for as long as it takes.
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+        torch.distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
     return device
 
 

@@ -13,6 +13,7 @@ from speechbrain_dino.checkpoints import best_checkpoint
 from speechbrain_dino.class_metrics import classification_figures, log_figures
 from speechbrain_dino.classifier_export import export_classifier_folder
 from speechbrain_dino.command_line import plain_errors
+from speechbrain_dino.ending import together
 from speechbrain_dino.files import replacing
 from speechbrain_dino.finetune_fold import class_logits
 from speechbrain_dino.folds import read_folds
@@ -25,6 +26,7 @@ from speechbrain_dino.training_run import make_brain, prepare
 logger = logging.getLogger(__name__)
 
 
+@together
 def run_finetune(launch, hparams):
     """Fine-tunes a pretrained model on every fold, and sums the folds up.
 

@@ -15,6 +15,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import PRECISION_HELP, join_processes
 from speechbrain_dino.embeddings import embed
+from speechbrain_dino.ending import end_on_signals, leave_processes
 from speechbrain_dino.files import replacing
 from speechbrain_dino.precision import PRECISIONS
 from speechbrain_dino.pretrained import load_pretrained
@@ -109,12 +110,14 @@ def main(arguments=None):
     add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
     known = vars(parser.parse_args(arguments))
     output = known.pop("output")
+    end_on_signals()
     with plain_errors(ValueError, OSError, ImportError):
         table = label_audio(**known)
     with replacing(output) as draft:
         table.to_csv(draft, index=False, float_format="%.4f")
     print(table["label"].value_counts().to_string())
     print(f"{len(table)} utterances: {output}")
+    leave_processes()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from speechbrain_dino.class_metrics import MOST_CLASSES, log_figures
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes
 from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.ending import together
 from speechbrain_dino.files import replacing
 from speechbrain_dino.probe_data import SPEAKER, labels_of, read_target, speakers_of
 from speechbrain_dino.probe_features import compared
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _EMBED = ("precision", "batch_seconds", "window_seconds", "workers", "sample_rate")
 
 
+@together
 def run_probe(launch, hparams):
     """Embeds labelled utterances and learns linear models of the frozen embeddings.
 

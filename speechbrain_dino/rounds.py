@@ -12,6 +12,7 @@ from speechbrain_dino.clustering import load_labels, save_labels
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes
 from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.ending import together
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.pretrained import load_pretrained
 from speechbrain_dino.pseudo_labels import label_change, true_speakers
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 STARTS = ("fresh", "first", "previous")
 
 
+@together
 def run_rounds(launch, hparams):
     """Runs the rounds that the YAML asks for; goes on where it was stopped.
 

@@ -15,6 +15,7 @@ from speechbrain_dino.clock import Clock
 from speechbrain_dino.collapse import CollapseError
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embedder import Embedder
+from speechbrain_dino.ending import stop_workers
 from speechbrain_dino.features import move_constants
 from speechbrain_dino.optimization import (
     KeptBuffers,
@@ -147,7 +148,10 @@ class TrainingBrain(sb.Brain):
         """Trains; see ``speechbrain.Brain.fit``. ``train_set`` is a ``crop_loader``."""
         self.loader = train_set
         self.epoch_counter = epoch_counter
-        super().fit(epoch_counter, train_set, **kwargs)
+        try:
+            super().fit(epoch_counter, train_set, **kwargs)
+        finally:
+            stop_workers(train_set)
 
     # -- one step -------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from speechbrain_dino.command_line import plain_errors, start_run
 from speechbrain_dino.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.curves import Curves
 from speechbrain_dino.embeddings import embed
+from speechbrain_dino.ending import together
 from speechbrain_dino.inference import export_inference_folder
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.report import write_report
@@ -33,6 +34,7 @@ __all__ = ["finish_run", "make_brain", "prepare", "run_training", "start_run"]
 logger = logging.getLogger(__name__)
 
 
+@together
 def run_training(launch, hparams):
     """All stations, one after the other: for a YAML's key ``run``.
 

@@ -18,6 +18,7 @@ from speechbrain_dino.calibrated_lists import CalibrationPlan
 from speechbrain_dino.command_line import plain_errors
 from speechbrain_dino.embed_command import join_processes, on_main_first
 from speechbrain_dino.embedding_folder import embed_to_folder
+from speechbrain_dino.ending import together
 from speechbrain_dino.list_figures import ListFigures
 from speechbrain_dino.manifest import Manifest
 from speechbrain_dino.metadata import describe, read_metadata
@@ -31,6 +32,7 @@ from speechbrain_dino.verification import read_lists
 logger = logging.getLogger(__name__)
 
 
+@together
 def run_verification(hparams, run_opts):
     """Embeds, scores every list in every way, and writes results and report.
 

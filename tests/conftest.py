@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -103,3 +104,15 @@ def _same_random_numbers():
     """Every test starts from the same seed and on one thread."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_signal_handlers():
+    """Programs that run in the test's process set theirs."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)

@@ -219,6 +219,15 @@ class PlainEncoder(torch.nn.Module):
         return self.embedding(hidden.mean(1))
 
 
+class FailingEncoder(PlainEncoder):
+    """It embeds, but does not train."""
+
+    def forward(self, feats, lengths=None):
+        if self.training:
+            raise RuntimeError("this encoder does not train")
+        return super().forward(feats, lengths)
+
+
 def states(output_folder):
     """All recoverables of the newest checkpoint, as loaded or as bytes."""
     found = {}
@@ -230,8 +239,9 @@ def states(output_folder):
 
 
 def newest_checkpoint(output_folder):
-    """Folder of the checkpoint that was saved last."""
-    return max((Path(output_folder) / "save").glob("CKPT+*"), key=_saved_at)
+    """Folder of the whole checkpoint that was saved last."""
+    folders = (Path(output_folder) / "save").glob("CKPT+*")
+    return max((f for f in folders if (f / "CKPT.yaml").is_file()), key=_saved_at)
 
 
 def results(output_folder):

@@ -265,10 +265,17 @@ def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder / "train.py"), yaml, *options],
         env=runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    runs.until(lambda: (folder / "out" / "hangs" / "1" / "started").exists())
+    is_training = folder / "out" / "hangs" / "1" / "started"
+    # Not a moment, where PyTorch is read from a slow disk by many at once.
+    runs.until(lambda: is_training.exists() or process.poll() is not None, 600)
     process.terminate()
-    assert process.wait(20) == 143
+    printed = process.communicate(timeout=120)[0]
+    assert is_training.exists(), printed
+    assert process.returncode == 143, printed
     alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
     assert alive.stdout == ""
 

@@ -134,7 +134,10 @@ def test_killed_at_random_points(launcher, recipe, uninterrupted, tmp_path, seed
 
 
 def killed_at_flag(launcher, recipe, folder, code):
-    """Starts a run that pauses in ``code``, kills it there, and runs it to its end."""
+    """Starts a run that pauses in ``code``, kills it there, and runs it to its end.
+
+    Returns the checkpoints that the killed run left, and their files.
+    """
     flag = folder / "paused"
     process = launcher.start(
         recipe, "--output_folder", folder, first=code.replace("FLAG", str(flag))
@@ -142,7 +145,10 @@ def killed_at_flag(launcher, recipe, folder, code):
     assert runs.until(flag.exists), "the run never came to the point"
     kill(process)
     assert launcher.wait().status == -signal.SIGKILL
-    left = sorted(path.name for path in (folder / "save").iterdir())
+    left = {
+        path.name: {file.name for file in path.iterdir()}
+        for path in (folder / "save").iterdir()
+    }
     run = launcher.run(recipe, "--output_folder", folder)
     assert run.status == 0, run.output
     return left
@@ -156,6 +162,33 @@ def test_killed_while_saving(launcher, recipe, uninterrupted, tmp_path, file):
     )
     assert any(name.startswith(".saving-") for name in left)
     assert not list((tmp_path / "save").glob(".saving-*"))
+    assert_same_end(tmp_path, uninterrupted)
+
+
+# Removing folder number LIMIT stops after its first file, and waits to be killed.
+SLOW_REMOVAL = """
+import os, pathlib, shutil, time
+removed, whole = [], shutil.rmtree
+def half(folder, *args, **kwargs):
+    if pathlib.Path("SAVE") in pathlib.Path(folder).parents:
+        removed.append(folder)
+    if len(removed) == LIMIT:
+        (pathlib.Path(folder) / "CKPT.yaml").unlink()
+        pathlib.Path("FLAG").touch()
+        time.sleep(600)
+    whole(folder, *args, **kwargs)
+shutil.rmtree = half
+"""
+
+
+@pytest.mark.parametrize("folder", [1, 3])
+def test_killed_while_deleting(launcher, recipe, uninterrupted, tmp_path, folder):
+    code = SLOW_REMOVAL.replace("SAVE", str(tmp_path / "save"))
+    code = code.replace("LIMIT", str(folder))
+    left = killed_at_flag(launcher, recipe, tmp_path, code)
+    half = [name for name, files in left.items() if "CKPT.yaml" not in files]
+    assert len(half) == 1 and half[0].startswith(".removing-")
+    assert not list((tmp_path / "save").glob(".removing-*"))
     assert_same_end(tmp_path, uninterrupted)
 
 

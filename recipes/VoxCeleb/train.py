@@ -13,6 +13,7 @@ Authors
 
 import sys
 
+from speechbrain_dino.ending import leave_processes
 from speechbrain_dino.training_run import finish_run, make_brain, prepare, start_run
 
 if __name__ == "__main__":
@@ -21,3 +22,4 @@ if __name__ == "__main__":
     brain = make_brain(hparams, run_opts)
     brain.fit(hparams["epoch_counter"], train_loader)
     finish_run(brain)
+    leave_processes()
