@@ -71,7 +71,7 @@ def test_the_host_waits_at_logging_steps_alone(build, monkeypatch, method):  # n
 
 
 def test_fine_tuning_and_labels(run, corpus, tmp_path):  # noqa: F811
-    results = run(tmp_path / "out", device="cuda", num_folds=1, main_epochs=1)
+    results = run(tmp_path / "out", device="cuda", main_epochs=1)
     assert 0 <= results["finetune"]["pooled"]["uar"] <= 1
     folder = str(tmp_path / "out" / "inference")
     model = EncoderClassifier.from_hparams(folder, run_opts={"device": "cuda"})
