@@ -102,7 +102,8 @@ def hparams_of(recipe, data, **changed):
     small = {k: v for k, v in small.items() if f"\n{k}: null" not in text}
     # What a test removes by null, a recipe may not have.
     changed = {k: v for k, v in changed.items() if f"\n{k}:" in text}
-    hparams = load_hyperpyyaml(text, {**keys, **small, "log_every": 1, **changed})
+    keys |= {"log_every": 1, "precision": "fp32"}  # what auto becomes is not asked here
+    hparams = load_hyperpyyaml(text, {**keys, **small, **changed})
     hparams["augment"].load()
     if "classifier" not in hparams:
         return hparams
