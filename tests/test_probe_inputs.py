@@ -99,3 +99,14 @@ def test_inner_folds_hold_everyone_out_once_and_divide_no_group(numbers):
     assert len(inner_folds(targets, groups % 2, number=4)) == 2
     with pytest.raises(ValueError, match="all 90 training utterances are of '7'"):
         inner_folds(targets, np.full(90, 7))
+
+
+def test_groups_of_one_class_are_spread_over_the_inner_folds():
+    """Ten groups of one of two classes each: in every part both are held out."""
+    groups = np.arange(60) % 10
+    divisions = set()
+    for seed in range(20):
+        parts = inner_folds(groups % 2, groups, number=4, seed=seed)
+        assert all(len(set(groups[held] % 2)) == 2 for _, held in parts)
+        divisions.add(tuple(tuple(sorted(set(groups[held]))) for _, held in parts))
+    assert len(divisions) > 1
