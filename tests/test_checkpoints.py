@@ -88,7 +88,9 @@ def test_half_written_folder_of_speechbrain_is_passed_over(saver, layer):
     saved(saver, layer, 1.0)
     half = saver.checkpoints_dir / "CKPT+2099-01-01+00-00-00+00"
     half.mkdir()
-    (half / "CKPT.yaml").write_text("end-of-epoch: true\nunixtime: 9999999999.0\n")
+    (half / "CKPT.yaml").write_text(
+        "end-of-epoch: true\nunixtime: 9999999999.0\n", encoding="utf-8"
+    )
     assert recovered(saver, layer) == 1.0
 
 

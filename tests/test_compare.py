@@ -105,8 +105,8 @@ def nothing():
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
     """A folder with a script that only pretends to train, and recipes for it."""
-    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
-    (tmp_path / "compare_stub.py").write_text(textwrap.dedent(STUB))
+    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT), encoding="utf-8")
+    (tmp_path / "compare_stub.py").write_text(textwrap.dedent(STUB), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     # A run without PyTorch's seconds of starting up.
     monkeypatch.setattr(compare_module, "MEASURED", "measured_stub")
@@ -115,20 +115,24 @@ def stage(tmp_path, monkeypatch):
         "note, sys.argv = pathlib.Path(sys.argv[1]), sys.argv[2:]\n"
         "note.parent.mkdir(parents=True, exist_ok=True)\n"
         "note.write_text(json.dumps({'memory_gb': 1.5, 'device': 'cpu'}))\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n",
+        encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def recipe(name, batch=4, mood="well", utterances=43):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(RECIPE.format(batch=batch, mood=mood, utterances=utterances))
+        path.write_text(
+            RECIPE.format(batch=batch, mood=mood, utterances=utterances),
+            encoding="utf-8",
+        )
         return path
 
     return tmp_path, recipe
 
 
 def started(folder):
-    lines = (folder / "runs.txt").read_text().splitlines()
+    lines = (folder / "runs.txt").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -169,7 +173,7 @@ def test_every_method_gets_every_seed_and_the_same_number_of_steps(stage):
     rows = pd.read_csv(folder / "out" / "comparison.csv")
     assert rows["EER % O"].tolist() == ["23.00 ± 1.41", "33.00 ± 1.41", "50.00"]
     assert (folder / "out" / "comparison.png").stat().st_size > 10_000
-    about = json.loads((folder / "out" / "comparison.json").read_text())
+    about = json.loads((folder / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert about["plan"]["budget"]["steps"] == 60 and len(about["runs"]) == 4
 
 
@@ -221,7 +225,9 @@ def test_runs_at_the_same_time_share_the_cores(stage, monkeypatch):
     yamls = [recipe("one", mood="meets"), recipe("two", mood="meets")]
     table = run(folder, yamls, seeds=[1], steps=60, jobs=2)
     assert table["one"]["status"] == table["two"]["status"] == []
-    threads = {path.read_text() for path in (folder / "meeting").iterdir()}
+    threads = {
+        path.read_text(encoding="utf-8") for path in (folder / "meeting").iterdir()
+    }
     assert threads == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
     with pytest.raises(ValueError, match="another budget"):
         run(folder, yamls, seeds=[1], steps=60)
@@ -350,10 +356,12 @@ def test_a_real_comparison(tiny_corpus, tmp_path, monkeypatch):
     simclr = runs.RECIPE / "hparams" / "methods" / "simclr.yaml"
     sizes = "projection_dim: 8\nprojector_dim: 16\n"
     text = f"extends: [dino.yaml, {simclr}]\n{sizes}"
-    (tmp_path / "simclr.yaml").write_text(text)
+    (tmp_path / "simclr.yaml").write_text(text, encoding="utf-8")
     argv = ["dino.yaml", "simclr.yaml", "--steps", "12", "--seeds", "5"]
     main([*argv, "--output_folder", "out"], runs.RECIPE / "train.py")
-    about = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    about = json.loads(
+        (tmp_path / "out" / "comparison.json").read_text(encoding="utf-8")
+    )
     assert about["plan"]["epochs"] == {"dino": 2, "simclr": 2}
     for run_ in about["runs"]:
         assert run_["status"] == "done" and run_["figures"]["steps"] == 12

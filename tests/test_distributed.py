@@ -89,9 +89,18 @@ def test_results_are_written_once(two_processes):
     folder, output = two_processes
     assert output.count("epoch 2: loss ") == 1
     assert output.count("Report: ") == 1
-    logged = (folder / "log.txt").read_text()
+    logged = (folder / "log.txt").read_text(encoding="utf-8")
     assert logged.count("epoch 2: loss ") == 1
-    assert (folder / "train_log.txt").read_text().count("epoch: 2,") == 1
-    assert len((folder / "scores" / "veri_test.txt").read_text().splitlines()) == 28
+    assert (folder / "train_log.txt").read_text(encoding="utf-8").count(
+        "epoch: 2,"
+    ) == 1
+    assert (
+        len(
+            (folder / "scores" / "veri_test.txt")
+            .read_text(encoding="utf-8")
+            .splitlines()
+        )
+        == 28
+    )
     assert (folder / "inference" / "embedding_model.ckpt").exists()
     assert not list((folder / "save").glob(".saving-*"))

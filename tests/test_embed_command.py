@@ -42,7 +42,7 @@ def test_auto_becomes_what_the_hardware_computes(tmp_path, audio, monkeypatch):
     arguments += ["--device", "cpu", "--output_folder", str(tmp_path / "a")]
     main([*arguments, "--precision", "auto"])
     precision.resolved_precision.cache_clear()
-    about = json.loads((tmp_path / "a" / "table.json").read_text())
+    about = json.loads((tmp_path / "a" / "table.json").read_text(encoding="utf-8"))
     assert about["options"]["precision"] == "fp32"
 
 

@@ -39,7 +39,7 @@ class Program:
 
     def __init__(self, log, *command, **variables):
         self.log = log
-        with open(log, "w") as file:
+        with open(log, "w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
                 [sys.executable, *map(str, command)],
                 env=runs.environment(**variables),
@@ -66,7 +66,7 @@ class Program:
             if self.members():
                 os.killpg(self.process.pid, signal.SIGKILL)
         assert not left, "a process is left"
-        return status, self.log.read_text(errors="replace")
+        return status, self.log.read_text(errors="replace", encoding="utf-8")
 
 
 def train(recipe, folder, **variables):
@@ -97,7 +97,7 @@ def test_a_run_that_fails_in_its_first_step(recipe, tmp_path):
 def test_a_run_that_is_stopped(recipe, tmp_path, number, to_all):
     run = train(recipe("long", number_of_epochs=10_000), tmp_path)
     curves = tmp_path / "run" / "curves.jsonl"
-    assert runs.until(curves.is_file, 300), run.log.read_text()
+    assert runs.until(curves.is_file, 300), run.log.read_text(encoding="utf-8")
     assert len(run.members()) == 1 + WORKERS
     # The terminal sends Ctrl-C to the workers as well.
     (os.killpg if to_all else os.kill)(run.process.pid, number)
@@ -115,10 +115,11 @@ def test_workers_of_a_killed_run_end_with_it(tmp_path):
         "from speechbrain_dino.crops import crop_loader\n"
         f"batches = iter(crop_loader(Silence(), 2, {WORKERS}))\n"
         "print(next(batches), flush=True)\n"
-        "time.sleep(600)\n"
+        "time.sleep(600)\n",
+        encoding="utf-8",
     )
     run = Program(tmp_path / "printed.txt", script)
-    assert runs.until(lambda: "tensor" in run.log.read_text(), 120)
+    assert runs.until(lambda: "tensor" in run.log.read_text(encoding="utf-8"), 120)
     assert len(run.members()) == 1 + WORKERS
     run.process.kill()
     assert run.ended()[0] == -signal.SIGKILL
@@ -221,7 +222,7 @@ def end(number):
 )  # fmt: skip
 def test_exit_status(tmp_path, code, expected):
     script = tmp_path / "program.py"
-    script.write_text(ASKED_TO_END.format(code))
+    script.write_text(ASKED_TO_END.format(code), encoding="utf-8")
     run = Program(tmp_path / "printed.txt", script, tmp_path / "finally")
     assert run.ended(120)[0] == expected
     assert (tmp_path / "finally").exists() == (expected == 130)

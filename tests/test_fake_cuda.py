@@ -76,14 +76,14 @@ def data(tmp_path_factory):
         decay = np.exp(-np.arange(samples) / 100) if name == "rir" else 1
         sf.write(folder / f"{name}.wav", 0.1 * rng.normal(size=samples) * decay, 16000)
         rows = f"ID,duration,wav\n{name},{samples / 16000},{folder / name}.wav\n"
-        (folder / f"{name}.csv").write_text(rows)
+        (folder / f"{name}.csv").write_text(rows, encoding="utf-8")
     yaml = (
         "compute_features: !new:speechbrain.lobes.features.Fbank {n_mels: 80}\n"
         "mean_var_norm: !new:speechbrain_dino.features.MeanNorm\n"
         "embedding_model: !new:speechbrain_dino.encoders.LResNet34\n"
         "    input_size: 80\n    channels: [4, 4, 8, 8]\n    lin_neurons: 16\n"
     )
-    (folder / "start.yaml").write_text(yaml)
+    (folder / "start.yaml").write_text(yaml, encoding="utf-8")
     parts = load_hyperpyyaml(yaml)
     embedder = Embedder(*(parts[name] for name in PARTS))
     export_inference_folder(folder, folder / "start.yaml", embedder)

@@ -60,7 +60,7 @@ def build(folder, encoder, norm):
     text = RUN.format(encoder=encoder[0], channels=encoder[1], norm=norm)
     text = text.replace("/somewhere/results", str(folder / "save"))
     path = folder / "hyperparams.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     run = load_hyperpyyaml(text)
     embedder = Embedder(*(run[name] for name in PARTS))
     with torch.no_grad():
@@ -107,7 +107,9 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
     assert torch.equal(torch.get_rng_state(), random_state)
     files = sorted(file.name for file in folder.iterdir())
     assert files == ["README.md", "embedding_model.ckpt", "hyperparams.yaml"]
-    assert str(elsewhere) not in (folder / "hyperparams.yaml").read_text()
+    assert str(elsewhere) not in (folder / "hyperparams.yaml").read_text(
+        encoding="utf-8"
+    )
     moved = elsewhere / "moved here"
     shutil.move(folder, moved)
     shutil.rmtree(run)
@@ -200,14 +202,20 @@ def test_a_second_export_replaces_the_first(tmp_path):
 def test_weights_that_do_not_fit_are_refused_and_the_old_folder_stays(tmp_path):
     path, embedder = build(tmp_path, ECAPA, SENTENCE)
     folder = export_inference_folder(tmp_path, path, embedder)
-    before = (folder / "hyperparams.yaml").read_text()
+    before = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
     path.write_text(
-        path.read_text().replace("embedding_size: 24", "embedding_size: 32")
+        path.read_text(encoding="utf-8").replace(
+            "embedding_size: 24", "embedding_size: 32"
+        ),
+        encoding="utf-8",
     )
     with pytest.raises(RuntimeError, match="size mismatch"):
         export_inference_folder(tmp_path, path, embedder)
-    assert (folder / "hyperparams.yaml").read_text() == before
-    path.write_text(path.read_text().replace("mean_var_norm", "norm"))
+    assert (folder / "hyperparams.yaml").read_text(encoding="utf-8") == before
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("mean_var_norm", "norm"),
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match="has no mean_var_norm"):
         inference_yaml(path)
 
@@ -221,7 +229,7 @@ def test_the_card_says_what_to_do(tmp_path):
         "seed": 7,
     }
     folder = export_inference_folder(tmp_path, path, embedder, results)
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| veri_test | 100 | 12.30 | 0.9000 | 0.8000 | 0.4321 |" in card
     assert "same_speaker = score > 0.4321" in card
     assert "1234 utterances (5.7 hours)" in card

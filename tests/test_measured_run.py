@@ -23,9 +23,10 @@ def script(tmp_path, monkeypatch):
         "import pathlib, sys, neighbour\n"
         "pathlib.Path(sys.argv[1]).write_text(neighbour.WORD + sys.argv[2])\n"
         "assert __name__ == '__main__'\n"
-        "sys.exit(int(sys.argv[2]))\n"
+        "sys.exit(int(sys.argv[2]))\n",
+        encoding="utf-8",
     )
-    (tmp_path / "neighbour.py").write_text("WORD = 'status '\n")
+    (tmp_path / "neighbour.py").write_text("WORD = 'status '\n", encoding="utf-8")
     return path
 
 
@@ -36,8 +37,8 @@ def test_script_runs_as_if_started_alone(script, tmp_path, status):
     with pytest.raises(SystemExit) as end:
         main([str(note), str(script), str(told), str(status)])
     assert end.value.code == status
-    assert told.read_text() == f"status {status}"
-    found = json.loads(note.read_text())
+    assert told.read_text(encoding="utf-8") == f"status {status}"
+    found = json.loads(note.read_text(encoding="utf-8"))
     assert found["device"] == "cpu"
     assert 0.05 < found["memory_gb"] <= peak_memory()["memory_gb"]
 
@@ -45,14 +46,14 @@ def test_script_runs_as_if_started_alone(script, tmp_path, status):
 def test_the_larger_peak_of_several_sessions_stays(script, tmp_path):
     note = tmp_path / "memory.json"
     before = {"memory_gb": 1e6, "device": "cpu"}
-    note.write_text(json.dumps(before))
+    note.write_text(json.dumps(before), encoding="utf-8")
     with pytest.raises(SystemExit):
         main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
-    assert json.loads(note.read_text()) == before
-    note.write_text(json.dumps(before | {"memory_gb": 0.001}))
+    assert json.loads(note.read_text(encoding="utf-8")) == before
+    note.write_text(json.dumps(before | {"memory_gb": 0.001}), encoding="utf-8")
     with pytest.raises(SystemExit):
         main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
-    assert json.loads(note.read_text())["memory_gb"] > 0.05
+    assert json.loads(note.read_text(encoding="utf-8"))["memory_gb"] > 0.05
 
 
 def test_what_a_gpu_holds_counts_where_one_is_used(monkeypatch):

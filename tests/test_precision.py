@@ -233,7 +233,9 @@ def test_auto_is_what_it_chose(launcher, recipe, tmp_path):
 
 @pytest.mark.recipe
 def test_fp16_cannot_go_on_on_a_cpu(launcher, recipe, tmp_path):
-    (tmp_path / "hyperparams.yaml").write_text("seed: 1\nprecision: fp16\n")
+    (tmp_path / "hyperparams.yaml").write_text(
+        "seed: 1\nprecision: fp16\n", encoding="utf-8"
+    )
     stored, output = trained(launcher, recipe, tmp_path, 1, first=NEW)
     assert stored == "fp32"
     assert "fp16 would need a CUDA GPU; the run was computed in fp16 so far" in output
@@ -254,9 +256,9 @@ print(f"<{os.environ['RANK']} {line[0]} {hparams['precision']}>")
 
 @pytest.mark.distributed
 def test_all_processes_take_the_choice_of_the_first(tmp_path):
-    (tmp_path / "run.py").write_text(SHARED)
+    (tmp_path / "run.py").write_text(SHARED, encoding="utf-8")
     text = f"precision: auto\noutput_folder: {tmp_path / 'out'}\n"
-    (tmp_path / "r.yaml").write_text(text)
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     command += ["--standalone", str(tmp_path / "run.py"), str(tmp_path / "r.yaml")]
     done = subprocess.run(
