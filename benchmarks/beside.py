@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from speechbrain_dino.ending import end_on_signals
+from speechbrain_dino.utils.ending import end_on_signals
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 # What the package sets, and what libgomp does if nothing is set.
@@ -36,11 +36,11 @@ VARIANTS = {
 BUSY = "while True: pass"
 EMBED = """
 import sys, time
-from speechbrain_dino.embeddings import embed
-from speechbrain_dino.memory import keep_freed_memory
-from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.recipe_yaml import read_recipe
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.utils.allocator import keep_freed_memory
+from speechbrain_dino.models.embedder import Embedder
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.runs.recipe_yaml import read_recipe
 from hyperpyyaml import load_hyperpyyaml
 keep_freed_memory()
 recipe, data, lines = sys.argv[1:]

@@ -18,8 +18,8 @@ import time
 import numpy as np
 from sklearn.cluster import KMeans as SklearnKMeans
 
-from speechbrain_dino.clustering import KMeansAHC
-from speechbrain_dino.kmeans import fit_kmeans
+from speechbrain_dino.clustering.clusterers import KMeansAHC
+from speechbrain_dino.clustering.kmeans import fit_kmeans
 
 FULL, SPEAKERS, MEANS, CLUSTERS = 1_092_009, 5994, 50_000, 7500
 

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_dino.command_line import Launch
 from speechbrain_dino.corpora.synthetic import make_synthetic_corpus
-from speechbrain_dino.files import replacing
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.recipe_yaml import read_recipe
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.runs.command_line import Launch
+from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.utils.files import replacing
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 YAML = RECIPE / "hparams" / "pseudo_labels_mini.yaml"
@@ -42,11 +42,11 @@ affine_epochs: 3
 main_epochs: 27
 batch_size: 64
 validate_every: 30
-gate: !new:speechbrain_dino.label_gates.DynamicGate
+gate: !new:speechbrain_dino.losses.label_gates.DynamicGate
     start_epoch: 8
     memory: 0.8
     with_margin: False
-correction: !new:speechbrain_dino.label_gates.LabelCorrection
+correction: !new:speechbrain_dino.losses.label_gates.LabelCorrection
     start_epoch: 12
 """
 

@@ -16,8 +16,8 @@ import numpy as np
 import soundfile as sf
 import torch
 
-from speechbrain_dino.crops import MultiCropDataset
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.crops import MultiCropDataset
+from speechbrain_dino.data.manifest import Manifest
 
 
 def main():

@@ -43,7 +43,7 @@ def resident_bytes():
 
 def read(path):
     """Reads the manifest and prints what it took."""
-    from speechbrain_dino.manifest import Manifest
+    from speechbrain_dino.data.manifest import Manifest
 
     before, start = resident_bytes(), time.perf_counter()
     manifest = Manifest.from_csv(path)

@@ -22,14 +22,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from speechbrain_dino.class_metrics import unweighted_recall
-from speechbrain_dino.folds import Fold
-from speechbrain_dino.linear_models import Multinomial, RidgePath
-from speechbrain_dino.number_metrics import ccc
-from speechbrain_dino.probe import LinearProbe
-from speechbrain_dino.probe_data import Target
-from speechbrain_dino.probe_figures import Scorer
-from speechbrain_dino.probe_inputs import Standardiser
+from speechbrain_dino.data.fold_makers import Fold
+from speechbrain_dino.metrics.classification import unweighted_recall
+from speechbrain_dino.metrics.regression import ccc
+from speechbrain_dino.probing.data import Target
+from speechbrain_dino.probing.inputs import Standardiser
+from speechbrain_dino.probing.linear_models import Multinomial, RidgePath
+from speechbrain_dino.probing.linear_probe import LinearProbe
+from speechbrain_dino.probing.scorer import Scorer
 
 VALUES = [0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0]
 CLASSES = 5

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from beside import RECIPE, make_audio
 
-from speechbrain_dino.ending import end_on_signals
+from speechbrain_dino.utils.ending import end_on_signals
 
 LAST_LINES = {"ends well": "Report: ", "fails": "this step fails"}
 SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
@@ -32,7 +32,7 @@ LIMIT = 5.0
 SCRIPT = """
 import atexit, runpy, sys
 from torch.utils.data import dataloader
-from speechbrain_dino.brain import PretrainingBrain
+from speechbrain_dino.training.pretraining import PretrainingBrain
 how, pinned, *sys.argv = sys.argv[1:]
 if pinned == "True":
     iterator = dataloader._MultiProcessingDataLoaderIter

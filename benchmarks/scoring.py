@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechbrain_dino.metrics import operating_points
-from speechbrain_dino.scoring import as_norm, summarise
-from speechbrain_dino.trials import read_trials
+from speechbrain_dino.data.trials import read_trials
+from speechbrain_dino.metrics.verification import operating_points
+from speechbrain_dino.scoring.cosine import as_norm, summarise
 
 DIM, TOP_N = 192, 300
 

@@ -24,11 +24,11 @@ import soundfile as sf
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-from speechbrain_dino.augment import augmented
-from speechbrain_dino.memory import keep_freed_memory
-from speechbrain_dino.optimization import clip_gradients, parameter_groups
-from speechbrain_dino.precision import PRECISIONS, autocast, resolved_precision
-from speechbrain_dino.recipe_yaml import read_recipe
+from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.training.safe_step import clip_gradients, parameter_groups
+from speechbrain_dino.utils.allocator import keep_freed_memory
+from speechbrain_dino.utils.precision import PRECISIONS, autocast, resolved_precision
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb" / "hparams"
 ENCODER = ("teacher forward", "student forward", "encoder backward")
@@ -106,7 +106,7 @@ def build(args, folder):
     recipe = read_recipe(RECIPES / args.recipe)
     if args.lean:
         plain = "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN"
-        recipe = recipe.replace(plain, "speechbrain_dino.encoders.LeanECAPA")
+        recipe = recipe.replace(plain, "speechbrain_dino.models.encoders.LeanECAPA")
     return load_hyperpyyaml(recipe, overrides)
 
 

@@ -21,9 +21,9 @@ _HOME = {
     "embed": "api",
     "score": "api",
     "summary": "api",
-    "EmbeddingTable": "embedding_table",
-    "Manifest": "manifest",
-    "load_pretrained": "pretrained",
+    "EmbeddingTable": "embeddings.table",
+    "Manifest": "data.manifest",
+    "load_pretrained": "embeddings.pretrained",
 }
 
 __all__ = [*_HOME, "metrics"]

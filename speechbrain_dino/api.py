@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from speechbrain_dino.embedding_folder import embed_to_folder
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.embeddings import embed as embed_manifest
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.pretrained import Pretrained, load_pretrained
-from speechbrain_dino.scoring import as_norm, cosine_scores, summarise
-from speechbrain_dino.trials import Trials, read_trials, trial_rows
-from speechbrain_dino.utterances import find_utterances
+from speechbrain_dino.corpora.utterances import find_utterances
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import Trials, read_trials, trial_rows
+from speechbrain_dino.embeddings.cache import embed_to_folder
+from speechbrain_dino.embeddings.extract import embed as embed_manifest
+from speechbrain_dino.embeddings.pretrained import Pretrained, load_pretrained
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarise
 
 
 def embed(data, model, folder=None, **options):
@@ -30,7 +30,7 @@ def embed(data, model, folder=None, **options):
         model or options have changed. Nothing is kept if not given.
     **options
         device, batch_seconds, precision, window_seconds, max_seconds, workers,
-        sample_rate; see ``speechbrain_dino.embeddings.embed_parts``.
+        sample_rate; see ``speechbrain_dino.embeddings.extract.embed_parts``.
 
     Returns
     -------

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from speechbrain_dino.corpora.synthetic import make_synthetic_corpus
-from speechbrain_dino.ending import end_on_signals
+from speechbrain_dino.corpora.synthetic.corpus import make_synthetic_corpus
+from speechbrain_dino.utils.ending import end_on_signals
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 

@@ -82,7 +82,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(
         "speechbrain.utils.logger.get_environment_description", lambda: ""
     )
-    monkeypatch.setattr("speechbrain_dino.command_line.keep_freed_memory", bool)
+    monkeypatch.setattr("speechbrain_dino.runs.command_line.keep_freed_memory", bool)
     root = logging.getLogger()
     handlers = list(root.handlers)
     yield

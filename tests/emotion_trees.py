@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from audio_files import write
 
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.manifest import Manifest
 
 MSP_HEADER = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
 SMALL = {"num_workers": 1, "allow_missing": True}

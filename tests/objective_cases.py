@@ -2,19 +2,18 @@
 
 import torch
 
-from speechbrain_dino.contrastive import MoCo, NTXent
-from speechbrain_dino.losses import DINOLoss
-from speechbrain_dino.objectives import Sum
-from speechbrain_dino.positives import SSPS
-from speechbrain_dino.regularizers import (
+from speechbrain_dino.losses.combine import Sum
+from speechbrain_dino.losses.contrastive import MoCo, NTXent
+from speechbrain_dino.losses.dino import DINOLoss, SDPNLoss
+from speechbrain_dino.losses.non_contrastive import BYOL, VICReg
+from speechbrain_dino.losses.regularizers import (
     CosineDistance,
     DimensionRegularizer,
     KoLeo,
     MeanEntropy,
 )
-from speechbrain_dino.sdpn import SDPNLoss
-from speechbrain_dino.siamese import BYOL, VICReg
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.ssps import SSPS
+from speechbrain_dino.losses.views import Views
 
 K, D, E, ITEMS = 12, 6, 20, 40
 

@@ -46,7 +46,7 @@ TINY = {
     se_channels: 4
     res2net_scale: 2
     lin_neurons: !ref <embedding_dim>""",
-    "head": """!new:speechbrain_dino.heads.DINOHead
+    "head": """!new:speechbrain_dino.models.heads.DINOHead
     in_dim: !ref <embedding_dim>
     out_dim: !ref <out_dim>
     hidden_dim: 16
@@ -74,14 +74,14 @@ IMPORTED_ONCE = (
     "speechbrain_dino.corpora.audio_folder",
     "speechbrain_dino.corpora.noise_rir",
     "speechbrain_dino.corpora.voxceleb",
-    "speechbrain_dino.rounds",
-    "speechbrain_dino.training_run",
+    "speechbrain_dino.runs.rounds",
+    "speechbrain_dino.runs.train",
 )
 # What takes longer than these trainings and decides nothing in most tests.
 QUICK = """
-import speechbrain.utils.logger, speechbrain_dino.training_run
+import speechbrain.utils.logger, speechbrain_dino.runs.train
 speechbrain.utils.logger.get_environment_description = lambda: ""
-speechbrain_dino.training_run.write_report = lambda folder: None
+speechbrain_dino.runs.train.write_report = lambda folder: None
 """
 
 
@@ -149,7 +149,7 @@ LABELLED = {
     "local_crops": 0,
     "chunk_seconds": 0.5,
     "large_margin_seconds": 0.7,
-    "global_seconds": """!name:speechbrain_dino.schedules.in_turn
+    "global_seconds": """!name:speechbrain_dino.training.schedules.in_turn
     lengths: [2, 1]
     schedules: [!ref <chunk_seconds>, !ref <large_margin_seconds>]""",
     "head": None,
@@ -183,7 +183,7 @@ def make_brain(recipe, *options):
 
     Unless the options name another ``--device``: SpeechBrain would take a GPU.
     """
-    from speechbrain_dino import training_run
+    from speechbrain_dino.runs import train as training_run
 
     options = [str(option) for option in options]
     if "--device" not in options:

@@ -9,8 +9,8 @@ import recipe_runs as runs
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-from speechbrain_dino.recipe_yaml import read_recipe
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.views import Views
+from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 PAGE = (runs.RECIPE / "ADD_YOUR_OWN.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -61,7 +61,7 @@ def test_the_recipe_extends_the_small_one(followed):
 
 
 def test_the_sum_of_the_page_is_one(followed):
-    (text,) = [text for _, text in BLOCKS if "objectives.Sum" in text]
+    (text,) = [text for _, text in BLOCKS if "combine.Sum" in text]
     hparams = load_hyperpyyaml(text)
     embeddings = torch.randn(2, 6, 4)
     views = Views(torch.randn(2, 6, 8), student_embeddings=embeddings)

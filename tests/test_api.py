@@ -12,7 +12,7 @@ from test_utterances import write_audio
 
 import speechbrain_dino
 from speechbrain_dino import EmbeddingTable, embed, load_pretrained, score, summary
-from speechbrain_dino.scoring import as_norm, cosine_scores
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from speechbrain_dino.audio import read_int16, read_span, read_utterance
-from speechbrain_dino.manifest import Utterance
+from speechbrain_dino.data.audio import read_int16, read_span, read_utterance
+from speechbrain_dino.data.manifest import Utterance
 
 FRAMES = 400
 

@@ -17,7 +17,7 @@ from speechbrain.augment.time_domain import (
     SpeedPerturb,
 )
 
-from speechbrain_dino.augment import AddNoise, AddReverb, CropAugment, augmented
+from speechbrain_dino.augment.crops import AddNoise, AddReverb, CropAugment, augmented
 from speechbrain_dino.corpora.noise_rir import prepare_noise_rir
 
 RATE = 16000

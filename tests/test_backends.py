@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from speechbrain_dino.backends import Cohort, Cosine
-from speechbrain_dino.scoring import as_norm, cosine_scores
+from speechbrain_dino.scoring.backends import Cohort, Cosine
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores
 
 
 @pytest.fixture

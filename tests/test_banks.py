@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from speechbrain_dino.banks import NoiseBank, RoomBank
+from speechbrain_dino.augment.banks import NoiseBank, RoomBank
 
 RATE = 16000
 CPU = torch.device("cpu")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.bootstrap import bootstrap_intervals
-from speechbrain_dino.scoring import summarise
+from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
+from speechbrain_dino.scoring.cosine import summarise
 
 
 @pytest.fixture(params=[1, 9])

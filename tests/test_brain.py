@@ -4,7 +4,9 @@ import pytest
 import recipe_runs as runs
 import torch
 
-from speechbrain_dino import training_brain as brain_module
+from speechbrain_dino.training import brain as brain_module
+
+CONSTANT = "!name:speechbrain_dino.training.schedules.constant"
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -13,7 +15,7 @@ SGD = "!name:torch.optim.SGD\n    momentum: 0.9\n    fused: True"
 PLAIN_SGD = "!name:torch.optim.SGD"
 ADAM = "!name:torch.optim.Adam\n    amsgrad: True\n    fused: True"
 PLAIN_ADAM = "!name:torch.optim.AdamW"
-HELD_CENTRE = """!new:speechbrain_dino.losses.DINOLoss
+HELD_CENTRE = """!new:speechbrain_dino.losses.dino.DINOLoss
     out_dim: !ref <out_dim>
     center_momentum: 1"""
 
@@ -66,9 +68,9 @@ def test_schedules_are_the_pure_functions_at_every_step(
     brain, loader = build(
         "--grad_accumulation_factor",
         accumulated,
-        weight_decay_schedule="!name:speechbrain_dino.schedules.linear_ramp\n"
+        weight_decay_schedule="!name:speechbrain_dino.training.schedules.linear_ramp\n"
         "    start: 0.0\n    end: 0.3\n    ramp: 2",
-        teacher_temp_schedule="!name:speechbrain_dino.schedules.linear_ramp\n"
+        teacher_temp_schedule="!name:speechbrain_dino.training.schedules.linear_ramp\n"
         "    start: 0.04\n    end: 0.07\n    ramp: 1.5",
     )
     momenta = []
@@ -146,7 +148,7 @@ def test_only_matrices_decay(build, monkeypatch):
         opt_class=PLAIN_SGD,
         freeze_last_layer_epochs=0,
         weight_decay=0.5,
-        lr_schedule="!name:speechbrain_dino.schedules.constant\n    value: 0.1",
+        lr_schedule=f"{CONSTANT}\n    value: 0.1",
     )
     before = copies(brain.modules.student)
     objectives = brain.compute_objectives

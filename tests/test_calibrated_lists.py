@@ -5,15 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from speechbrain_dino.backends import Cohort, Cosine
-from speechbrain_dino.calibrated_lists import CalibrationPlan
-from speechbrain_dino.calibration import fit_calibration
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.list_figures import ListFigures
-from speechbrain_dino.metadata import describe
-from speechbrain_dino.scored_lists import score_lists
-from speechbrain_dino.scoring import summarise
-from speechbrain_dino.trials import Trials, read_scores, write_scores
+from speechbrain_dino.data.trials import Trials, read_scores, write_scores
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.scoring.backends import Cohort, Cosine
+from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
+from speechbrain_dino.scoring.calibration import fit_calibration
+from speechbrain_dino.scoring.conditions import describe
+from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.lists import ListFigures, score_lists
 
 WAYS = {"cosine": Cosine(), "mean": Cosine(subtract_mean=True)}
 

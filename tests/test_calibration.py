@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from speechbrain_dino.calibration import Calibration, fit_calibration, read_systems
-from speechbrain_dino.metrics import act_dcf, cllr, eer, min_cllr, min_dcf
+from speechbrain_dino.metrics.verification import act_dcf, cllr, eer, min_cllr, min_dcf
+from speechbrain_dino.scoring.calibration import (
+    Calibration,
+    fit_calibration,
+    read_systems,
+)
 
 
 @pytest.fixture

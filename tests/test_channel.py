@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechbrain_dino.channel import AddChannel
+from speechbrain_dino.augment.channel import AddChannel
 
 
 def tone(hertz, seconds=1.0, rate=16000):

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from speechbrain_dino import checkpoints
-from speechbrain_dino.checkpoints import (
+from speechbrain_dino.training import checkpoints
+from speechbrain_dino.training.checkpoints import (
     CONTENTS,
     WholeCheckpointer,
     average_checkpoints,
@@ -109,7 +109,7 @@ def test_nothing_whole_is_no_checkpoint(saver, layer):
     "module, function",
     [
         ("speechbrain.utils.checkpoints", "torch_save"),
-        ("speechbrain_dino.checkpoints", "_flushed_size"),
+        ("speechbrain_dino.training.checkpoints", "_flushed_size"),
         ("os", "replace"),
     ],
 )
@@ -139,7 +139,7 @@ def test_killed_while_saving(saver, layer, monkeypatch, module, function):
 
 SAVES_FOREVER = """
 import sys, torch
-from speechbrain_dino.checkpoints import WholeCheckpointer
+from speechbrain_dino.training.checkpoints import WholeCheckpointer
 layer = torch.nn.Linear(300, 300)
 saver = WholeCheckpointer(sys.argv[1], {"layer": layer})
 for value in range(10000):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from audio_files import noise, write
 
-from speechbrain_dino import audio_facts
-from speechbrain_dino.audio_facts import Facts, look_up
-from speechbrain_dino.checks import REMEDIES, check_manifest
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data import audio_facts
+from speechbrain_dino.data.audio_facts import Facts, look_up
+from speechbrain_dino.data.checks import REMEDIES, check_manifest
+from speechbrain_dino.data.manifest import Manifest
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn import metrics
 
-from speechbrain_dino.class_metrics import (
+from speechbrain_dino.metrics.classification import (
     classification_figures,
     figures_frame,
     log_figures,

@@ -4,16 +4,16 @@ import pytest
 import recipe_runs as runs
 import torch
 
-from speechbrain_dino import training_brain as loop
+from speechbrain_dino.training import brain as loop
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
 STEPS, EPOCHS = 6, 3
-GATE = """!new:speechbrain_dino.label_gates.FixedGate
+GATE = """!new:speechbrain_dino.losses.label_gates.FixedGate
     bound: 5.0"""
-SHUT = """!new:speechbrain_dino.label_gates.FixedGate
+SHUT = """!new:speechbrain_dino.losses.label_gates.FixedGate
     bound: 0.000001"""
-CORRECT = """!new:speechbrain_dino.label_gates.LabelCorrection
+CORRECT = """!new:speechbrain_dino.losses.label_gates.LabelCorrection
     start_epoch: 2
     threshold: 0.2"""
 
@@ -175,7 +175,7 @@ def test_classes_come_from_the_labels_and_rows_without_one_stay_out(build):
 
 def test_speeds_are_further_classes(build, monkeypatch):
     brain, loader = build(
-        speed_classes="!new:speechbrain_dino.speeds.SpeedClasses\n"
+        speed_classes="!new:speechbrain_dino.augment.speeds.SpeedClasses\n"
         "    speeds: [1.0, 0.9, 1.1]"
     )
     assert brain.modules.student.head.num_classes == 18
@@ -196,7 +196,7 @@ def test_speeds_are_further_classes(build, monkeypatch):
 
 def test_speeds_may_keep_the_classes(build):
     brain, loader = build(
-        speed_classes="!new:speechbrain_dino.speeds.SpeedClasses\n"
+        speed_classes="!new:speechbrain_dino.augment.speeds.SpeedClasses\n"
         "    new_classes: False",
         precision="bf16",
     )

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from speechbrain_dino.clock import Clock, hours
+from speechbrain_dino.training.log import Clock, hours
 
 
 @pytest.fixture

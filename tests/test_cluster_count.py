@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.cluster_count import (
+from speechbrain_dino.clustering.count import (
     choose_number,
     default_candidates,
     silhouettes,
     spread,
 )
-from speechbrain_dino.linkage import average_linkage, cut_tree
-from speechbrain_dino.neighbours import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
+from speechbrain_dino.clustering.neighbours import scaled_to_unit, sum_rows
 
 
 def speakers(number, utterances, seed, dim=48, sessions=0.5):

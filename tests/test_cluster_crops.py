@@ -7,10 +7,10 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.cluster_crops import ClusterCrops, Partners
-from speechbrain_dino.cluster_labels import Clustering, save_labels
-from speechbrain_dino.crops import MultiCropDataset, crop_loader
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.clustering.labels import Clustering, save_labels
+from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.training.cluster_crops import ClusterCrops, Partners
 
 RATE, UTTERANCES = 1000, 9
 LABELS = np.array([0, 0, 1, -1, 1, 0, 2, 1, 0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.cluster_labels import (
+from speechbrain_dino.clustering.labels import (
     Clustering,
     load_labels,
     numbered_by_size,

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from speechbrain_dino.cluster_metrics import against_truth
+from speechbrain_dino.metrics.clusters import against_truth
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 4), st.sampled_from("abcde")), min_size=2, max_size=40

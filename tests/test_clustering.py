@@ -6,9 +6,9 @@ from hypothesis import given, settings, strategies as st
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from speechbrain_dino.cluster_points import unit_points
-from speechbrain_dino.clustering import AHC, KMeans, KMeansAHC
-from speechbrain_dino.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.clusterers import AHC, KMeans, KMeansAHC
+from speechbrain_dino.clustering.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.stages import unit_points
 
 
 def speakers(number=20, utterances=25, dim=16, noise=0.7, seed=0):

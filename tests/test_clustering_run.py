@@ -11,9 +11,9 @@ from recipe_runs import RECIPE, results
 from sklearn.metrics import normalized_mutual_info_score
 from test_pretrained import export
 
-from speechbrain_dino.cluster_labels import load_labels, read_figures
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.plots.clusters import clusters_figure
+from speechbrain_dino.clustering.labels import load_labels, read_figures
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.reports.plots.clusters import clusters_figure
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -6,13 +6,9 @@ import sys
 
 import pytest
 
-from speechbrain_dino import command_line
-from speechbrain_dino.command_line import (
-    Launch,
-    check_arguments,
-    plain_errors,
-    start_run,
-)
+from speechbrain_dino.runs import command_line
+from speechbrain_dino.runs.command_line import Launch, start_run
+from speechbrain_dino.utils.errors import check_arguments, plain_errors
 
 YAML = """
 data_folder: !PLACEHOLDER
@@ -25,7 +21,7 @@ TOP = "extends: base.yaml\nbatch_size: 8\n"
 # In a process of its own: starting a run sets up logging and the C library.
 START = """
 import sys
-from speechbrain_dino.command_line import start_run
+from speechbrain_dino.runs.command_line import start_run
 hparams, run_opts = start_run(sys.argv[1:])
 print(hparams["batch_size"], hparams["twice"], hparams["lists"], run_opts.device)
 """

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 import recipe_runs as runs
 
-from speechbrain_dino import compare as compare_module
-from speechbrain_dino.compare import compare, main
-from speechbrain_dino.compare_plan import as_pairs
-from speechbrain_dino.compare_runs import Run, run_all
-from speechbrain_dino.comparison import (
+from speechbrain_dino.reports.plots.comparison import comparison_figure
+from speechbrain_dino.runs.compare import command as compare_module
+from speechbrain_dino.runs.compare.command import compare, main
+from speechbrain_dino.runs.compare.plan import as_pairs
+from speechbrain_dino.runs.compare.processes import Run, run_all
+from speechbrain_dino.runs.compare.results import (
     ComparedRun,
     markdown,
     minutes_of_training,
@@ -24,7 +25,6 @@ from speechbrain_dino.comparison import (
     summarised,
     table_lines,
 )
-from speechbrain_dino.plots.comparison import comparison_figure
 
 RECIPE = """
 seed: 1

@@ -6,8 +6,8 @@ import pytest
 import torch
 from objective_cases import K, make_views
 
-from speechbrain_dino.contrastive import MoCo, NTXent
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.contrastive import MoCo, NTXent
+from speechbrain_dino.losses.views import Views
 
 
 def cosine(x, y):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.copy_paste import CopyPaste
+from speechbrain_dino.augment.copy_paste import CopyPaste
 
 CLASSES = ["angry", "happy", "neutral", "sad"]
 

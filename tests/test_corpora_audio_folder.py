@@ -6,7 +6,7 @@ import soundfile as sf
 from audio_files import noise, write
 
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.manifest import Manifest
 
 
 def test_any_format_rate_depth_and_number_of_channels(tmp_path):

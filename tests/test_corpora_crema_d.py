@@ -12,8 +12,8 @@ from emotion_trees import crema_d, ids, linked, rows_of
 from speechbrain_dino.corpora import crema_d as module
 from speechbrain_dino.corpora.crema_d import prepare_crema_d
 from speechbrain_dino.corpora.crema_d_tables import read_votes
-from speechbrain_dino.folds import read_folds
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.fold_makers import read_folds
+from speechbrain_dino.data.manifest import Manifest
 
 SMALL = {"num_workers": 1, "valid_actors": 1, "test_actors": 1}
 PEOPLE = {

@@ -12,7 +12,7 @@ import soundfile as sf
 from audio_files import noise
 from emotion_trees import crema_d
 
-from speechbrain_dino.corpora.crema_d_files import fetch
+from speechbrain_dino.corpora.crema_d import fetch
 from speechbrain_dino.corpora.crema_d_tables import DEMOGRAPHICS, SENTENCES, VOTES
 from speechbrain_dino.corpora.download import download, is_pointer, is_whole
 

@@ -11,8 +11,7 @@ import pytest
 from audio_files import noise, write
 from emotion_trees import rows_of
 
-from speechbrain_dino import audio_facts
-from speechbrain_dino.corpora.emotion import prepare_emotion
+from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
     Labelled,
     LabelsLeftOut,
@@ -20,8 +19,9 @@ from speechbrain_dino.corpora.emotion_labels import (
     read_table,
     source_at,
 )
-from speechbrain_dino.folds import group_kfold
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data import audio_facts
+from speechbrain_dino.data.fold_makers import group_kfold
+from speechbrain_dino.data.manifest import Manifest
 
 ARGUMENTS = {
     "classes": ["sad", "angry"],
@@ -68,7 +68,7 @@ def corpus(tmp_path):
 
 def test_manifest_folds_and_summary(corpus, caplog):
     folder, names = corpus
-    caplog.set_level(logging.INFO, "speechbrain_dino.corpora.emotion")
+    caplog.set_level(logging.INFO, "speechbrain_dino.corpora.emotion_corpus")
     summary = prepare(folder, names[::-1])
     manifest = Manifest.from_csv(folder / "save" / "utterances.csv")
     assert rows_of(manifest, "ID", "duration", "start", "stop") == [

@@ -8,10 +8,14 @@ import pytest
 from audio_files import write
 from emotion_trees import SMALL, ids, iemocap, iemocap_file, linked, rows_of
 
-from speechbrain_dino.corpora.iemocap import prepare_iemocap
-from speechbrain_dino.corpora.iemocap_labels import CODES, SESSIONS, read_evaluation
-from speechbrain_dino.folds import read_folds
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.corpora.iemocap import (
+    CODES,
+    SESSIONS,
+    prepare_iemocap,
+    read_evaluation,
+)
+from speechbrain_dino.data.fold_makers import read_folds
+from speechbrain_dino.data.manifest import Manifest
 
 FOUR = ["ang", "exc", "neu", "sad"]
 

@@ -5,8 +5,8 @@ from audio_files import write
 from emotion_trees import ids, msp_podcast, rows_of
 
 from speechbrain_dino.corpora.msp_podcast import CODES, prepare_msp_podcast
-from speechbrain_dino.folds import read_folds
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.fold_makers import read_folds
+from speechbrain_dino.data.manifest import Manifest
 
 SMALL = {"num_workers": 1}
 FIVE = ["angry", "happy", "neutral", "sad", "disgust"]

@@ -12,9 +12,9 @@ from audio_files import noise, tree, write
 from speechbrain.dataio.dataio import read_audio
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from speechbrain_dino import audio_facts
 from speechbrain_dino.corpora.voxceleb import prepare_voxceleb
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data import audio_facts
+from speechbrain_dino.data.manifest import Manifest
 
 SMALL = {"min_duration": 0.5, "num_workers": 1}
 

@@ -6,12 +6,8 @@ import soundfile as sf
 import torch
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.crops import (
-    MultiCropDataset,
-    crop_loader,
-    place_crops,
-)
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.crops import MultiCropDataset, crop_loader, place_crops
+from speechbrain_dino.data.manifest import Manifest
 
 RATE = 1000  # a small rate keeps the files of these tests small
 FRAMES = 6000

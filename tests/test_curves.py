@@ -3,7 +3,7 @@
 import json
 import sys
 
-from speechbrain_dino.curves import Curves
+from speechbrain_dino.training.curves import Curves
 
 
 def filled(folder):

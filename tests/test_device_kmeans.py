@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from speechbrain_dino.device_kmeans import nearest_others, spherical_kmeans
+from speechbrain_dino.losses.ssps import nearest_others, spherical_kmeans
 
 
 def blobs(clusters=6, members=30, dims=16):

@@ -6,7 +6,7 @@ import pytest
 from emotion_trees import as_sets, manifest_of, shuffled
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.disjoint_folds import disjoint_groups, group_kfold
+from speechbrain_dino.data.fold_makers import disjoint_groups, group_kfold
 
 
 def corpus(women, men, each=2):

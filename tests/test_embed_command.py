@@ -11,11 +11,12 @@ import torch
 from test_pretrained import export
 from test_utterances import write_audio
 
-from speechbrain_dino import label, precision
-from speechbrain_dino.command_line import start_run
-from speechbrain_dino.embed_command import main
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.processes import own_device
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.runs import label
+from speechbrain_dino.runs.command_line import start_run
+from speechbrain_dino.runs.embed import main
+from speechbrain_dino.utils import precision
+from speechbrain_dino.utils.distributed import own_device
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_processes_make_the_same_table(tmp_path, audio):
     arguments = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
     alone = main([*arguments, "--output_folder", str(tmp_path / "a")])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc_per_node=2", "-m", "speechbrain_dino.embed_command"]
+    command = [*torchrun, "--nproc_per_node=2", "-m", "speechbrain_dino.runs.embed"]
     both = [*command, *arguments, "--output_folder", str(tmp_path / "b")]
     done = subprocess.run(
         both,

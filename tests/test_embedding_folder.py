@@ -13,12 +13,13 @@ import soundfile
 import torch
 from speechbrain.lobes.features import Fbank
 
-from speechbrain_dino import embedding_folder, precision
-from speechbrain_dino.embedding_folder import embed_to_folder, plan_parts
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.embeddings import Embedder, embed
-from speechbrain_dino.features import MeanNorm
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings import cache as embedding_folder
+from speechbrain_dino.embeddings.cache import embed_to_folder, plan_parts
+from speechbrain_dino.embeddings.extract import Embedder, embed
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.models.features import MeanNorm
+from speechbrain_dino.utils import precision
 
 
 class Spread(torch.nn.Module):
@@ -201,8 +202,8 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 import test_embedding_folder as t
-from speechbrain_dino.embedding_folder import embed_to_folder
-from speechbrain_dino.embeddings import Embedder
+from speechbrain_dino.embeddings.cache import embed_to_folder
+from speechbrain_dino.models.embedder import Embedder
 torch.manual_seed(0)
 embedder = Embedder(t.Fbank(n_mels=20), t.MeanNorm(), t.Spread())
 whole = embedder.embedding_model.forward

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.embedding_metrics import effective_rank, neighbour_agreement
+from speechbrain_dino.metrics.embeddings import effective_rank, neighbour_agreement
 
 
 def test_effective_rank_counts_directions():

@@ -10,10 +10,15 @@ from speechbrain.lobes.models.ResNet import ResNet
 from speechbrain.lobes.models.Xvector import Xvector
 from speechbrain.processing.features import InputNormalization
 
-from speechbrain_dino.embeddings import Embedder, EmbeddingTable, embed, plan_batches
-from speechbrain_dino.encoders import LResNet34
-from speechbrain_dino.features import MeanNorm
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.extract import (
+    Embedder,
+    EmbeddingTable,
+    embed,
+    plan_batches,
+)
+from speechbrain_dino.models.encoders import LResNet34
+from speechbrain_dino.models.features import MeanNorm
 
 ENCODERS = {
     "ecapa": lambda: ECAPA_TDNN(80, lin_neurons=24, channels=[16] * 4 + [48]),

@@ -5,7 +5,7 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import nn
 
-from speechbrain_dino.encoders import LeanECAPA, LResNet34
+from speechbrain_dino.models.encoders import LeanECAPA, LResNet34
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import recipe_runs as runs
 import torch
 from torch.utils.data import DataLoader
 
-from speechbrain_dino import ending
-from speechbrain_dino.crops import crop_loader
-from speechbrain_dino.ending import stop_workers
+from speechbrain_dino.data.crops import crop_loader
+from speechbrain_dino.utils import ending
+from speechbrain_dino.utils.ending import stop_workers
 
 WORKERS = 3
 
@@ -112,7 +112,7 @@ def test_workers_of_a_killed_run_end_with_it(tmp_path):
     script.write_text(
         "import time\n"
         "from test_ending import Silence\n"
-        "from speechbrain_dino.crops import crop_loader\n"
+        "from speechbrain_dino.data.crops import crop_loader\n"
         f"batches = iter(crop_loader(Silence(), 2, {WORKERS}))\n"
         "print(next(batches), flush=True)\n"
         "time.sleep(600)\n",

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.epoch_batches import EpochBatches
+from speechbrain_dino.data.crops import EpochBatches
 
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 3), st.integers(1, 4))

@@ -26,26 +26,26 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
-from speechbrain_dino.augment import CropAugment
-from speechbrain_dino.channel import AddChannel
-from speechbrain_dino.crops import CropBatch
-from speechbrain_dino.device_kmeans import nearest_others, spherical_kmeans
-from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.features import move_constants
-from speechbrain_dino.finetune_fold import take_encoder, weigh_classes
-from speechbrain_dino.inference import PARTS, export_inference_folder
-from speechbrain_dino.label_gates import DynamicGate, FixedGate, LabelCorrection
-from speechbrain_dino.labelled import set_up_classifier
-from speechbrain_dino.optimization import (
+from speechbrain_dino.augment.channel import AddChannel
+from speechbrain_dino.augment.crops import CropAugment
+from speechbrain_dino.augment.speeds import SpeedClasses
+from speechbrain_dino.data.crops import CropBatch
+from speechbrain_dino.embeddings.export import PARTS, export_inference_folder
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.losses.label_gates import DynamicGate, FixedGate, LabelCorrection
+from speechbrain_dino.losses.ssps import nearest_others, spherical_kmeans
+from speechbrain_dino.models.embedder import Embedder
+from speechbrain_dino.models.features import move_constants
+from speechbrain_dino.runs.finetune import take_encoder, weigh_classes
+from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.training.classifier_setup import set_up_classifier
+from speechbrain_dino.training.safe_step import (
     KeptBuffers,
     agreed,
     clip_gradients,
     start_momentum,
     step_if,
 )
-from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.recipe_yaml import read_recipe
-from speechbrain_dino.speeds import SpeedClasses
 
 BATCH, ITEMS, CLASSES = 4, 40, 5
 # A real step needs no time for them, but building the parameters does.
@@ -79,8 +79,8 @@ def data(tmp_path_factory):
         (folder / f"{name}.csv").write_text(rows, encoding="utf-8")
     yaml = (
         "compute_features: !new:speechbrain.lobes.features.Fbank {n_mels: 80}\n"
-        "mean_var_norm: !new:speechbrain_dino.features.MeanNorm\n"
-        "embedding_model: !new:speechbrain_dino.encoders.LResNet34\n"
+        "mean_var_norm: !new:speechbrain_dino.models.features.MeanNorm\n"
+        "embedding_model: !new:speechbrain_dino.models.encoders.LResNet34\n"
         "    input_size: 80\n    channels: [4, 4, 8, 8]\n    lin_neurons: 16\n"
     )
     (folder / "start.yaml").write_text(yaml, encoding="utf-8")
@@ -165,7 +165,7 @@ def take_step(hparams, monkeypatch):
     """A whole step; health observes it too."""
     # The host waits for the line that this writes, at logging steps alone.
     monkeypatch.setattr(
-        "speechbrain_dino.training_brain.log_step", lambda brain, loss, number: loss
+        "speechbrain_dino.training.brain.log_step", lambda brain, loss, number: loss
     )
     with fake_cuda():
         brain = brain_of(hparams)

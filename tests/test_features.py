@@ -8,7 +8,7 @@ from speechbrain.lobes.features import MFCC, Fbank
 from speechbrain.processing.features import Filterbank, InputNormalization
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechbrain_dino.features import MeanNorm, move_constants
+from speechbrain_dino.models.features import MeanNorm, move_constants
 
 
 def slow(feats, window):

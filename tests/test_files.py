@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechbrain_dino.files import replacing
+from speechbrain_dino.utils.files import replacing
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):

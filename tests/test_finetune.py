@@ -13,15 +13,15 @@ from recipe_runs import ROOT
 from sklearn.metrics import accuracy_score, recall_score
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.emotion import run_emotion
-from speechbrain_dino.inference import PARTS, export_inference_folder
-from speechbrain_dino.label import label_audio, main
+from speechbrain_dino.embeddings.export import PARTS, export_inference_folder
+from speechbrain_dino.models.embedder import Embedder
+from speechbrain_dino.runs.command_line import run_emotion
+from speechbrain_dino.runs.label import label_audio, main
 
 ACTORS, EMOTIONS, SENTENCES = range(1, 7), ("ANG", "NEU", "SAD"), "ABCD"
 ENCODER = """
 compute_features: !new:speechbrain.lobes.features.Fbank {n_mels: 16}
-mean_var_norm: !new:speechbrain_dino.features.MeanNorm
+mean_var_norm: !new:speechbrain_dino.models.features.MeanNorm
 embedding_model: !new:recipe_runs.PlainEncoder {input_size: 16, embedding_dim: 8}
 """
 

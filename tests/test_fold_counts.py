@@ -3,8 +3,8 @@
 import numpy as np
 from emotion_trees import manifest_of
 
-from speechbrain_dino.fold_counts import count_folds, table_of
-from speechbrain_dino.folds import Fold
+from speechbrain_dino.data.fold_makers import Fold
+from speechbrain_dino.data.folds import count_folds, table_of
 
 
 def test_counts_and_table():

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from speechbrain_dino.class_counts import ClassCounts
-from speechbrain_dino.class_metrics import classification_figures
-from speechbrain_dino.fold_figures import group_intervals
-from speechbrain_dino.number_metrics import Moments, ccc
+from speechbrain_dino.metrics.classification import ClassCounts, classification_figures
+from speechbrain_dino.metrics.over_folds import group_intervals
+from speechbrain_dino.metrics.regression import Moments, ccc
 
 
 def test_intervals_are_quantiles_over_speakers_drawn_with_replacement():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from emotion_trees import as_sets, manifest_of, shuffled
 
-from speechbrain_dino.fold_files import (
+from speechbrain_dino.data.folds import (
     Fold,
     check_folds,
     groups_of,

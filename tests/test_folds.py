@@ -5,7 +5,7 @@ import pytest
 from emotion_trees import as_sets, ids, manifest_of, shuffled
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.folds import leave_one_group_out, official
+from speechbrain_dino.data.fold_makers import leave_one_group_out, official
 
 EMOTIONS = ("angry", "sad")
 FIVE = [

@@ -22,10 +22,10 @@ from test_inference import (
 from test_objective_runs import EVERY, build, fit  # noqa: F401  build is a fixture
 from test_rounds import recipe as rounds_recipe  # noqa: F401  a fixture
 
-from speechbrain_dino.embeddings import embed
-from speechbrain_dino.inference import export_inference_folder
-from speechbrain_dino.measured_run import peak_memory
-from speechbrain_dino.utterances import find_utterances
+from speechbrain_dino.corpora.utterances import find_utterances
+from speechbrain_dino.embeddings.export import export_inference_folder
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.runs.compare.measured import peak_memory
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("in_this_process")]
 ON_GPU = ("--device", "cuda")
@@ -178,7 +178,7 @@ def test_rounds(rounds_recipe, tmp_path):  # noqa: F811
 def test_more_processes_than_gpus_are_named(tmp_path):
     processes = torch.cuda.device_count() + 1
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [f"--nproc_per_node={processes}", "-m", "speechbrain_dino.embed_command"]
+    command = [f"--nproc_per_node={processes}", "-m", "speechbrain_dino.runs.embed"]
     arguments = ["--model", "none", "--data", "none", "--output_folder", str(tmp_path)]
     done = subprocess.run(
         [*torchrun, *command, *arguments],

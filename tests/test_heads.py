@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speechbrain_dino.heads import Branch, DINOHead, Prototypes, RDINOHead
+from speechbrain_dino.models.branch import Branch
+from speechbrain_dino.models.heads import DINOHead, Prototypes, RDINOHead
 
 
 def small_head(**settings):

@@ -9,17 +9,17 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from speechbrain_dino.collapse import CollapseError, CollapseWatch, diagnose
-from speechbrain_dino.contrastive import NTXent
-from speechbrain_dino.embedding_metrics import effective_rank
-from speechbrain_dino.heads import Branch, DINOHead
-from speechbrain_dino.health import HealthMonitor, health_line
-from speechbrain_dino.health_figures import embedding_std, entropy
-from speechbrain_dino.losses import DINOLoss
-from speechbrain_dino.objectives import Sum
-from speechbrain_dino.regularizers import KoLeo
-from speechbrain_dino.teacher import Teacher
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.combine import Sum
+from speechbrain_dino.losses.contrastive import NTXent
+from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.regularizers import KoLeo
+from speechbrain_dino.losses.views import Views
+from speechbrain_dino.metrics.embeddings import effective_rank, embedding_std, entropy
+from speechbrain_dino.models.branch import Branch
+from speechbrain_dino.models.heads import DINOHead
+from speechbrain_dino.models.teacher import Teacher
+from speechbrain_dino.training.collapse import CollapseError, CollapseWatch, diagnose
+from speechbrain_dino.training.health import HealthMonitor, health_line
 
 K, D = 32, 8
 HEALTHY = {

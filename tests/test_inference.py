@@ -15,9 +15,13 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
 import speechbrain_dino
-from speechbrain_dino.embeddings import Embedder
-from speechbrain_dino.inference import PARTS, export_inference_folder, inference_yaml
-from speechbrain_dino.model_card import model_card
+from speechbrain_dino.embeddings.export import (
+    PARTS,
+    export_inference_folder,
+    inference_yaml,
+)
+from speechbrain_dino.embeddings.extract import Embedder
+from speechbrain_dino.embeddings.model_card import model_card
 
 RUN = """
 seed: 7
@@ -41,11 +45,11 @@ checkpointer: !new:speechbrain.utils.checkpoints.Checkpointer
     checkpoints_dir: !ref <output_folder>
 """
 ECAPA = ("speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN", "[16, 16, 16, 16, 48]")
-LRESNET = ("speechbrain_dino.encoders.LResNet34", "[4, 8, 8, 8]")
+LRESNET = ("speechbrain_dino.models.encoders.LResNet34", "[4, 8, 8, 8]")
 SENTENCE = """speechbrain.processing.features.InputNormalization
     norm_type: sentence
     std_norm: False"""
-MEAN = "speechbrain_dino.features.MeanNorm\n    window_seconds: 0.3"
+MEAN = "speechbrain_dino.models.features.MeanNorm\n    window_seconds: 0.3"
 FIGURES = {
     "eer": 0.123,
     "eer_threshold": 0.4321,

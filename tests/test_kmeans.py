@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from speechbrain_dino.kmeans import fit_kmeans
-from speechbrain_dino.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.kmeans import fit_kmeans
+from speechbrain_dino.clustering.neighbours import scaled_to_unit
 
 
 def clustered(count, centres, dim=16, noise=0.35, seed=0):

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.kmeans_moves import fill_empty, move_means
-from speechbrain_dino.neighbours import members, nearest, scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.kmeans import fill_empty, move_means
+from speechbrain_dino.clustering.neighbours import (
+    members,
+    nearest,
+    scaled_to_unit,
+    sum_rows,
+)
 
 
 def drawn(count, dim, seed):

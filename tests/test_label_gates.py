@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from sklearn.metrics import roc_auc_score
 
-from speechbrain_dino.label_gates import (
+from speechbrain_dino.losses.label_gates import (
     DynamicGate,
     FixedGate,
     LabelCorrection,

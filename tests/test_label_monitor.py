@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.label_monitor import LabelMonitor
+from speechbrain_dino.training.label_monitor import LabelMonitor
 
 
 def test_figures_are_those_counted_by_hand():

@@ -11,10 +11,10 @@ from test_resume import PAUSE, assert_same_end, kill
 
 pytestmark = pytest.mark.recipe
 
-GATE = """!new:speechbrain_dino.label_gates.DynamicGate
+GATE = """!new:speechbrain_dino.losses.label_gates.DynamicGate
     start_epoch: 2
     least_separation: 0.0"""
-CORRECT = """!new:speechbrain_dino.label_gates.LabelCorrection
+CORRECT = """!new:speechbrain_dino.losses.label_gates.LabelCorrection
     start_epoch: 2
     threshold: 0.2"""
 
@@ -73,7 +73,7 @@ def test_a_killed_run_ends_the_same(
     launcher, recipe, uninterrupted, tmp_path, name, limit
 ):
     code = PAUSE.replace("NAME", name).replace("ORDER", "after")
-    code = code.replace("MODULE", "speechbrain_dino.training_brain")
+    code = code.replace("MODULE", "speechbrain_dino.training.brain")
     code = code.replace("LIMIT", str(limit)).replace("FLAG", str(tmp_path / "paused"))
     options = ("--output_folder", tmp_path)
     process = launcher.start(recipe, *options, first=code)

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from speechbrain_dino.lda import fit_lda
-from speechbrain_dino.scoring import as_norm, cosine_scores, summarise
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarise
+from speechbrain_dino.scoring.lda import fit_lda
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import os
 
-from speechbrain_dino.ledger import Ledger
+from speechbrain_dino.data.file_notes import Ledger
 
 
 def test_forgets_changed_files_and_survives_half_a_line(tmp_path):

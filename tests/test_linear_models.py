@@ -7,8 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.class_weight import compute_sample_weight
 
-from speechbrain_dino import linear_models
-from speechbrain_dino.linear_models import Multinomial, RidgePath
+from speechbrain_dino.probing import linear_models
+from speechbrain_dino.probing.linear_models import Multinomial, RidgePath
 
 
 def examples(number=400, dim=20, classes=4, seed=0):

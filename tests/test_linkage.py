@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import adjusted_rand_score
 
-from speechbrain_dino.linkage import average_linkage, cut_tree
+from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
 
 CASES = st.tuples(st.integers(3, 60), st.integers(2, 8), st.integers(0, 10_000))
 

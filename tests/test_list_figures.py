@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.bootstrap import bootstrap_intervals
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.list_figures import ListFigures, by_condition
-from speechbrain_dino.metadata import describe
-from speechbrain_dino.metrics import eer
-from speechbrain_dino.scoring import summarise
-from speechbrain_dino.trials import Trials
+from speechbrain_dino.data.trials import Trials
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
+from speechbrain_dino.metrics.verification import eer
+from speechbrain_dino.scoring.conditions import describe
+from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.lists import ListFigures, by_condition
 
 
 @pytest.fixture

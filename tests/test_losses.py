@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from speechbrain_dino.losses import DINOLoss, dino_cross_entropy
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.dino import DINOLoss, dino_cross_entropy
+from speechbrain_dino.losses.views import Views
 
 
 def slow_loss(student, teacher, center, student_temp, teacher_temp):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.manifest import Manifest
 
 
 def rows(count, **extra):

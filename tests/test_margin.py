@@ -8,12 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from speechbrain.nnet.losses import AdditiveAngularMargin
 
-from speechbrain_dino.margin import (
-    AAMSoftmax,
-    CosineClassifier,
-    CrossEntropy,
-    LinearClassifier,
-)
+from speechbrain_dino.losses.margin import AAMSoftmax, CrossEntropy
+from speechbrain_dino.models.classifiers import CosineClassifier, LinearClassifier
 
 
 def cosines_and_labels(seed=0, samples=40, classes=7):

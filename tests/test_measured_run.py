@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from speechbrain_dino.measured_run import main, peak_memory
+from speechbrain_dino.runs.compare.measured import main, peak_memory
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 ALLOCATES = """
 import ctypes, platform, resource, torch
-from speechbrain_dino.memory import keep_freed_memory
+from speechbrain_dino.utils.allocator import keep_freed_memory
 kept = keep_freed_memory()
 assert kept == (platform.libc_ver()[0] == "glibc"), kept
 for _ in range(20):  # the heap grows for a while before what was freed fits
@@ -34,14 +34,14 @@ def test_freed_tensors_cost_no_new_pages():
 
 
 def test_elsewhere_nothing_happens(monkeypatch):
-    from speechbrain_dino import memory
+    from speechbrain_dino.utils import allocator as memory
 
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert memory.keep_freed_memory() is False
 
 
 def test_a_c_library_without_mallopt_is_left_alone(monkeypatch):
-    from speechbrain_dino import memory
+    from speechbrain_dino.utils import allocator as memory
 
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(memory.sys, "platform", "linux")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechbrain_dino.metadata import (
+from speechbrain_dino.scoring.conditions import (
     categories,
     describe,
     read_metadata,

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_curve
 from speechbrain.utils.metric_stats import EER, minDCF
 
-from speechbrain_dino.metrics import (
+from speechbrain_dino.metrics.verification import (
     act_dcf,
     cllr,
     eer,

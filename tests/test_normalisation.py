@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.normalisation import (
-    average_by_label,
-    subtract_mean,
-    symmetric_norm,
-)
+from speechbrain_dino.embeddings.by_label import average_by_label, subtract_mean
+from speechbrain_dino.scoring.score_norm import symmetric_norm
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from speechbrain_dino.number_metrics import Moments, ccc, number_figures
+from speechbrain_dino.metrics.regression import Moments, ccc, number_figures
 
 
 def lin(true, predicted):

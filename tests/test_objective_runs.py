@@ -8,7 +8,7 @@ import pytest
 import recipe_runs as runs
 import torch
 
-from speechbrain_dino.cluster_labels import load_labels
+from speechbrain_dino.clustering.labels import load_labels
 
 pytestmark = [pytest.mark.recipe, pytest.mark.usefixtures("in_this_process")]
 
@@ -120,7 +120,7 @@ def test_half_precision_follows_float32(build):
 
 @pytest.mark.distributed
 def test_two_processes_end_with_the_weights_of_one(launcher, build, tmp_path):
-    head = """!new:speechbrain_dino.heads.DINOHead
+    head = """!new:speechbrain_dino.models.heads.DINOHead
     in_dim: !ref <embedding_dim>
     out_dim: !ref <out_dim>
     hidden_dim: 16

@@ -16,11 +16,11 @@ from objective_cases import (
     with_gradients,
 )
 
-from speechbrain_dino.contrastive import NTXent
-from speechbrain_dino.losses import DINOLoss
-from speechbrain_dino.objectives import Sum
-from speechbrain_dino.optimization import KeptBuffers
-from speechbrain_dino.regularizers import CosineDistance, KoLeo
+from speechbrain_dino.losses.combine import Sum
+from speechbrain_dino.losses.contrastive import NTXent
+from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.regularizers import CosineDistance, KoLeo
+from speechbrain_dino.training.safe_step import KeptBuffers
 
 
 def build(name):

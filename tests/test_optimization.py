@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from speechbrain_dino.optimization import (
+from speechbrain_dino.training.safe_step import (
     KeptBuffers,
     agreed,
     clip_gradients,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.packed import CHUNK, Labels, LabelsBuilder, Strings, smallest
+from speechbrain_dino.data.packed import CHUNK, Labels, LabelsBuilder, Strings, smallest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 

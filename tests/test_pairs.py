@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.pairs import compact, row_products
+from speechbrain_dino.scoring.pairs import compact, row_products
 
 
 @pytest.fixture

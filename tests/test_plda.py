@@ -6,8 +6,8 @@ from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 from speechbrain.processing import PLDA_LDA
 
-from speechbrain_dino.lda import fit_lda
-from speechbrain_dino.plda import PLDA, fit_plda
+from speechbrain_dino.scoring.lda import fit_lda
+from speechbrain_dino.scoring.plda import PLDA, fit_plda
 
 
 @pytest.fixture

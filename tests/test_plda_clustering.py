@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.metrics import normalized_mutual_info_score
 
-from speechbrain_dino.clustering import KMeansAHC
-from speechbrain_dino.plda import PLDA, fit_plda
-from speechbrain_dino.plda_clustering import PLDAClustering, PLDASpace
+from speechbrain_dino.clustering.clusterers import KMeansAHC
+from speechbrain_dino.clustering.plda_clusterer import PLDAClustering, PLDASpace
+from speechbrain_dino.scoring.plda import PLDA, fit_plda
 
 
 def speakers(number=60, dim=24, seed=0):

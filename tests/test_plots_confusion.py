@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from speechbrain_dino.plots.confusion import confusion_figure
+from speechbrain_dino.reports.plots.confusion import confusion_figure
 
 
 def test_shades_are_shares_of_the_rows():

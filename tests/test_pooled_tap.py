@@ -5,9 +5,9 @@ import torch
 from speechbrain.lobes.models.ResNet import ResNet
 from speechbrain.lobes.models.Xvector import Xvector
 
-from speechbrain_dino.encoders import LeanECAPA, LResNet34
-from speechbrain_dino.pooled_tap import PooledTap, known_layer, submodule
-from speechbrain_dino.res2net import Res2Net50
+from speechbrain_dino.models.encoders import LeanECAPA, LResNet34
+from speechbrain_dino.models.res2net import Res2Net50
+from speechbrain_dino.probing.pooled_tap import PooledTap, known_layer, submodule
 
 FEATS = torch.randn(3, 60, 80)
 SMALL = {"channels": [8, 8, 8, 8, 16], "attention_channels": 4, "se_channels": 4}

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from objective_cases import E, K, make_views
 
-from speechbrain_dino.contrastive import NTXent
-from speechbrain_dino.losses import DINOLoss
-from speechbrain_dino.positives import SSPS
-from speechbrain_dino.siamese import BYOL
+from speechbrain_dino.losses.contrastive import NTXent
+from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.non_contrastive import BYOL
+from speechbrain_dino.losses.ssps import SSPS
 
 SPEAKERS, SESSIONS, UTTERANCES, D = 4, 2, 3, 8
 ITEMS = SPEAKERS * SESSIONS * UTTERANCES

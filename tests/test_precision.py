@@ -8,8 +8,8 @@ import pytest
 import recipe_runs as runs
 import torch
 
-from speechbrain_dino import precision
-from speechbrain_dino.precision import (
+from speechbrain_dino.utils import precision
+from speechbrain_dino.utils.precision import (
     Bf16Support,
     bf16_support,
     choose_precision,
@@ -167,7 +167,7 @@ def test_slow_bf16_is_a_warning(monkeypatch, caplog):
 
 # Run in the training process first: its CPU says and measures this.
 CPU = """
-import speechbrain_dino.precision as precision
+import speechbrain_dino.utils.precision as precision
 precision.cpu_has_bf16 = lambda: {}
 precision.measured_factor = lambda: {}
 """
@@ -244,8 +244,8 @@ def test_fp16_cannot_go_on_on_a_cpu(launcher, recipe, tmp_path):
 # Every process has another opinion.
 SHARED = """
 import os, sys
-import speechbrain_dino.precision as precision
-from speechbrain_dino.command_line import launched
+import speechbrain_dino.utils.precision as precision
+from speechbrain_dino.runs.command_line import launched
 precision.cpu_has_bf16 = lambda: os.environ["RANK"] == "0"
 precision.measured_factor = lambda: 0.6
 launch, hparams = launched(sys.argv[1:])

@@ -6,9 +6,13 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.inference import export_inference_folder
-from speechbrain_dino.pretrained import PARTS, load_pretrained, weights_digest
+from speechbrain_dino.embeddings.export import export_inference_folder
+from speechbrain_dino.embeddings.pretrained import (
+    PARTS,
+    load_pretrained,
+    weights_digest,
+)
+from speechbrain_dino.models.embedder import Embedder
 
 YAML = """
 compute_features: !new:speechbrain.lobes.features.Fbank

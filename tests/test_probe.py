@@ -7,11 +7,11 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from speechbrain_dino.class_metrics import unweighted_recall
-from speechbrain_dino.folds import Fold
-from speechbrain_dino.inner_folds import inner_folds
-from speechbrain_dino.linear_models import Multinomial
-from speechbrain_dino.probe import LinearProbe
+from speechbrain_dino.data.fold_makers import Fold
+from speechbrain_dino.metrics.classification import unweighted_recall
+from speechbrain_dino.probing.inner_folds import inner_folds
+from speechbrain_dino.probing.linear_models import Multinomial
+from speechbrain_dino.probing.linear_probe import LinearProbe
 
 VALUES = [1e-3, 1e-2, 0.1, 1.0]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.folds import Fold
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.probe_data import (
+from speechbrain_dino.data.fold_makers import Fold
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.probing.data import (
     ProbeData,
     divided_data,
     labels_of,

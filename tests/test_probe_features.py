@@ -6,9 +6,9 @@ import torch
 from test_embedding_folder import make_manifest
 from test_pretrained import export
 
-from speechbrain_dino.embeddings import embed
-from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.probe_features import (
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.probing.sources import (
     MFCCStatistics,
     PretrainedEncoder,
     UntrainedEncoder,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from speechbrain_dino import probe_inputs
-from speechbrain_dino.folds import Fold
-from speechbrain_dino.inner_folds import inner_folds
-from speechbrain_dino.probe_inputs import (
+from speechbrain_dino.data.fold_makers import Fold
+from speechbrain_dino.probing import inputs as probe_inputs
+from speechbrain_dino.probing.inner_folds import inner_folds
+from speechbrain_dino.probing.inputs import (
     Standardiser,
     check_targets,
     check_vectors,

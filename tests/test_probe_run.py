@@ -14,17 +14,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from sklearn.preprocessing import StandardScaler
 
-from speechbrain_dino.embedder import Embedder
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.emotion import run_emotion
-from speechbrain_dino.folds import read_folds
-from speechbrain_dino.inference import export_inference_folder
-from speechbrain_dino.manifest import Manifest
+from speechbrain_dino.data.fold_makers import read_folds
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.export import export_inference_folder
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.models.embedder import Embedder
+from speechbrain_dino.runs.command_line import run_emotion
 
 MODEL = """
 compute_features: !new:speechbrain.lobes.features.Fbank
     n_mels: 16
-mean_var_norm: !new:speechbrain_dino.features.MeanNorm
+mean_var_norm: !new:speechbrain_dino.models.features.MeanNorm
 embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
     input_size: 16
     channels: [8, 8, 8, 8, 16]
@@ -175,7 +175,7 @@ def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, made, monkeypa
     def never(*arguments, **options):
         raise AssertionError("embedded again")
 
-    monkeypatch.setattr("speechbrain_dino.embedding_folder.embed_parts", never)
+    monkeypatch.setattr("speechbrain_dino.embeddings.cache.embed_parts", never)
     assert run()["probe"] == first
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from speechbrain_dino.projectors import PredictionHead, Projector
+from speechbrain_dino.models.heads import PredictionHead, Projector
 
 
 @pytest.mark.parametrize(

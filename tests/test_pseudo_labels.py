@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.pseudo_labels import label_change
+from speechbrain_dino.training.pseudo_labels import label_change
 
 LABELS = st.lists(st.integers(-1, 4), min_size=1, max_size=30)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from hypothesis import given, strategies as st
 
-from speechbrain_dino.randomness import (
+from speechbrain_dino.utils.randomness import (
     BANK,
     CROPS,
     ORDER,

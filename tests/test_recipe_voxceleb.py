@@ -9,7 +9,9 @@ import soundfile as sf
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_dino.embedding_table import EmbeddingTable
+from speechbrain_dino.embeddings.table import EmbeddingTable
+
+CONSTANT = "!name:speechbrain_dino.training.schedules.constant"
 
 pytestmark = pytest.mark.recipe
 
@@ -179,17 +181,13 @@ def test_a_folder_of_audio_without_lists(launcher, tmp_path):
     "keys, cause",
     [
         (
-            {
-                "momentum_schedule": "!name:speechbrain_dino.schedules.constant\n"
-                "    value: 0.0"
-            },
+            {"momentum_schedule": f"{CONSTANT}\n    value: 0.0"},
             "teacher is its student",
         ),
         (
             {
-                "teacher_temp_schedule": "!name:speechbrain_dino.schedules.constant\n"
-                "    value: 50.0",
-                "loss": "!new:speechbrain_dino.losses.DINOLoss\n"
+                "teacher_temp_schedule": f"{CONSTANT}\n    value: 50.0",
+                "loss": "!new:speechbrain_dino.losses.dino.DINOLoss\n"
                 "    out_dim: !ref <out_dim>\n    student_temp: 50.0",
             },
             "uniform collapse",
@@ -200,7 +198,7 @@ def test_a_collapsed_run_is_stopped(launcher, tiny_corpus, tmp_path, keys, cause
     recipe = runs.write_recipe(
         tmp_path / "tiny.yaml",
         number_of_epochs=20,
-        health="!new:speechbrain_dino.health.HealthMonitor\n"
+        health="!new:speechbrain_dino.training.health.HealthMonitor\n"
         "    out_dim: !ref <out_dim>\n    embedding_dim: !ref <embedding_dim>\n"
         "    min_steps: 6\n    grace: 1",
         validate_every=99,

@@ -8,7 +8,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_dino.recipe_yaml import read_recipe
+from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 YAMLS = sorted(RECIPES.glob("*/hparams/*.yaml"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from objective_cases import make_views
 
-from speechbrain_dino.regularizers import (
+from speechbrain_dino.losses.regularizers import (
     CosineDistance,
     DimensionRegularizer,
     KoLeo,

@@ -11,11 +11,11 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import norm
 from sklearn.metrics import det_curve
 
-from speechbrain_dino import plots
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.report import main, write_report
-from speechbrain_dino.run_folder import read_run
-from speechbrain_dino.scoring import summarise
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.reports import plots
+from speechbrain_dino.reports.report import main, write_report
+from speechbrain_dino.reports.run_folder import read_run
+from speechbrain_dino.scoring.cosine import summarise
 
 PICTURES = {"training", "health", "det", "scores", "map"}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speechbrain_dino.res2net import Res2Block, Res2Net50
+from speechbrain_dino.models.res2net import Res2Block, Res2Net50
 
 
 @pytest.mark.parametrize("scale, stride", [(4, 1), (4, 2), (2, 1), (1, 2)])

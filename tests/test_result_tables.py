@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from test_report import Page
 
-from speechbrain_dino import plots
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.metadata import describe
-from speechbrain_dino.report import write_report
-from speechbrain_dino.result_tables import conditions_table, results_table
-from speechbrain_dino.run_folder import read_run
-from speechbrain_dino.scoring import summarise
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.reports import plots
+from speechbrain_dino.reports.report import write_report
+from speechbrain_dino.reports.run_folder import read_run
+from speechbrain_dino.reports.tables import conditions_table, results_table
+from speechbrain_dino.scoring.conditions import describe
+from speechbrain_dino.scoring.cosine import summarise
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.results import git_state, hardware, provenance, update_results
+from speechbrain_dino.utils.provenance import git_state, hardware, provenance
+from speechbrain_dino.utils.results import update_results
 
 
 def test_figures_merge_and_replace(tmp_path):

@@ -196,11 +196,11 @@ def test_killed_while_deleting(launcher, recipe, uninterrupted, tmp_path, folder
     "name, module, order, limit",
     [
         # between the epoch's line in the curves and its checkpoint
-        ("save_epoch", "speechbrain_dino.training_brain", "before", 2),
+        ("save_epoch", "speechbrain_dino.training.brain", "before", 2),
         # at the start of an epoch: nothing of it has been trained
-        ("save_epoch", "speechbrain_dino.training_brain", "after", 1),
+        ("save_epoch", "speechbrain_dino.training.brain", "after", 1),
         # trained to the end, evaluated, not exported
-        ("export_inference_folder", "speechbrain_dino.training_run", "before", 1),
+        ("export_inference_folder", "speechbrain_dino.runs.train", "before", 1),
     ],
 )
 def test_killed_between(
@@ -214,7 +214,7 @@ def test_killed_between(
 
 def test_a_damaged_checkpoint_is_passed_over(launcher, recipe, uninterrupted, tmp_path):
     code = PAUSE.replace("NAME", "save_epoch").replace("ORDER", "after")
-    code = code.replace("MODULE", "speechbrain_dino.training_brain").replace(
+    code = code.replace("MODULE", "speechbrain_dino.training.brain").replace(
         "LIMIT", "2"
     )
     code = code.replace("FLAG", str(tmp_path / "paused"))

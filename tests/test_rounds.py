@@ -10,7 +10,7 @@ from test_resume import PAUSE, figures, kill
 
 pytestmark = pytest.mark.recipe
 
-AHC = """!new:speechbrain_dino.clustering.AHC
+AHC = """!new:speechbrain_dino.clustering.clusterers.AHC
     num_clusters: !ref <clusters>"""
 
 
@@ -20,7 +20,7 @@ def recipe(launcher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rounds")
     data = runs.make_corpus(folder / "vox")
     keys = {"data_folder": str(data), "data_save_folder": str(folder / "prepared")}
-    keys["mean_var_norm"] = "!new:speechbrain_dino.features.MeanNorm"
+    keys["mean_var_norm"] = "!new:speechbrain_dino.models.features.MeanNorm"
     dino = runs.write_recipe(folder / "dino.yaml", number_of_epochs=1, **keys)
     run = launcher.run(dino, "--output_folder", folder / "dino")
     assert run.status == 0, run.output
@@ -98,9 +98,9 @@ def test_nothing_is_done_twice(launcher, recipe, finished):
 @pytest.mark.parametrize(
     "module, name, order, limit",
     [
-        ("speechbrain_dino.rounds", "save_labels", "before", 2),
-        ("speechbrain_dino.training_brain", "save_epoch", "after", 4),
-        ("speechbrain_dino.rounds", "finish_run", "after", 1),
+        ("speechbrain_dino.runs.rounds", "save_labels", "before", 2),
+        ("speechbrain_dino.training.brain", "save_epoch", "after", 4),
+        ("speechbrain_dino.runs.rounds", "finish_run", "after", 1),
     ],
 )
 def test_killed_at_any_stage(

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from speechbrain_dino.command_line import Launch
-from speechbrain_dino.rounds_state import RoundsState
+from speechbrain_dino.runs.command_line import Launch
+from speechbrain_dino.runs.rounds import RoundsState
 
 RECIPE = """
 rounds: 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from speechbrain_dino.schedules import (
+from speechbrain_dino.training.schedules import (
     constant,
     cosine,
     in_turn,

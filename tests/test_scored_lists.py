@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from speechbrain_dino.backends import Cohort, Cosine
-from speechbrain_dino.embedding_table import EmbeddingTable
-from speechbrain_dino.scored_lists import results_frame, score_lists
-from speechbrain_dino.scoring import as_norm
-from speechbrain_dino.trials import Trials
+from speechbrain_dino.data.trials import Trials
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.scoring.backends import Cohort, Cosine
+from speechbrain_dino.scoring.cosine import as_norm
+from speechbrain_dino.scoring.lists import results_frame, score_lists
 
 
 @pytest.fixture

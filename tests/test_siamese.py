@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from objective_cases import make_views
 
-from speechbrain_dino.siamese import BYOL, VICReg
+from speechbrain_dino.losses.non_contrastive import BYOL, VICReg
 
 
 def test_byol_equals_the_formula():

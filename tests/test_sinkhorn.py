@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.losses import DINOLoss, dino_cross_entropy
-from speechbrain_dino.sdpn import SDPNLoss
-from speechbrain_dino.sinkhorn import sinkhorn
+from speechbrain_dino.losses.dino import (
+    DINOLoss,
+    SDPNLoss,
+    dino_cross_entropy,
+    sinkhorn,
+)
 
 
 def slow_sinkhorn(q, iterations):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from speechbrain_dino.speeds import SpeedClasses
+from speechbrain_dino.augment.speeds import SpeedClasses
 
 RATE = 16000
 

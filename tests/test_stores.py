@@ -5,7 +5,7 @@ import collections
 import pytest
 import torch
 
-from speechbrain_dino.stores import Queue, Store
+from speechbrain_dino.losses.queues import Queue, Store
 
 
 @pytest.mark.parametrize("size, numbers", [(5, [2, 2, 2, 3]), (4, [9, 1]), (3, [3, 3])])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from speechbrain_dino.teacher import Teacher, unwrap
+from speechbrain_dino.models.teacher import Teacher, unwrap
 
 
 def network():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from speechbrain_dino.trials import (
+from speechbrain_dino.data.trials import (
     Trials,
     read_scores,
     read_trials,

@@ -7,10 +7,10 @@ import pytest
 import recipe_runs as runs
 import soundfile
 
-from speechbrain_dino.emotion import run_emotion
-from speechbrain_dino.folds import Fold, write_folds
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.unlabelled import add_unlabelled
+from speechbrain_dino.corpora.utterances import add_unlabelled
+from speechbrain_dino.data.fold_makers import Fold, write_folds
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.runs.command_line import run_emotion
 
 
 def rows(names, speakers, seconds=2.0, **more):

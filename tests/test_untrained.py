@@ -7,8 +7,8 @@ import torch
 from test_embedding_folder import make_manifest
 from test_pretrained import export
 
-from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.untrained import load_untrained
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.embeddings.untrained import load_untrained
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.utterances import find_utterances, joined
+from speechbrain_dino.corpora.utterances import find_utterances, joined
+from speechbrain_dino.data.manifest import Manifest
 
 
 def write_audio(path, samples=8000, rate=16000, channels=1):

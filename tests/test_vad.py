@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from speechbrain_dino.vad import energy_vad, log_energies
+from speechbrain_dino.data.vad import energy_vad, log_energies
 
 
 def slow_vad(samples, rate):

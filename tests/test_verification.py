@@ -6,12 +6,12 @@ import soundfile
 import torch
 from speechbrain.lobes.features import Fbank
 
-from speechbrain_dino.embeddings import Embedder, EmbeddingTable, embed
-from speechbrain_dino.features import MeanNorm
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.scoring import score_trial_list
-from speechbrain_dino.trials import read_trials
-from speechbrain_dino.verification import verify_lists
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import read_trials
+from speechbrain_dino.embeddings.extract import Embedder, EmbeddingTable, embed
+from speechbrain_dino.models.features import MeanNorm
+from speechbrain_dino.scoring.cosine import score_trial_list
+from speechbrain_dino.scoring.verify import verify_lists
 
 
 class Slope(torch.nn.Module):

@@ -11,13 +11,13 @@ import pytest
 from recipe_runs import RECIPE
 from test_pretrained import export
 
-from speechbrain_dino import embedding_folder
-from speechbrain_dino.embeddings import embed
-from speechbrain_dino.manifest import Manifest
-from speechbrain_dino.metrics import eer
-from speechbrain_dino.pretrained import load_pretrained
-from speechbrain_dino.scoring import as_norm, cosine_scores
-from speechbrain_dino.trials import read_trials, trial_rows
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import read_trials, trial_rows
+from speechbrain_dino.embeddings import cache as embedding_folder
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.metrics.verification import eer
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores
 
 
 def verify(options):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from speechbrain_dino.views import Views
+from speechbrain_dino.losses.views import Views
 
 
 @pytest.mark.parametrize(

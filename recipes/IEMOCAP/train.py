@@ -15,7 +15,7 @@ Authors
 
 import sys
 
-from speechbrain_dino.emotion import run_emotion
+from speechbrain_dino.runs.command_line import run_emotion
 
 if __name__ == "__main__":
     run_emotion(sys.argv[1:])

@@ -14,8 +14,9 @@ Authors
 
 import sys
 
-from speechbrain_dino.clustering_run import run_clustering
-from speechbrain_dino.command_line import plain_errors, start_run
+from speechbrain_dino.runs.cluster import run_clustering
+from speechbrain_dino.runs.command_line import start_run
+from speechbrain_dino.utils.errors import plain_errors
 
 if __name__ == "__main__":
     with plain_errors(ValueError):

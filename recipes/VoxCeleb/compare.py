@@ -17,7 +17,7 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_dino.compare import main
+from speechbrain_dino.runs.compare.command import main
 
 if __name__ == "__main__":
     main(sys.argv[1:], Path(__file__).with_name("train.py"))

@@ -12,7 +12,7 @@ Authors
  * speechbrain_dino contributors 2026
 """
 
-from speechbrain_dino.embed_command import main
+from speechbrain_dino.runs.embed import main
 
 if __name__ == "__main__":
     main()

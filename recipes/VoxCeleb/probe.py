@@ -11,8 +11,8 @@ Authors
 
 import sys
 
-from speechbrain_dino.command_line import launched
-from speechbrain_dino.probe_run import run_probe
+from speechbrain_dino.runs.command_line import launched
+from speechbrain_dino.runs.probe import run_probe
 
 if __name__ == "__main__":
     run_probe(*launched(sys.argv[1:]))

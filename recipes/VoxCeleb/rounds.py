@@ -13,8 +13,8 @@ Authors
 
 import sys
 
-from speechbrain_dino.command_line import launched
-from speechbrain_dino.rounds import run_rounds
+from speechbrain_dino.runs.command_line import launched
+from speechbrain_dino.runs.rounds import run_rounds
 
 if __name__ == "__main__":
     run_rounds(*launched(sys.argv[1:]))

@@ -13,8 +13,9 @@ Authors
 
 import sys
 
-from speechbrain_dino.ending import leave_processes
-from speechbrain_dino.training_run import finish_run, make_brain, prepare, start_run
+from speechbrain_dino.runs.prepare import prepare
+from speechbrain_dino.runs.train import finish_run, make_brain, start_run
+from speechbrain_dino.utils.ending import leave_processes
 
 if __name__ == "__main__":
     hparams, run_opts = start_run(sys.argv[1:])

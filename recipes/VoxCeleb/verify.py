@@ -13,8 +13,8 @@ Authors
 
 import sys
 
-from speechbrain_dino.command_line import start_run
-from speechbrain_dino.verification_run import run_verification
+from speechbrain_dino.runs.command_line import start_run
+from speechbrain_dino.runs.verify import run_verification
 
 if __name__ == "__main__":
     run_verification(*start_run(sys.argv[1:]))

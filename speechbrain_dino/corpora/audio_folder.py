@@ -2,9 +2,9 @@
 
 import os
 
-from speechbrain_dino.checks import LeftOut
-from speechbrain_dino.corpora.common import Source, list_files
-from speechbrain_dino.corpora.speech import prepare_speech
+from speechbrain_dino.corpora.preparation import Source, list_files
+from speechbrain_dino.corpora.speech_corpus import prepare_speech
+from speechbrain_dino.data.checks import LeftOut
 
 
 def prepare_audio_folder(
@@ -68,7 +68,7 @@ def prepare_audio_folder(
     >>> sf.write(folder / "a.ogg", noise, 8000)
     >>> prepare_audio_folder(folder, folder / "save")["kept"]
     1
-    >>> from speechbrain_dino.manifest import Manifest
+    >>> from speechbrain_dino.data.manifest import Manifest
     >>> Manifest.from_csv(folder / "save" / "train.csv")[0].stop
     48000
     """

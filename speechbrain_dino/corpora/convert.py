@@ -10,9 +10,9 @@ import numpy as np
 import soundfile as sf
 from scipy.signal import firwin, resample_poly
 
-from speechbrain_dino.audio_facts import map_parallel
-from speechbrain_dino.files import replacing
-from speechbrain_dino.ledger import Ledger
+from speechbrain_dino.data.audio_facts import map_parallel
+from speechbrain_dino.data.file_notes import Ledger
+from speechbrain_dino.utils.files import replacing
 
 AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
 _BLOCK_SECONDS = 30

@@ -3,11 +3,7 @@
 import re
 from pathlib import Path
 
-from speechbrain_dino.corpora.emotion_labels import (
-    NO_AGREEMENT,
-    emotion_of,
-    read_table,
-)
+from speechbrain_dino.corpora.emotion_labels import NO_AGREEMENT, emotion_of, read_table
 
 SENTENCES = "SentenceFilenames.csv"
 DEMOGRAPHICS = "VideoDemographics.csv"

@@ -11,7 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from speechbrain_dino.progress import progress
+from speechbrain_dino.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import csv
 import os
 from typing import NamedTuple
 
-from speechbrain_dino.checks import LeftOut
-from speechbrain_dino.corpora.common import Source
+from speechbrain_dino.corpora.preparation import Source
+from speechbrain_dino.data.checks import LeftOut
 
 NO_AGREEMENT = "no_agreement"
 OTHER = "other"

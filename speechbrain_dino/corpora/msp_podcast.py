@@ -10,8 +10,7 @@ import math
 import os
 from pathlib import Path
 
-from speechbrain_dino.corpora.common import Source, list_files
-from speechbrain_dino.corpora.emotion import prepare_emotion
+from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
     Labelled,
     LabelsLeftOut,
@@ -19,7 +18,8 @@ from speechbrain_dino.corpora.emotion_labels import (
     emotion_of,
     read_table,
 )
-from speechbrain_dino.folds import official
+from speechbrain_dino.corpora.preparation import Source, list_files
+from speechbrain_dino.data.fold_makers import official
 
 CODES = {
     "A": "angry",

@@ -8,14 +8,14 @@ import os
 from fnmatch import fnmatch
 from pathlib import Path
 
-from speechbrain_dino.checks import LeftOut, problem_of, reads_samples, report
-from speechbrain_dino.corpora.common import (
+from speechbrain_dino.corpora.preparation import (
     Preparation,
     Source,
     list_files,
     usable_audio,
 )
-from speechbrain_dino.files import replacing
+from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
+from speechbrain_dino.utils.files import replacing
 
 KINDS = ("noise", "music", "speech")
 # SpeechBrain's augmentations want columns in threes: value, format, options.

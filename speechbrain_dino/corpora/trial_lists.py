@@ -7,8 +7,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from speechbrain_dino.files import replacing
-from speechbrain_dino.trials import read_trials
+from speechbrain_dino.data.trials import read_trials
+from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def resolve(path, index_of):
 
     Returns
     -------
-    trials : speechbrain_dino.trials.Trials
+    trials : speechbrain_dino.data.trials.Trials
         The list.
     files : dict
         Name -> number of the file, in the order of the list.

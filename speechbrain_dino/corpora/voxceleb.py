@@ -5,9 +5,9 @@ https://www.robots.ox.ac.uk/~vgg/data/voxceleb/
 
 import os
 
-from speechbrain_dino.checks import LeftOut
-from speechbrain_dino.corpora.common import Source, list_files
-from speechbrain_dino.corpora.speech import prepare_speech
+from speechbrain_dino.corpora.preparation import Source, list_files
+from speechbrain_dino.corpora.speech_corpus import prepare_speech
+from speechbrain_dino.data.checks import LeftOut
 
 _TREES = {"wav", "aac", "m4a", "flac"}
 # Of one utterance in several formats the first is taken: no need to convert it.

@@ -2,7 +2,7 @@
 
 import argparse
 
-from speechbrain_dino.corpora.synthetic import make_synthetic_corpus
+from speechbrain_dino.corpora.synthetic.corpus import make_synthetic_corpus
 
 
 def main(arguments=None):

@@ -27,8 +27,8 @@ from speechbrain_dino.corpora.synthetic.speaker import (
     make_speaker,
     write_wav,
 )
-from speechbrain_dino.files import replacing
-from speechbrain_dino.progress import progress
+from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.progress import progress
 
 MARKER = "synthetic.json"
 _BABBLERS, _NOISES, _ROOMS = 6, 24, 24

@@ -1,0 +1,1 @@
+"""What is done to a crop: noise, reverberation, channel, speed."""

@@ -1,0 +1,238 @@
+"""Noises as short pieces and impulse responses, held in memory on the device."""
+
+import numpy as np
+import pandas as pd
+import scipy.fft
+import soundfile as sf
+import torch
+
+from speechbrain_dino.augment.draws import on_device, power
+from speechbrain_dino.data.audio import read_int16
+from speechbrain_dino.utils.progress import progress
+from speechbrain_dino.utils.randomness import BANK, generator
+
+_LEAD_SECONDS = 0.05
+
+
+class NoiseBank(torch.nn.Module):
+    """Short pieces of noise, so that a crop never waits for a whole file.
+
+    Files longer than a piece give as many pieces as they have room for; shorter ones
+    are repeated. Beyond ``max_hours`` a random part of the pieces is kept, the same
+    number of each kind as far as there are enough.
+
+    Arguments
+    ---------
+    csv_file : str
+        Noises in SpeechBrain's form (ID, duration, wav; ``kind`` as an option).
+    kinds : tuple of str
+        Kinds to hold.
+    piece_seconds : float
+        Length of a piece in seconds; longer crops repeat it.
+    max_hours : float
+        Most hours to hold (1 hour of 16 kHz speech takes 115 MB).
+    sample_rate : int
+        Sampling rate in Hz that the files must have.
+    seed : int
+        Chooses the part that is kept.
+    """
+
+    def __init__(
+        self,
+        csv_file,
+        kinds=("noise", "music", "speech"),
+        piece_seconds=5.0,
+        max_hours=5.0,
+        sample_rate=16000,
+        seed=0,
+    ):
+        super().__init__()
+        self.samples = round(piece_seconds * sample_rate)
+        table = _read_csv(csv_file)
+        if "kind" not in table:
+            table["kind"] = "noise"
+        table = table[table["kind"].isin(kinds)]
+        if table.empty:
+            raise ValueError(
+                f"{csv_file} names no noise of the kinds {kinds}: check noise_folder."
+            )
+        rng = generator(seed, BANK)
+        spans = {
+            kind: self._spans(table.loc[table["kind"] == kind, "wav"], sample_rate)
+            for kind in kinds
+        }
+        spans = _evenly(spans, max(int(max_hours * 3600 / piece_seconds), 1), rng)
+        self.kinds = list(spans)
+        self.count = np.array([len(spans[kind]) for kind in self.kinds])
+        self.first = np.cumsum(self.count) - self.count
+        spans = [span for members in spans.values() for span in members]
+        pieces = np.empty((len(spans), self.samples), dtype=np.int16)
+        for row, (wav, start, stop) in enumerate(
+            progress(spans, desc="Reading noises", unit="piece")
+        ):
+            pieces[row] = np.resize(read_int16(wav, start, stop), self.samples)
+        self.register_buffer("pieces", torch.from_numpy(pieces), persistent=False)
+
+    def _spans(self, wavs, sample_rate):
+        spans = []
+        for wav in wavs:
+            frames = _checked_info(wav, sample_rate).frames
+            for start in range(0, max(frames - self.samples, 0) + 1, self.samples):
+                spans.append((wav, start, min(start + self.samples, frames)))
+        return spans
+
+    def __len__(self):
+        return len(self.pieces)
+
+    def cut(self, pieces, begins, use, length, device):
+        """Adds up stretches of pieces, wrapping at a piece's end.
+
+        Arguments
+        ---------
+        pieces : np.ndarray
+            Which pieces, ``(rows, voices)``.
+        begins : np.ndarray
+            Where to begin, as a share of the piece, ``(rows, voices)``.
+        use : np.ndarray
+            Which voices are heard, bool ``(rows, voices)``.
+        length : int
+            Samples to cut.
+        device : torch.device
+            Where the result is needed.
+
+        Returns
+        -------
+        torch.Tensor
+            Noise, float32 ``(rows, length)``.
+        """
+        if self.pieces.device != device:
+            self.to(device)
+        begins = (begins * self.samples).astype(np.int64)
+        noise = torch.zeros(len(pieces), length, device=device)
+        steps = torch.arange(length, device=device)
+        for voice in np.flatnonzero(use.any(axis=0)):
+            rows = np.flatnonzero(use[:, voice])
+            which = on_device(pieces[rows, voice], device)
+            begin = on_device(begins[rows, voice], device)
+            at = (begin[:, None] + steps) % self.samples
+            # Voices of equal loudness: recordings differ by tens of dB.
+            heard = self.pieces[which[:, None], at].float() / 32768
+            loudness = power(heard).clamp(min=1e-12).sqrt()
+            noise.index_add_(0, on_device(rows, device), heard / loudness)
+        return noise
+
+
+class RoomBank(torch.nn.Module):
+    """Room impulse responses of one length, and convolution with them.
+
+    Arguments
+    ---------
+    csv_file : str
+        Impulse responses in SpeechBrain's form (ID, duration, wav).
+    max_seconds : float
+        Longer responses are cut; their tails are far below the speech.
+    max_rooms : int
+        Most responses to hold, a random part of them if there are more (10000 take
+        about 350 MB; RIRS_NOISES has 60000).
+    sample_rate : int
+        Sampling rate in Hz that the files must have.
+    seed : int
+        Chooses the part that is kept.
+    """
+
+    def __init__(
+        self, csv_file, max_seconds=0.5, max_rooms=10000, sample_rate=16000, seed=0
+    ):
+        super().__init__()
+        wavs = list(_read_csv(csv_file)["wav"])
+        if len(wavs) > max_rooms:
+            kept = generator(seed, BANK).choice(len(wavs), max_rooms, replace=False)
+            wavs = [wavs[i] for i in np.sort(kept)]
+        rooms = [
+            self._read(wav, max_seconds, sample_rate)
+            for wav in progress(wavs, desc="Reading impulse responses", unit="room")
+        ]
+        width = max(len(response) for response, _ in rooms)
+        responses = np.zeros((len(rooms), width), dtype=np.float32)
+        for row, (response, _) in zip(responses, rooms):
+            row[: len(response)] = response
+        self.direct = np.array([direct for _, direct in rooms])
+        self.register_buffer("responses", torch.from_numpy(responses), persistent=False)
+
+    @staticmethod
+    def _read(wav, max_seconds, sample_rate):
+        _checked_info(wav, sample_rate)
+        # Not as 16-bit samples: responses may exceed 1, and their tails are faint.
+        response = sf.read(wav, dtype="float32", always_2d=True)[0][:, 0]
+        direct = int(np.abs(response).argmax())
+        # What comes long before the loudest sample is the recording's noise.
+        begin = max(direct - round(_LEAD_SECONDS * sample_rate), 0)
+        response = response[begin : direct + round(max_seconds * sample_rate)]
+        energy = np.sqrt(np.square(response, dtype=np.float64).sum())
+        if energy == 0:
+            raise ValueError(f"{wav} is silent: remove it from the impulse responses.")
+        return response / np.float32(energy), direct - begin
+
+    def __len__(self):
+        return len(self.responses)
+
+    def convolve(self, waveforms, rooms):
+        """Convolves each waveform with a room, its direct sound kept in place.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            Speech ``(batch, time)``.
+        rooms : np.ndarray
+            Which response for each waveform, ``(batch,)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape as ``waveforms``.
+        """
+        device = waveforms.device
+        if self.responses.device != device:
+            self.to(device)
+        time = waveforms.shape[1]
+        size = scipy.fft.next_fast_len(time + self.responses.shape[1] - 1, real=True)
+        responses = self.responses[on_device(rooms, device)]
+        spectrum = torch.fft.rfft(waveforms, size) * torch.fft.rfft(responses, size)
+        wet = torch.fft.irfft(spectrum, size)
+        direct = on_device(self.direct[rooms], device)
+        at = direct[:, None] + torch.arange(time, device=device)
+        return wet.gather(1, at)
+
+
+def _evenly(spans, most, rng):
+    """At most ``most`` spans, shared evenly by the kinds that have any."""
+    kept = {}
+    present = [kind for kind in spans if spans[kind]]
+    for number, kind in enumerate(sorted(present, key=lambda kind: len(spans[kind]))):
+        # At least one of a kind, even in the smallest bank.
+        share = max((most - sum(map(len, kept.values()))) // (len(present) - number), 1)
+        members = spans[kind]
+        if len(members) > share:
+            chosen = rng.choice(len(members), share, replace=False)
+            members = [members[i] for i in np.sort(chosen)]
+        kept[kind] = members
+    return {kind: kept[kind] for kind in present}
+
+
+def _read_csv(csv_file):
+    table = pd.read_csv(csv_file, dtype={"ID": str, "wav": str})
+    if table.empty:
+        raise ValueError(
+            f"{csv_file} names no file: check noise_folder and rir_folder."
+        )
+    return table
+
+
+def _checked_info(wav, sample_rate):
+    info = sf.info(wav)
+    if info.samplerate != sample_rate:
+        raise ValueError(
+            f"{wav} has {info.samplerate} Hz, {sample_rate} Hz was expected: run "
+            "prepare_noise_rir, which resamples, or resample it."
+        )
+    return info

@@ -1,0 +1,117 @@
+"""Random recording channels: band limits and spectral tilt, drawn per crop."""
+
+import numpy as np
+import torch
+
+from speechbrain_dino.augment.draws import on_device, uniform_numbers
+
+
+class AddChannel(torch.nn.Module):
+    """Filters each crop, with a probability of its own, by a channel of its own.
+
+    A channel is a band-pass (Butterworth magnitudes, no phase) with a tilt: what
+    telephones, loudspeakers and microphones do to a voice. The power is kept.
+
+    Arguments
+    ---------
+    prob : float
+        Share of crops that are filtered.
+    low : tuple of float
+        Range of the lower cut-off in Hz, drawn evenly in octaves.
+    high : tuple of float
+        Range of the upper cut-off in Hz, drawn evenly in octaves.
+    tilt : float
+        Largest tilt in dB per octave, up or down.
+    order : int
+        Order of the filters: 6 x ``order`` dB per octave beyond the cut-offs.
+    sample_rate : int
+        Sampling rate in Hz.
+
+    Example
+    -------
+    >>> channel = AddChannel(prob=1.0)
+    >>> wave = torch.randn(2, 16000)
+    >>> power, before = channel(wave).square().mean(1), wave.square().mean(1)
+    >>> torch.allclose(power, before, rtol=1e-3)
+    True
+    """
+
+    num_draws = 4
+
+    def __init__(
+        self,
+        prob=0.5,
+        low=(30, 400),
+        high=(3000, 8000),
+        tilt=3.0,
+        order=3,
+        sample_rate=16000,
+    ):
+        super().__init__()
+        self.prob = prob
+        self.low = low
+        self.high = high
+        self.tilt = tilt
+        self.order = order
+        self.sample_rate = sample_rate
+
+    def load(self):
+        """Nothing to read; here because other augmentations have it."""
+
+    def forward(self, waveforms, lengths=None, draws=None):
+        """Filters a batch.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            Speech ``(batch, time)``.
+        lengths : torch.Tensor, optional
+            Relative lengths; not needed, kept for SpeechBrain's call form.
+        draws : torch.Tensor, optional
+            Uniform numbers ``(batch, num_draws)`` on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape; crops without a channel are unchanged.
+        """
+        draws = uniform_numbers(draws, waveforms, self.num_draws)
+        rows = np.flatnonzero(draws[:, 0] < self.prob)
+        if len(rows) == 0:
+            return waveforms
+        draws = on_device(draws[rows], waveforms.device)
+        rows = on_device(rows, waveforms.device)
+        dry = waveforms[rows]
+        time = dry.shape[1]
+        spectrum = torch.fft.rfft(dry) * self.response(draws[:, 1:], time)
+        wet = torch.fft.irfft(spectrum, time)
+        power = dry.square().mean(1) / wet.square().mean(1).clamp(min=1e-12)
+        return waveforms.index_copy(0, rows, wet * power.sqrt()[:, None])
+
+    def response(self, draws, time):
+        """Magnitudes of the channels' frequency responses.
+
+        Arguments
+        ---------
+        draws : torch.Tensor
+            Uniform numbers for lower cut-off, upper cut-off and tilt, ``(rows, 3)``.
+        time : int
+            Samples of the signal that is filtered.
+
+        Returns
+        -------
+        torch.Tensor
+            ``(rows, time // 2 + 1)``.
+        """
+        bins = torch.arange(time // 2 + 1, device=draws.device)
+        # The mean is lost in any band-pass; a floor keeps 0 Hz out of the divisions.
+        hertz = (bins * self.sample_rate / time).clamp(min=1.0)
+        low, high = (
+            edges[0] * (edges[1] / edges[0]) ** draws[:, number, None]
+            for number, edges in enumerate((self.low, self.high))
+        )
+        band = (
+            1 + (low / hertz) ** (2 * self.order) + (hertz / high) ** (2 * self.order)
+        )
+        slope = self.tilt * (2 * draws[:, 2, None] - 1)
+        return band.rsqrt() * 10 ** (slope * torch.log2(hertz / 1000) / 20)

@@ -1,0 +1,113 @@
+"""Noise and reverberation for a whole batch, on the model's device, drawn per crop.
+
+Every random choice comes from uniform numbers (``draws``) that the loader made for
+each crop, so that it depends on (seed, epoch, utterance, crop) alone. Called without
+draws, as SpeechBrain's ``Augmenter`` does, the numbers come from torch's generator.
+"""
+
+import torch
+from speechbrain.augment.augmenter import lengths_arg_exists
+
+from speechbrain_dino.augment.noise import AddNoise
+from speechbrain_dino.augment.reverb import AddReverb
+
+__all__ = ["AddNoise", "AddReverb", "CropAugment", "augmented"]
+
+
+class CropAugment(torch.nn.Module):
+    """Applies augmentations one after another, each with its share of the draws.
+
+    Arguments
+    ---------
+    *steps : torch.nn.Module or None
+        In order of application, for instance AddReverb then AddNoise; None is left
+        out, so that a YAML can switch one off.
+
+    Example
+    -------
+    >>> CropAugment(None).num_draws
+    0
+    """
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps = torch.nn.ModuleList(step for step in steps if step is not None)
+        self.num_draws = sum(step.num_draws for step in self.steps)
+
+    def load(self):
+        """Reads noises and rooms, before training rather than in its first step."""
+        for step in self.steps:
+            step.load()
+
+    def forward(self, waveforms, lengths=None, draws=None):
+        """Augments a batch.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            Speech ``(batch, time)``.
+        lengths : torch.Tensor, optional
+            Relative lengths, as SpeechBrain passes them.
+        draws : torch.Tensor, optional
+            Uniform numbers ``(batch, num_draws)`` on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape.
+        """
+        used = 0
+        for step in self.steps:
+            part = None
+            if draws is not None:
+                part = draws[:, used : used + step.num_draws]
+            waveforms = step(waveforms, lengths, part)
+            used += step.num_draws
+        return waveforms
+
+
+def augmented(augment, waves, lengths, draws):
+    """Applies an augmentation of this package or SpeechBrain's ``Augmenter``.
+
+    Arguments
+    ---------
+    augment : callable
+        With an attribute ``num_draws``: called with ``draws``. Without: SpeechBrain's
+        call form, ``(waves)`` or ``(waves, lengths)`` to waves or (waves, lengths).
+    waves : torch.Tensor
+        Crops ``(batch, time)``.
+    lengths : torch.Tensor
+        Relative lengths, all 1.
+    draws : torch.Tensor
+        Uniform numbers ``(batch, draws)`` on the CPU.
+
+    Returns
+    -------
+    torch.Tensor
+        Same shape as ``waves``.
+
+    Raises
+    ------
+    ValueError
+        If the augmentation changes the number of crops.
+
+    Example
+    -------
+    >>> augmented(lambda waves, lengths: -waves, torch.ones(1, 2), torch.ones(1), None)
+    tensor([[-1., -1.]])
+    """
+    if hasattr(augment, "num_draws"):
+        return augment(waves, lengths, draws)
+    call = getattr(augment, "forward", augment)
+    result = augment(waves, lengths) if lengths_arg_exists(call) else augment(waves)
+    result = result[0] if isinstance(result, tuple) else result
+    if len(result) != len(waves):
+        raise ValueError(
+            f"the augmentation made {len(result)} crops of {len(waves)}: give "
+            "Augmenter concat_original: False, repeat_augment: 1, "
+            "parallel_augment: False."
+        )
+    # SpeedPerturb shortens or lengthens: crops keep the length the batch has.
+    time = waves.shape[1]
+    repeats = -(-time // result.shape[1])
+    return (result.repeat(1, repeats) if repeats > 1 else result)[:, :time]

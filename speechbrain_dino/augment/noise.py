@@ -1,0 +1,133 @@
+"""Noise, music and babble for a whole batch, on the model's device, drawn per crop."""
+
+import numpy as np
+import torch
+
+from speechbrain_dino.augment.banks import NoiseBank
+from speechbrain_dino.augment.draws import (
+    choose,
+    length_mask,
+    on_device,
+    power,
+    prepared,
+    uniform_numbers,
+)
+
+# Uniform numbers: whether, which kind, which SNR, how many voices; then for each
+# voice which piece and where to begin in it.
+_FIRST_VOICE = 4
+
+
+class AddNoise(torch.nn.Module):
+    """Adds noise, music or babble to each crop with a probability of its own.
+
+    Arguments
+    ---------
+    csv_file : str
+        Noises in SpeechBrain's form, from ``prepare_noise_rir``; a column ``kind``
+        (noise, music, speech) tells them apart, all are noise without it.
+    snr : dict
+        For each kind the lowest and the highest signal-to-noise ratio in dB. Kinds
+        of which the file has no noise are left out, the others equally likely.
+    prob : float
+        Share of crops to which noise is added.
+    babble : tuple of int
+        Fewest and most voices that make up one piece of babble (kind speech).
+    bank : dict
+        Further arguments of :class:`speechbrain_dino.augment.banks.NoiseBank`.
+
+    Raises
+    ------
+    ValueError
+        If ``babble`` is no range of at least one voice.
+
+    Example
+    -------
+    >>> AddNoise("noise.csv", babble=(3, 7)).num_draws
+    18
+    """
+
+    def __init__(self, csv_file, snr=None, prob=0.7, babble=(3, 7), bank=None):
+        super().__init__()
+        if not 1 <= babble[0] <= babble[1]:
+            raise ValueError(
+                f"babble={tuple(babble)} was given; fewest and most voices were "
+                "expected, for instance [3, 7]."
+            )
+        self.csv_file = csv_file
+        self.ranges = snr or {"noise": (0, 18), "music": (3, 18), "speech": (3, 18)}
+        self.prob = prob
+        self.babble = babble
+        self.num_draws = _FIRST_VOICE + 2 * babble[1]
+        self.bank_options = bank or {}
+        self.bank = None
+
+    def load(self):
+        """Reads the noises; happens at the first call where it was not done before.
+
+        Without a file (no ``noise_folder`` was given) a warning says so, and nothing
+        is added.
+        """
+        if self.bank is not None or self.prob == 0:
+            return
+        if not prepared(self.csv_file, "noise_folder", "noise_prob"):
+            self.prob = 0
+            return
+        self.bank = NoiseBank(
+            self.csv_file, kinds=tuple(self.ranges), **self.bank_options
+        )
+        ranges = [self.ranges[kind] for kind in self.bank.kinds]
+        self.snr = np.array(ranges, dtype=np.float32)
+
+    def forward(self, waveforms, lengths=None, draws=None):
+        """Adds noise.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            Speech ``(batch, time)``.
+        lengths : torch.Tensor, optional
+            Relative lengths ``(batch,)``; padding counts for no power and gets no
+            noise.
+        draws : torch.Tensor, optional
+            Uniform numbers ``(batch, num_draws)`` on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape; crops without noise are unchanged.
+        """
+        self.load()
+        draws = uniform_numbers(draws, waveforms, self.num_draws)
+        rows = np.flatnonzero(draws[:, 0] < self.prob)
+        if len(rows) == 0:
+            return waveforms
+        draws = draws[rows]
+        kind = choose(draws[:, 1], len(self.bank.kinds))
+        low, high = self.snr[kind].T
+        device = waveforms.device
+        snr = on_device(low + draws[:, 2] * (high - low), device)
+        noise = self.bank.cut(*self._mix(kind, draws), waveforms.shape[1], device)
+        rows = on_device(rows, device)
+        speech = waveforms[rows]
+        mask = None
+        if lengths is not None:
+            mask = length_mask(speech, lengths.to(device)[rows])
+            noise = noise * mask
+        gain = (power(speech, mask) / power(noise, mask).clamp(min=1e-12)).sqrt()
+        gain = gain * 10 ** (-snr[:, None] / 20)
+        return waveforms.index_copy(0, rows, speech + gain * noise)
+
+    def _mix(self, kind, draws):
+        """Which pieces to add up, from where, and which of them are used.
+
+        Each is ``(rows, voices)``; all but babble have one voice.
+        """
+        fewest, most = self.babble
+        voices = np.ones(len(kind), dtype=np.int64)
+        spoken = np.array(self.bank.kinds)[kind] == "speech"
+        voices[spoken] = fewest + choose(draws[spoken, 3], most - fewest + 1)
+        first, count = self.bank.first[kind, None], self.bank.count[kind, None]
+        pieces = first + choose(draws[:, _FIRST_VOICE::2], count)
+        begins = draws[:, _FIRST_VOICE + 1 :: 2]
+        return pieces, begins, np.arange(most) < voices[:, None]

@@ -1,0 +1,224 @@
+"""Pseudo labels: what a clusterer returns, and its files."""
+
+import csv
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from speechbrain_dino.metrics.clusters import against_truth
+from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.results import update_results
+
+LEFT_OUT = -1
+
+
+class Clustering(NamedTuple):
+    """Pseudo labels of N utterances.
+
+    Arguments
+    ---------
+    labels : numpy.ndarray, shape (N,)
+        int64, 0 to C - 1 by falling size (of equal sizes, the one whose first
+        utterance comes first), each with an utterance; -1: left out by a filter.
+    figures : dict
+        Plain numbers, lists and dicts about how they came about.
+    """
+
+    labels: np.ndarray
+    figures: dict
+
+    def against(self, truth):
+        """Figures against true labels, for diagnosis.
+
+        Arguments
+        ---------
+        truth : sequence of str, shape (N,)
+            True speakers; empty or None where not known.
+
+        Returns
+        -------
+        dict
+            See ``speechbrain_dino.metrics.clusters.against_truth``.
+        """
+        return against_truth(self.labels, truth)
+
+
+def numbered_by_size(labels):
+    """Numbers clusters by falling size.
+
+    Arguments
+    ---------
+    labels : int array, shape (N,)
+        Any numbers from 0; negative: left out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N,)
+        int64, 0 to C - 1, of equal sizes the one that occurs first comes first; -1:
+        left out.
+
+    Example
+    -------
+    >>> numbered_by_size(np.array([7, 3, -1, 4, 3])).tolist()
+    [1, 0, -1, 2, 0]
+    """
+    labels = np.asarray(labels)
+    kept = np.flatnonzero(labels >= 0)
+    names, first, places, counts = np.unique(
+        labels[kept], return_index=True, return_inverse=True, return_counts=True
+    )
+    number = np.empty(len(names), dtype=np.int64)
+    number[np.lexsort((first, -counts))] = np.arange(len(names))
+    new = np.full(len(labels), LEFT_OUT, dtype=np.int64)
+    new[kept] = number[places]
+    return new
+
+
+def save_labels(folder, ids, clustering):
+    """Writes ``labels.csv`` (ID, label) and ``clustering.json`` (the figures).
+
+    Arguments
+    ---------
+    folder : str or path
+        Made if missing.
+    ids : sequence of str
+        Names of the N utterances, each once.
+    clustering : Clustering
+        Their labels.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of names and labels differ.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> clustering = Clustering(np.array([1, 0, 0, -1]), {"clusters": 2})
+    >>> save_labels(folder, ["a", "b", "c", "d"], clustering)
+    >>> load_labels(folder, ["d", "c", "b", "a"]).tolist()
+    [-1, 0, 0, 1]
+    """
+    labels = clustering.labels
+    if len(ids) != len(labels):
+        raise ValueError(
+            f"{len(labels)} labels do not fit {len(ids)} utterances: one label an "
+            "utterance is needed"
+        )
+    folder = Path(folder)
+    with (
+        replacing(folder / "labels.csv") as draft,
+        open(draft, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("ID", "label"))
+        writer.writerows(zip(ids, labels.tolist()))
+    with replacing(folder / "clustering.json") as draft:
+        update_results(draft, clustering.figures)
+
+
+def load_labels(path, ids=None):
+    """Reads pseudo labels.
+
+    Arguments
+    ---------
+    path : str or path
+        ``labels.csv``, or the folder that holds it.
+    ids : sequence of str, optional
+        Names of the utterances wanted: exactly those of the file, in any order.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N,)
+        int64 in the order of ``ids``, of the file if not given; -1: left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is malformed, is of other utterances than ``ids``, or its labels
+        are not 0 to C - 1 (and -1) with at least two classes.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "labels.csv"
+    found = _read(path)
+    labels = np.array(list(found.values()), dtype=np.int64)
+    _check_classes(path, labels)
+    if ids is None:
+        return labels
+    ids = list(ids)
+    missing = [name for name in ids if name not in found]
+    unknown = set(found).difference(ids)
+    if missing or unknown:
+        both = (
+            (f"has no label for {len(missing)} utterances", missing),
+            (f"names {len(unknown)} that are not among them", sorted(unknown)),
+        )
+        told = [f"{text} (first: {names[0]!r})" for text, names in both if names]
+        raise ValueError(
+            f"{path} {' and '.join(told)}: it belongs to another manifest; give the "
+            "manifest that was clustered, or cluster this one"
+        )
+    return np.array([found[name] for name in ids], dtype=np.int64)
+
+
+def _read(path):
+    """ID -> label."""
+    found = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = csv.reader(file, skipinitialspace=True)
+        if next(rows, None) != ["ID", "label"]:
+            raise ValueError(
+                f"{path} does not begin with ID,label: give the labels.csv that "
+                "cluster.py writes"
+            )
+        for row in filter(None, rows):
+            line = f"{path}, line {rows.line_num}"
+            try:
+                name, label = row[0], int(row[1])
+            except (IndexError, ValueError) as error:
+                raise ValueError(
+                    f"{line}: {','.join(row)!r} is no name and whole number"
+                ) from error
+            if name in found:
+                raise ValueError(f"{line}: {name!r} occurs twice")
+            found[name] = label
+    return found
+
+
+def _check_classes(path, labels):
+    if (labels < LEFT_OUT).any():
+        raise ValueError(
+            f"{path} holds the label {labels.min()}: labels are 0 and more, or -1 for "
+            "utterances that are left out"
+        )
+    counts = np.bincount(labels[labels >= 0])
+    if len(counts) < 2:
+        raise ValueError(
+            f"{path} holds {len(counts)} classes: at least two are needed to learn "
+            "anything"
+        )
+    if not counts.all():
+        raise ValueError(
+            f"{path} holds labels up to {len(counts) - 1} and none that is "
+            f"{np.flatnonzero(counts == 0)[0]}: number the classes without gaps"
+        )
+
+
+def read_figures(folder):
+    """The figures that ``save_labels`` wrote.
+
+    Arguments
+    ---------
+    folder : str or path
+        What ``save_labels`` was given.
+
+    Returns
+    -------
+    dict
+    """
+    return json.loads((Path(folder) / "clustering.json").read_text("utf-8"))

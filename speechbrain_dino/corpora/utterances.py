@@ -1,0 +1,145 @@
+"""Utterances in whatever form they are given: manifest, prepared or plain folder."""
+
+import logging
+from itertools import chain
+from pathlib import Path
+
+from speechbrain.utils.distributed import run_on_main
+
+from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.data.folds import read_folds
+from speechbrain_dino.data.manifest import Manifest
+
+PREPARED = ("train.csv", "test.csv")
+_COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
+
+
+def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
+    """Reads a manifest, a prepared folder, or finds the audio files in a folder.
+
+    Arguments
+    ---------
+    data : str or path
+        A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
+        as the preparation of a corpus writes them (all their utterances), or any
+        folder of wav, flac, ogg, opus, mp3 or m4a files.
+    save_folder : str or path
+        Where a plain folder's manifest is kept, and audio that had to be converted.
+    sample_rate : int
+        Samples in a second.
+    data_root : str, optional
+        What ``$data_root`` and relative paths in a CSV stand for.
+
+    Returns
+    -------
+    Manifest
+        The utterances; of a plain folder, their IDs are the paths within it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If the CSV is malformed, or there is no usable audio.
+    """
+    data = Path(data)
+    if data.is_file():
+        return Manifest.from_csv(data, data_root)
+    if not data.is_dir():
+        raise FileNotFoundError(
+            f"{data} does not exist: give a manifest (CSV), a prepared folder or a "
+            "folder of audio files"
+        )
+    prepared = [data / name for name in PREPARED if (data / name).is_file()]
+    if not prepared:
+        # The shortest that encoders of several layers can make something of.
+        prepare_audio_folder(
+            data,
+            save_folder,
+            sample_rate=sample_rate,
+            min_duration=0.1,
+            check="headers",
+        )
+        prepared = [Path(save_folder) / "train.csv"]
+    return joined([Manifest.from_csv(path, data_root) for path in prepared])
+
+
+def joined(manifests):
+    """All utterances of several manifests, one after the other.
+
+    Arguments
+    ---------
+    manifests : list of Manifest
+        No name may occur twice.
+
+    Returns
+    -------
+    Manifest
+        With the columns ID, duration, wav, start, stop, spk_id and speech.
+    """
+    if len(manifests) == 1:
+        return manifests[0]
+    return Manifest.from_rows(
+        dict(zip(_COLUMNS, manifest[row]))
+        for manifest in manifests
+        for row in range(len(manifest))
+    )
+
+
+logger = logging.getLogger(__name__)
+
+
+def add_unlabelled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
+    """Adds what a fold does not test on to the training utterances.
+
+    For the key ``set_up`` of a YAML that pretrains. Neither labels nor speakers come
+    along; speakers of the fold's test part are in none of the utterances.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects; not read.
+    manifest : Manifest
+        The training utterances so far.
+    prepare : callable
+        Prepares the labelled corpus, called without arguments by the first process;
+        leaves ``utterances.csv`` and ``folds.json`` in the folder.
+    folder : str or path
+        That folder.
+    fold : str
+        Name of the fold.
+    min_duration : float
+        Seconds below which an utterance is not added.
+
+    Returns
+    -------
+    Manifest
+        The training utterances, and those of the fold's training and validation part.
+
+    Raises
+    ------
+    ValueError
+        If there is no such fold, or an utterance has the ID of another one.
+    """
+    run_on_main(prepare)
+    folder = Path(folder)
+    labelled = Manifest.from_csv(folder / "utterances.csv")
+    folds = {f.name: f for f in read_folds(folder / "folds.json", labelled)}
+    if fold not in folds:
+        raise ValueError(
+            f"fold={fold!r}: the folds of {folder} are {', '.join(folds)}, name one"
+        )
+    rows = sorted(chain(folds[fold].train.tolist(), folds[fold].valid.tolist()))
+    added = [u for u in map(labelled.__getitem__, rows) if u.duration >= min_duration]
+    logger.info(
+        "%d utterances and, without labels, %d of fold %s; the %d of its test stay out",
+        len(manifest),
+        len(added),
+        fold,
+        len(folds[fold].test),
+    )
+    nobody = (u._replace(spk_id=None, speech=None) for u in added)
+    known = map(manifest.__getitem__, range(len(manifest)))
+    return Manifest.from_rows(
+        dict(zip(_COLUMNS, utterance)) for utterance in chain(known, nobody)
+    )

@@ -1,0 +1,1 @@
+"""Manifest, audio, checks, crops, folds, trial lists, VAD."""

@@ -1,0 +1,132 @@
+"""Reading speech as 16-bit samples, the form in which it travels to the device."""
+
+import numpy as np
+import soundfile as sf
+
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+
+
+def read_int16(wav, start=0, stop=None):
+    """Reads a stretch of an audio file as 16-bit mono samples.
+
+    Floating-point files are scaled by 32768 (libsndfile would cut every sample to
+    zero), several channels are averaged.
+
+    Arguments
+    ---------
+    wav : str or path
+        Any file that libsndfile reads (WAV, FLAC, OGG, MP3 ...).
+    start : int
+        First sample.
+    stop : int, optional
+        One past the last sample; the end of the file if not given.
+
+    Returns
+    -------
+    np.ndarray
+        Samples, int16, ``(time,)``.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or ends before ``start`` or ``stop``.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> sf.write(path, np.arange(8, dtype=np.int16), 16000)
+    >>> read_int16(path, 2, 5)
+    array([2, 3, 4], dtype=int16)
+    """
+    try:
+        samples = _read(wav, start, stop)
+    except sf.LibsndfileError as error:
+        raise ValueError(
+            f"{wav} cannot be read ({error}): it is missing or damaged. Mend or remove "
+            "it and prepare the data again."
+        ) from error
+    if samples.ndim == 2:
+        samples = np.rint(samples.mean(axis=1)).astype(np.int16)
+    return samples
+
+
+def _read(wav, start, stop):
+    with sf.SoundFile(str(wav)) as file:
+        stop = file.frames if stop is None else stop
+        if max(start, stop) > file.frames:
+            raise ValueError(_shortened(wav, file.frames, max(start, stop)))
+        if start:
+            file.seek(start)
+        if file.subtype in _FLOAT_SUBTYPES:
+            scaled = file.read(stop - start, dtype="float32") * 32768.0
+            samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+        else:
+            samples = file.read(stop - start, dtype="int16")
+    if len(samples) != stop - start:
+        raise ValueError(_shortened(wav, start + len(samples), stop))
+    return samples
+
+
+def _shortened(wav, frames, expected):
+    return (
+        f"{wav} holds {frames} samples, {expected} were expected: the file changed "
+        "after the manifest was made. Prepare the data again (remove the save "
+        "folder's train.csv)."
+    )
+
+
+def read_span(utterance, lo, hi):
+    """Reads samples ``lo`` to ``hi`` of an utterance's speech in one go.
+
+    Positions count the samples that the voice activity detector kept; without its
+    runs they count the samples from the utterance's start.
+
+    Arguments
+    ---------
+    utterance : speechbrain_dino.data.manifest.Utterance
+        Where the speech lies.
+    lo : int
+        First sample.
+    hi : int
+        One past the last sample.
+
+    Returns
+    -------
+    np.ndarray
+        Samples, int16, ``(hi - lo,)``.
+    """
+    if utterance.speech is None:
+        return read_int16(utterance.wav, utterance.start + lo, utterance.start + hi)
+    runs = np.asarray(utterance.speech)
+    begin = np.concatenate(([0], np.cumsum(runs[:, 1] - runs[:, 0])))
+    first = np.searchsorted(begin, lo, side="right") - 1
+    last = np.searchsorted(begin, hi, side="left") - 1
+    file_lo = runs[first, 0] + lo - begin[first]
+    file_hi = runs[last, 0] + hi - begin[last]
+    samples = read_int16(utterance.wav, file_lo, file_hi)
+    if first == last:
+        return samples
+    pieces = [
+        samples[max(start - file_lo, 0) : stop - file_lo]
+        for start, stop in runs[first : last + 1]
+    ]
+    return np.concatenate(pieces)
+
+
+def read_utterance(utterance):
+    """Reads the whole speech of an utterance.
+
+    Arguments
+    ---------
+    utterance : speechbrain_dino.data.manifest.Utterance
+        Where the speech lies.
+
+    Returns
+    -------
+    np.ndarray
+        Samples, int16, ``(time,)``.
+    """
+    if utterance.speech is None:
+        return read_int16(utterance.wav, utterance.start, utterance.stop)
+    runs = np.asarray(utterance.speech)
+    return read_span(utterance, 0, int((runs[:, 1] - runs[:, 0]).sum()))

@@ -1,0 +1,180 @@
+"""What a file of audio is: read once, in parallel, remembered."""
+
+import hashlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+import soundfile as sf
+from speechbrain.utils.parallel import get_available_cpu_count, parallel_map
+
+from speechbrain_dino.data.file_notes import Ledger
+from speechbrain_dino.data.vad import energy_vad
+from speechbrain_dino.utils.progress import progress
+
+_BLOCK = 1 << 20
+_SERIAL = 64
+
+
+class Facts(NamedTuple):
+    """What was found in a file.
+
+    Arguments
+    ---------
+    frames : int
+        Samples per channel.
+    rate : int
+        Samples a second.
+    channels : int
+        Number of channels.
+    problem : str
+        "missing", "empty", "unreadable", "non_finite", "silent", or "" if none.
+    digest : str
+        Hash of the samples whatever the container, "" if they were not read.
+    speech : str or None
+        Runs of speech as "start-stop;start-stop", None if not looked for.
+    """
+
+    frames: int = 0
+    rate: int = 0
+    channels: int = 0
+    problem: str = ""
+    digest: str = ""
+    speech: str | None = None
+
+
+def map_parallel(function, items, num_workers, desc, unit="files"):
+    """Applies a function in processes, in order, showing progress.
+
+    Arguments
+    ---------
+    function : callable
+        Of one item; must be picklable.
+    items : sequence
+        The items.
+    num_workers : int or None
+        Number of processes, None for one per processor.
+    desc, unit : str
+        What is being done, and to what.
+
+    Returns
+    -------
+    generator
+        One result per item; few items are done in this process.
+    """
+    num_workers = num_workers or get_available_cpu_count()
+    if num_workers == 1 or len(items) < _SERIAL:
+        results = map(function, items)
+    else:
+        results = parallel_map(
+            function,
+            items,
+            process_count=num_workers,
+            chunk_size=16,
+            queue_size=64 * num_workers,
+            progress_bar=False,
+        )
+    return progress(results, total=len(items), desc=desc, unit=unit)
+
+
+def inspect(job):
+    """Looks at one file.
+
+    Arguments
+    ---------
+    job : tuple
+        Path (str), whether to read the samples (bool), whether to look for speech.
+
+    Returns
+    -------
+    Facts
+        What was found.
+    """
+    path, full, vad = job
+    if not os.path.isfile(path):
+        return Facts(problem="missing")
+    if os.path.getsize(path) == 0:
+        return Facts(problem="empty")
+    try:
+        with sf.SoundFile(path) as file:
+            facts = Facts(file.frames, file.samplerate, file.channels)
+            if facts.frames == 0:
+                return facts._replace(problem="empty")
+            return _listen(file, facts, vad) if full or vad else facts
+    except (sf.SoundFileError, OSError):
+        return Facts(problem="unreadable")
+
+
+def _listen(file, facts, vad):
+    """Reads the samples: hash, range, speech."""
+    floating = file.subtype in ("FLOAT", "DOUBLE")
+    digest = hashlib.blake2b(digest_size=8)
+    low, high, read, kept = np.inf, -np.inf, 0, []
+    while len(block := file.read(_BLOCK, dtype="float32" if floating else "int16")):
+        if floating:
+            if not np.isfinite(block).all():
+                return facts._replace(problem="non_finite")
+            scaled = np.clip(np.rint(block * 32768.0), -32768, 32767)
+            block = scaled.astype(np.int16)
+        digest.update(np.ascontiguousarray(block))
+        low, high = min(low, block.min()), max(high, block.max())
+        read += len(block)
+        if vad and facts.channels == 1:
+            kept.append(block)
+    facts = facts._replace(digest=digest.hexdigest())
+    if read < facts.frames:
+        return facts._replace(problem="unreadable")
+    # Dither moves digital silence by one step; speech moves it by hundreds.
+    if int(high) - int(low) <= 2:
+        return facts._replace(problem="silent")
+    if kept:
+        runs = energy_vad(np.concatenate(kept), facts.rate).tolist()
+        facts = facts._replace(speech=";".join(f"{a}-{b}" for a, b in runs))
+    return facts
+
+
+def look_up(paths, full, vad, num_workers=None, ledger=None):
+    """Facts of many files, read only where the ledger does not have them.
+
+    Arguments
+    ---------
+    paths : list of str
+        The files.
+    full : bool
+        Whether to read the samples; else headers only.
+    vad : bool
+        Whether to look for speech, which reads the samples.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+    ledger : str or Path, optional
+        Where facts are kept from run to run; nowhere if None.
+
+    Returns
+    -------
+    list of Facts
+        One per path.
+    """
+    if ledger is None:
+        jobs = [(path, full, vad) for path in paths]
+        return list(map_parallel(inspect, jobs, num_workers, "checking audio"))
+    found = {}
+    with Ledger(ledger) as notes:
+        for path in paths:
+            note = notes.get(path)
+            if note is not None and _enough(facts := Facts(*note), full, vad):
+                found[path] = facts
+        jobs = [(path, full, vad) for path in paths if path not in found]
+        fresh = map_parallel(inspect, jobs, num_workers, "checking audio")
+        for (path, _, _), facts in zip(jobs, fresh):
+            notes.put(path, facts)
+            found[path] = facts
+    return [found[path] for path in paths]
+
+
+def _enough(facts, full, vad):
+    if facts.problem:
+        # These two may have passed without a change of the file: a mount, a right.
+        return facts.problem not in ("missing", "unreadable")
+    listened = bool(facts.digest) or not full
+    searched = facts.speech is not None or facts.channels != 1 or not vad
+    return listened and searched

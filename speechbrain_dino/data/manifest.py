@@ -1,0 +1,239 @@
+"""The list of utterances that training reads: packed, SpeechBrain's columns."""
+
+import csv
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from speechbrain_dino.data.manifest_builder import KNOWN, REQUIRED, ManifestBuilder
+from speechbrain_dino.data.packed import CHUNK, row_number
+from speechbrain_dino.utils.files import replacing
+
+
+class Utterance(NamedTuple):
+    """One row of a manifest.
+
+    Arguments
+    ---------
+    id : str
+        Name of the utterance, unique in the manifest.
+    duration : float
+        Seconds from start to stop.
+    wav : str
+        Absolute path of the audio file.
+    start, stop : int
+        First sample, and the one after the last.
+    spk_id : str or None
+        Speaker, where known. Self-supervised training does not read it.
+    speech : numpy.ndarray or None
+        int64 (R, 2), sample runs with speech inside [start, stop), in file
+        coordinates; None means everything from start to stop.
+    """
+
+    id: str
+    duration: float
+    wav: str
+    start: int
+    stop: int
+    spk_id: str | None
+    speech: np.ndarray | None
+
+
+class Manifest:
+    """Utterances in a few flat arrays, so that worker processes share the memory.
+
+    Build one with `from_csv` or `from_rows`. A million rows take about 0.1 GB
+    and no Python object per row, so that forked workers copy nothing on reading.
+
+    Example
+    -------
+    >>> row = dict(ID="a", duration=1.0, wav="/c/a.wav", start=0, stop=16000)
+    >>> manifest = Manifest.from_rows([row])
+    >>> manifest[0].wav, manifest.lengths.tolist(), len(manifest)
+    ('/c/a.wav', [16000], 1)
+    """
+
+    def __init__(self, columns):
+        self._columns = columns
+
+    @classmethod
+    def from_csv(cls, path, data_root=None):
+        """Reads a manifest.
+
+        Arguments
+        ---------
+        path : str or Path
+            CSV with the columns ID, duration (s), wav, start, stop (samples) and
+            perhaps spk_id, speech ("start-stop;start-stop", samples) and labels.
+        data_root : str, optional
+            What ``$data_root`` and relative paths in the column wav stand for
+            (relative paths: the current folder if None).
+
+        Returns
+        -------
+        Manifest
+            One row per line.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, a number cannot be read or an ID occurs twice.
+        """
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            names = next(reader, [])
+            builder = ManifestBuilder(str(path), names, data_root)
+            rows = []
+            for row in reader:
+                if row:
+                    rows.append(row)
+                if len(rows) == CHUNK:
+                    builder.extend(rows)
+                    rows = []
+            builder.extend(rows)
+        return cls(builder.finish())
+
+    @classmethod
+    def from_rows(cls, rows):
+        """Packs rows.
+
+        Arguments
+        ---------
+        rows : iterable of dict
+            The columns of `from_csv`; ``speech`` may be an array (R, 2) or None,
+            ``spk_id`` may be None. All rows have the keys of the first.
+
+        Returns
+        -------
+        Manifest
+            One row per dict.
+        """
+        builder, names, chunk = None, list(REQUIRED), []
+        for row in rows:
+            if builder is None:
+                names = list(row)
+                builder = ManifestBuilder("rows", names, None)
+            if row.keys() != set(names):
+                raise ValueError(
+                    f"row {row.get('ID')!r} has the keys {sorted(row)}, but the first "
+                    f"row has {sorted(names)}: give every row the same keys"
+                )
+            chunk.append([_text(row[name]) for name in names])
+            if len(chunk) == CHUNK:
+                builder.extend(chunk)
+                chunk = []
+        builder = builder or ManifestBuilder("rows", names, None)
+        builder.extend(chunk)
+        return cls(builder.finish())
+
+    def to_csv(self, path):
+        """Writes the manifest in SpeechBrain's form, whole or not at all.
+
+        Arguments
+        ---------
+        path : str or Path
+            CSV file to write.
+        """
+        names = list(self._columns)
+        extra = [name for name in names if name not in KNOWN]
+        with (
+            replacing(path) as draft,
+            open(draft, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            for i in range(len(self)):
+                utterance = self[i]._asdict()
+                utterance["ID"] = utterance.pop("id")
+                utterance.update({name: self._columns[name][i] for name in extra})
+                writer.writerow([_text(utterance[name]) for name in names])
+
+    def __len__(self):
+        return len(self._columns["ID"])
+
+    def __getitem__(self, i):
+        i = row_number(i, len(self))
+        columns = self._columns
+        speech = columns.get("speech")
+        return Utterance(
+            columns["ID"][i],
+            float(columns["duration"][i]),
+            columns["wav"][i],
+            int(columns["start"][i]),
+            int(columns["stop"][i]),
+            (columns["spk_id"][i] or None) if "spk_id" in columns else None,
+            speech[i] if speech is not None else None,
+        )
+
+    @property
+    def ids(self):
+        """Names of the utterances, list-like, without an object per row."""
+        return self._columns["ID"]
+
+    @cached_property
+    def lengths(self):
+        """Usable samples of each utterance, int64 (N,): its speech where known."""
+        columns = self._columns
+        whole = columns["stop"].astype(np.int64) - columns["start"]
+        if "speech" not in columns:
+            return whole
+        speech = columns["speech"].samples()
+        return np.where(speech > 0, speech, whole)
+
+    def column(self, name):
+        """One column of all rows.
+
+        Arguments
+        ---------
+        name : str
+            One of the CSV's columns.
+
+        Returns
+        -------
+        numpy.ndarray or sequence
+            float64 or int (N,) for numbers, str objects (N,) for labels, list-like
+            for ID, wav and speech.
+
+        Raises
+        ------
+        KeyError
+            If the manifest has no such column.
+        """
+        if name not in self._columns:
+            raise KeyError(
+                f"no column {name!r} in this manifest, which has {list(self._columns)}"
+            )
+        column = self._columns[name]
+        return column.array() if hasattr(column, "array") else column
+
+    def subset(self, indices):
+        """Some of the utterances.
+
+        Arguments
+        ---------
+        indices : array_like
+            Row numbers in the order wanted, or a mask of bool (N,).
+
+        Returns
+        -------
+        Manifest
+            A manifest of its own.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.int64)
+        take = {
+            name: column.take(indices) if hasattr(column, "take") else column[indices]
+            for name, column in self._columns.items()
+        }
+        return Manifest(take)
+
+
+def _text(value):
+    if value is None:
+        return ""
+    if isinstance(value, np.ndarray):
+        return ";".join(f"{start}-{stop}" for start, stop in value.tolist())
+    return str(value)

@@ -1,0 +1,256 @@
+"""Trial lists and score files: reading, finding embeddings, writing."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from speechbrain_dino.utils.files import replacing
+
+
+class Trials(NamedTuple):
+    """A trial list: trial ``i`` stands in line ``i + 1`` of ``path``."""
+
+    labels: np.ndarray | None
+    """int8 (M,): 1 where both utterances have one speaker, else 0; None where the
+    list keeps the answers back."""
+    enrol: list
+    """Names of the M enrolment utterances."""
+    test: list
+    """Names of the M test utterances."""
+    path: str
+    """The file, for messages."""
+
+
+_DIGITS = {"0": 0, "1": 1}
+_WORDS = {"nontarget": 0, "target": 1}
+# Order matters: the first form that the first line fits is that of the file.
+_TRIAL_FORMS = (
+    (("enrol", "test", "label"), _WORDS),
+    (("label", "enrol", "test"), _DIGITS),
+    (("enrol", "test"), None),
+)
+_SCORE_FORMS = (
+    (("enrol", "test", "score", "label"), _WORDS),
+    (("label", "enrol", "test", "score"), _DIGITS),
+    (("enrol", "test", "score"), None),
+)
+
+
+def read_trials(path):
+    """Reads a trial list; the form is recognised by its first line.
+
+    Forms: VoxCeleb's ``label enrol test`` with labels 1 (one speaker) and 0 (two
+    speakers), Kaldi's and wespeaker's ``enrol test target|nontarget``, and
+    ``enrol test`` of challenges that keep the labels back (VoxSRC).
+
+    Arguments
+    ---------
+    path : str or path
+        The list.
+
+    Returns
+    -------
+    Trials
+        The trials in the order of the file.
+
+    Raises
+    ------
+    ValueError
+        If a line does not have the form of the first one or the file is empty; the
+        message names the file and the line.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "trials.txt"
+    >>> _ = path.write_text("1 a.wav b.wav\\n0 a.wav c.wav\\n")
+    >>> read_trials(path).test
+    ['b.wav', 'c.wav']
+    >>> _ = path.write_text("a.wav b.wav target\\na.wav c.wav nontarget\\n")
+    >>> read_trials(path).labels.tolist()
+    [1, 0]
+    """
+    columns, labels = _read_columns(path, _TRIAL_FORMS, "the trial list")
+    return Trials(labels, columns["enrol"], columns["test"], str(path))
+
+
+def read_scores(path):
+    """Reads a score file, as written by ``write_scores`` or by another toolkit.
+
+    Forms: ``label enrol test score`` with labels 1 and 0, wespeaker's ``enrol test
+    score target|nontarget``, and ``enrol test score`` without labels.
+
+    Arguments
+    ---------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    trials : Trials
+        The trials in the order of the file.
+    scores : numpy.ndarray, shape (M,)
+        float64.
+
+    Raises
+    ------
+    ValueError
+        If a line does not have the form of the first one, a score is not a finite
+        number, or the file is empty; the message names the file and the line.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "scores.txt"
+    >>> _ = path.write_text("1 a.wav b.wav 0.5\\n0 a.wav c.wav -0.25\\n")
+    >>> read_scores(path)[1].tolist()
+    [0.5, -0.25]
+    """
+    columns, labels = _read_columns(path, _SCORE_FORMS, "the score file")
+    trials = Trials(labels, columns["enrol"], columns["test"], str(path))
+    scores = np.array([_number(text) for text in columns["score"]])
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise ValueError(
+            f"{path}:{bad[0] + 1}: expected a finite number as score, found "
+            f"{columns['score'][bad[0]]!r} ({len(bad)} lines like this)"
+        )
+    return trials, scores
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _read_columns(path, forms, what):
+    """{field: texts} and labels (None without) of a file in one of the forms."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read().rstrip()
+    lines = text.splitlines()
+    if not lines:
+        raise ValueError(f"{path}: {what} is empty")
+    fields, label_of = _recognise(lines[0].split(), forms) or (None, None)
+    # All lines at once, without a list per line to keep, is fast; the first bad one
+    # is looked for only if there is one.
+    good = fields and {len(line.split()) for line in lines} == {len(fields)}
+    if good:
+        flat = text.split()
+        columns = {field: flat[i :: len(fields)] for i, field in enumerate(fields)}
+        good = label_of is None or set(columns["label"]) <= label_of.keys()
+    if not good:
+        _raise_first_bad(path, lines, [(fields, label_of)] if fields else forms)
+    if label_of is None:
+        return columns, None
+    labels = [label_of[text] for text in columns["label"]]
+    return columns, np.array(labels, dtype=np.int8)
+
+
+def _recognise(row, forms):
+    for fields, label_of in forms:
+        if len(row) == len(fields) and (
+            label_of is None or row[fields.index("label")] in label_of
+        ):
+            return fields, label_of
+    return None
+
+
+def _raise_first_bad(path, lines, forms):
+    rows = (line.split() for line in lines)
+    bad = next(i for i, row in enumerate(rows) if _recognise(row, forms) is None)
+    expected = ", or ".join(
+        f"'{' '.join(fields)}'"
+        + (f" with a label of {' or '.join(label_of)}" if label_of else "")
+        for fields, label_of in forms
+    )
+    as_before = " as in line 1" if bad else ""
+    raise ValueError(
+        f"{path}:{bad + 1}: expected {expected}{as_before}, found {lines[bad][:200]!r}"
+    )
+
+
+def trial_rows(table, trials):
+    """Finds the utterances that the trials compare.
+
+    Arguments
+    ---------
+    table : EmbeddingTable or speechbrain_dino.data.manifest.Manifest
+        Anything with ``ids``.
+    trials : Trials
+        The trial list.
+
+    Returns
+    -------
+    enrol : numpy.ndarray, shape (M,)
+        Row numbers.
+    test : numpy.ndarray, shape (M,)
+        Row numbers.
+
+    Raises
+    ------
+    ValueError
+        If a trial names an utterance that is not there; the message names the line.
+    """
+    row_of = {name: row for row, name in enumerate(table.ids)}
+    rows = []
+    for names in (trials.enrol, trials.test):
+        found = np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            first = missing[0]
+            raise ValueError(
+                f"{trials.path}:{first + 1}: no utterance {names[first]!r} "
+                f"({len(missing)} trials of this list name unknown ones on this "
+                f"side); {len(table.ids)} are known, such as {table.ids[0]!r}"
+            )
+        rows.append(found)
+    return rows[0], rows[1]
+
+
+def write_trials(path, trials):
+    """Writes ``label enrol test`` per line, ``enrol test`` where labels are unknown.
+
+    Arguments
+    ---------
+    path : str or path
+        The file to write; it appears when complete.
+    trials : Trials
+        The trial list.
+    """
+    _write_lines(path, trials, [])
+
+
+def write_scores(path, trials, scores):
+    """Writes ``label enrol test score`` per line; the file appears when complete.
+
+    Scores keep all their digits, so that figures computed from the file are those
+    of the run. Trials without labels give ``enrol test score``.
+
+    Arguments
+    ---------
+    path : str or path
+        The file to write.
+    trials : Trials
+        The trial list.
+    scores : numpy.ndarray, shape (M,)
+        One score a trial.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of trials and scores differ.
+    """
+    if len(scores) != len(trials.enrol):
+        raise ValueError(
+            f"{trials.path} has {len(trials.enrol)} trials, {len(scores)} scores "
+            "were given"
+        )
+    _write_lines(path, trials, [np.asarray(scores).astype(str).tolist()])
+
+
+def _write_lines(path, trials, more):
+    columns = [trials.enrol, trials.test, *more]
+    if trials.labels is not None:
+        columns.insert(0, map(str, trials.labels.tolist()))
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
+        file.writelines(" ".join(fields) + "\n" for fields in zip(*columns))

@@ -1,0 +1,1 @@
+"""Extraction, tables, pretrained encoders, inference folders."""

@@ -1,0 +1,150 @@
+"""The inference folder: a trained encoder in the form SpeechBrain loads."""
+
+from io import StringIO
+from pathlib import Path
+
+import torch
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
+from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
+
+from speechbrain_dino.embeddings.model_card import model_card
+from speechbrain_dino.utils.files import replacing
+
+PARTS = ("compute_features", "mean_var_norm", "embedding_model")
+
+
+def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=None):
+    """Writes ``<output_folder>/inference``, complete in itself.
+
+    It holds ``hyperparams.yaml`` (the three parts of the embedder as the run's own
+    YAML describes them, references resolved, without any path),
+    ``embedding_model.ckpt`` and ``README.md`` (model card). It can be moved, needs
+    no network, and ``EncoderClassifier`` and ``SpeakerRecognition`` of SpeechBrain
+    load it with ``from_hparams(source=folder)``. An earlier export is replaced.
+
+    Arguments
+    ---------
+    output_folder : str or path
+        The run's folder.
+    hyperparams_yaml : str or path
+        The run's hyperparameters, with the keys ``compute_features``,
+        ``mean_var_norm`` and ``embedding_model``.
+    embedder : speechbrain_dino.models.embedder.Embedder
+        Built from these, with the trained weights.
+    results : dict, optional
+        Content of the run's results.json, for the model card.
+
+    Returns
+    -------
+    pathlib.Path
+        The inference folder.
+
+    Raises
+    ------
+    ValueError
+        If the YAML lacks one of the three keys.
+    RuntimeError
+        If the weights do not fit the encoder that the YAML describes.
+    """
+    modules = {name: _unwrapped(getattr(embedder, name)) for name in PARTS}
+    learned = [name for name in PARTS if has_learned_state(name, modules[name])]
+    yaml = inference_yaml(hyperparams_yaml, learned)
+    _check_fit(yaml, modules["embedding_model"])
+    folder = Path(output_folder) / "inference"
+    with replacing(folder) as draft:
+        draft.mkdir()
+        (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
+        (draft / "README.md").write_text(model_card(yaml, results or {}), "utf-8")
+        for name in learned:
+            save(modules[name], draft / f"{name}.ckpt")
+    return folder
+
+
+def inference_yaml(
+    hyperparams_yaml, learned=("embedding_model",), more_modules=(), more_text=""
+):
+    """Cuts a run's hyperparameters down to what inference needs.
+
+    Arguments
+    ---------
+    hyperparams_yaml : str or path
+        The run's hyperparameters.
+    learned : sequence of str
+        The parts whose parameters are to be loaded from files beside the YAML.
+    more_modules : sequence of str
+        Further modules, which ``more_text`` describes.
+    more_text : str
+        Further top-level keys, HyperPyYAML.
+
+    Returns
+    -------
+    str
+        HyperPyYAML with the three parts, ``modules`` and ``pretrainer``.
+
+    Raises
+    ------
+    ValueError
+        If the run's YAML lacks one of the three parts.
+    """
+    with open(hyperparams_yaml, encoding="utf-8") as file:
+        resolved = resolve_references(file)
+    ruamel = YAML()
+    run = ruamel.load(resolved)
+    missing = [name for name in PARTS if name not in run]
+    if missing:
+        raise ValueError(
+            f"{hyperparams_yaml} has no {' or '.join(missing)}: SpeechBrain's inference"
+            " classes ask for these names, so define them at the top level"
+        )
+    text = StringIO()
+    text.write(
+        "# Made by training; load with SpeechBrain's from_hparams(source=...).\n"
+    )
+    ruamel.dump({name: run[name] for name in PARTS}, text)
+    text.write(more_text)
+    text.write("modules:\n")
+    text.writelines(f"    {name}: !ref <{name}>\n" for name in (*PARTS, *more_modules))
+    text.write("pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer\n")
+    text.write("    loadables:\n")
+    text.writelines(f"        {name}: !ref <{name}>\n" for name in learned)
+    return text.getvalue()
+
+
+def _unwrapped(module):
+    """The module inside torch.compile's and DDP's wrappers."""
+    while True:
+        if hasattr(module, "_orig_mod"):
+            module = module._orig_mod
+        elif isinstance(module, torch.nn.parallel.DistributedDataParallel):
+            module = module.module
+        else:
+            return module
+
+
+def has_learned_state(name, module):
+    """Whether a part of an embedder has something to load."""
+    # SpeechBrain's global normalisation keeps its statistics outside the state dict.
+    running = getattr(module, "norm_type", None) == "global"
+    return (
+        name == "embedding_model" or running or any(True for _ in module.parameters())
+    )
+
+
+def save(module, path):
+    """Writes the weights of a module where the inference folder looks for them."""
+    state = module.state_dict()
+    if state:
+        state = {key: value.detach().cpu() for key, value in state.items()}
+        torch.save(state, path)
+    else:
+        # Statistics that SpeechBrain's own hooks save and load.
+        get_default_hook(module, DEFAULT_SAVE_HOOKS)(module, path)
+
+
+def _check_fit(yaml, encoder):
+    """SpeechBrain only warns about missing weights, so a wrong YAML must not pass."""
+    # Building the encoder draws random weights: the run's random state stays as it is.
+    with torch.random.fork_rng(devices=[]):
+        fresh = load_hyperpyyaml(yaml)["embedding_model"]
+    fresh.load_state_dict(encoder.state_dict())

@@ -1,0 +1,157 @@
+"""The inference folder of a classifier: encoder, output layer, names of classes."""
+
+from io import StringIO
+from pathlib import Path
+
+import torch
+from ruamel.yaml import YAML
+from speechbrain.dataio.encoder import CategoricalEncoder
+from speechbrain.utils.fetching import fetch
+from torch import nn
+
+from speechbrain_dino.embeddings.export import (
+    PARTS,
+    has_learned_state,
+    inference_yaml,
+    save,
+)
+from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.utils.files import replacing
+
+
+class Probabilities(nn.Module):
+    """An output layer whose scores are probabilities: what inference calls.
+
+    Arguments
+    ---------
+    head : torch.nn.Module
+        (..., D) to logits or cosines (..., C).
+    scale : float
+        Factor of the logits, that of the loss (AAM-softmax).
+
+    Example
+    -------
+    >>> layer = Probabilities(nn.Linear(4, 3))
+    >>> probs = layer(torch.randn(2, 1, 4))
+    >>> probs.shape, torch.allclose(probs.sum(-1), torch.ones(2, 1))
+    (torch.Size([2, 1, 3]), True)
+    """
+
+    def __init__(self, head, scale=1.0):
+        super().__init__()
+        self.head, self.scale = head, scale
+
+    def forward(self, embeddings):
+        """Probabilities (..., C) of embeddings (..., D)."""
+        return torch.softmax(self.scale * self.head(embeddings).float(), dim=-1)
+
+
+def export_classifier_folder(output_folder, brain, hparams, results):
+    """Writes ``<output_folder>/inference`` with everything to classify a file.
+
+    SpeechBrain's ``EncoderClassifier.from_hparams(source=folder)`` loads it, and
+    ``classify_file("my.wav")`` gives probabilities, the best one, its number and name.
+
+    Arguments
+    ---------
+    output_folder : str or path
+        The run's folder.
+    brain : ClassifierBrain
+        With the trained weights.
+    hparams : dict
+        ``start_model``, whose YAML describes the encoder, ``classifier``, ``classes``.
+    results : dict
+        Figures for the model card.
+
+    Returns
+    -------
+    pathlib.Path
+        The inference folder.
+    """
+    source = str(hparams["start_model"])
+    if Path(source).is_dir():
+        source = str(Path(source).resolve())
+    hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
+    embedder = brain.embedder()
+    modules = {name: unwrap(getattr(embedder, name)) for name in PARTS}
+    head = unwrap(brain.trained).head
+    scale = float(getattr(brain.modules.loss, "scale", 1.0))
+    learned = [name for name in PARTS if has_learned_state(name, modules[name])]
+    yaml = inference_yaml(
+        hyperparams,
+        [*learned, "classifier", "label_encoder"],
+        ("classifier",),
+        _described(hparams["classifier"], hparams["num_classes"], scale),
+    )
+    folder = Path(output_folder) / "inference"
+    with replacing(folder) as draft:
+        draft.mkdir()
+        (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
+        (draft / "README.md").write_text(_card(hparams["classes"], results), "utf-8")
+        for name in learned:
+            save(modules[name], draft / f"{name}.ckpt")
+        save(Probabilities(head, scale), draft / "classifier.ckpt")
+        names = CategoricalEncoder()
+        names.expect_len(len(hparams["classes"]))
+        names.update_from_iterable(hparams["classes"], sequence_input=False)
+        names.save(draft / "label_encoder.ckpt")
+    return folder
+
+
+def _described(classifier, num_classes, scale):
+    """YAML of the output layer: the class and arguments that training built it with."""
+    kind = classifier.func
+    arguments = {**classifier.keywords, "num_classes": num_classes}
+    text = StringIO()
+    YAML().dump({key: _plain(value) for key, value in arguments.items()}, text)
+    inner = "".join(f"        {line}\n" for line in text.getvalue().splitlines())
+    return (
+        "classifier: !new:speechbrain_dino.embeddings.export_classifier.Probabilities\n"
+        f"    head: !new:{kind.__module__}.{kind.__qualname__}\n{inner}"
+        f"    scale: {scale}\n"
+        "label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder\n"
+    )
+
+
+def _plain(value):
+    return value.item() if hasattr(value, "item") else value
+
+
+def _card(classes, results):
+    lines = [
+        "---",
+        "library_name: speechbrain",
+        "tags:",
+        "- speech-emotion-recognition",
+        "- self-supervised",
+        "---",
+        "# Emotions in speech",
+        "",
+        f"Classes: {', '.join(classes)}. A pretrained encoder of speech, fine-tuned "
+        "with speechbrain-dino.",
+        "",
+        "```",
+        "pip install speechbrain speechbrain-dino",
+        "```",
+        "",
+        "```python",
+        "from speechbrain.inference.classifiers import EncoderClassifier",
+        'model = EncoderClassifier.from_hparams(source="/path/to/this/folder")',
+        'probabilities, best, number, name = model.classify_file("my.wav")',
+        "```",
+        "",
+        "A folder of audio into a table:",
+        "",
+        "```",
+        "python -m speechbrain_dino.runs.label --model /path/to/this/folder --data F "
+        "--output F.csv",
+        "```",
+    ]
+    if results.get("uar_valid") is not None:
+        lines += [
+            "",
+            f"Unweighted average recall in validation: "
+            f"{100 * results['uar_valid']:.1f} % (fold {results['fold']}, epoch "
+            f"{results['epoch']}).",
+        ]
+    return "\n".join(lines) + "\n"

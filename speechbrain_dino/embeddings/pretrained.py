@@ -1,0 +1,142 @@
+"""Encoders that SpeechBrain can load: folders and names on the hub."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.utils.fetching import fetch
+
+from speechbrain_dino.models.embedder import Embedder
+
+PARTS = ("compute_features", "mean_var_norm", "embedding_model")
+
+
+class Pretrained(NamedTuple):
+    """A trained model and what tells it from all others.
+
+    Arguments
+    ---------
+    embedder : Embedder
+        The model.
+    source : str
+        Where it came from.
+    digest : str
+        Equal only for equal configuration and weights.
+    """
+
+    embedder: Embedder
+    source: str
+    digest: str
+
+
+def load_pretrained(source):
+    """Loads an encoder in any form that SpeechBrain's EncoderClassifier reads.
+
+    Nothing is linked or copied into the current folder, where an earlier model's
+    weights could be taken for this one's.
+
+    Arguments
+    ---------
+    source : str or path
+        An inference folder (with ``hyperparams.yaml``), or the name of a model on
+        the Hugging Face hub such as ``speechbrain/spkrec-ecapa-voxceleb``.
+
+    Returns
+    -------
+    Pretrained
+        The embedder on the CPU, its source and its digest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no hyperparams.yaml in it.
+    ValueError
+        If the hub does not give the model, or the YAML has not the three parts.
+    """
+    folder, name = Path(source), str(source)
+    if folder.is_dir():
+        # SpeechBrain asks the hub for files that it does not find in a folder.
+        if not (folder / "hyperparams.yaml").is_file():
+            inner = folder / "inference"
+            hint = f"; take {inner}" if (inner / "hyperparams.yaml").is_file() else ""
+            raise FileNotFoundError(
+                f"{folder} holds no hyperparams.yaml: --model wants an inference "
+                f"folder{hint}"
+            )
+        name = str(folder.resolve())
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise FileNotFoundError(
+            f"there is no folder {name}, and it is no model of the hub either "
+            "(owner/name): --model wants an inference folder or such a name"
+        )
+    try:
+        # SpeechBrain would put it on a GPU where there is one.
+        model = EncoderClassifier.from_hparams(
+            source=name, savedir=None, run_opts={"device": "cpu"}
+        )
+    except Exception as error:
+        raise ValueError(
+            f"the model {name} could not be loaded ({_first_line(error)}): "
+            + ("its files do not fit SpeechBrain" if folder.is_dir() else _HUB)
+        ) from error
+    missing = [part for part in PARTS if part not in model.mods]
+    if missing:
+        raise ValueError(
+            f"the model {name} has no {' or '.join(missing)} among its modules "
+            f"({', '.join(model.mods)}): it is no encoder of speech to embeddings"
+        )
+    embedder = Embedder(*(model.mods[part] for part in PARTS)).eval()
+    yaml = Path(fetch("hyperparams.yaml", source=name, savedir=None))
+    digest = weights_digest(embedder, yaml.read_bytes())
+    return Pretrained(embedder, str(source), digest)
+
+
+_HUB = "there is no such folder here, and the hub did not give it; check name and net"
+
+
+def _first_line(error):
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def weights_digest(module, extra=b""):
+    """A digest of all tensors in a module, those that it keeps as attributes too.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The module.
+    extra : bytes
+        What else is to count, such as the configuration.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+
+    Example
+    -------
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> before = weights_digest(layer)
+    >>> _ = layer.weight.data.add_(1)
+    >>> weights_digest(layer) == before
+    False
+    """
+    digest = hashlib.blake2b(extra, digest_size=16)
+    digest.update(str(module).encode())
+    for prefix, part in module.named_modules():
+        # What starts with an underscore is PyTorch's bookkeeping.
+        plain = {k: v for k, v in vars(part).items() if k[0] != "_" and k != "training"}
+        own = {**part._parameters, **part._buffers, **plain}
+        for name in sorted(own):
+            value = own[name]
+            if isinstance(value, torch.Tensor):
+                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                digest.update(f"{prefix}.{name} {tuple(value.shape)}".encode())
+                digest.update(raw.numpy().tobytes())
+            elif isinstance(value, str | int | float | tuple):
+                digest.update(f"{prefix}.{name}={value!r}".encode())
+    return digest.hexdigest()

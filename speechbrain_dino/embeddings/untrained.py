@@ -1,0 +1,86 @@
+"""An encoder with random weights: what its structure alone is worth."""
+
+import numpy as np
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.fetching import fetch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from speechbrain_dino.data.audio import read_span
+from speechbrain_dino.embeddings.cache import audio_digest
+from speechbrain_dino.embeddings.pretrained import (
+    PARTS,
+    Pretrained,
+    load_pretrained,
+    weights_digest,
+)
+from speechbrain_dino.models.embedder import Embedder
+
+
+def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
+    """Builds a model as its YAML describes it, without its weights.
+
+    Batch normalisation with its initial statistics would normalise nothing, so that
+    signals fade or blow up from layer to layer. Its statistics are those of one batch
+    of ``utterances`` spread evenly over the manifest, two seconds from the middle of
+    each (less where one is shorter), without labels. That these are utterances of the
+    corpus, tested ones among them, can only be in favour of this baseline.
+
+    Arguments
+    ---------
+    source : str or path
+        An inference folder, or a name on the hub.
+    manifest : speechbrain_dino.data.manifest.Manifest
+        The utterances.
+    seed : int
+        Of the weights.
+    sample_rate : int
+        Samples in a second.
+    utterances : int
+        How many to set the normalisation by.
+
+    Returns
+    -------
+    Pretrained
+        The embedder in evaluation mode on the CPU, what it is, and its digest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model.
+    ValueError
+        If the model cannot be loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        load_pretrained(source)  # for its messages about what is wrong with a source
+        yaml = fetch("hyperparams.yaml", source=str(source), savedir=None)
+        torch.manual_seed(seed)
+        with open(yaml, encoding="utf-8") as file:
+            hparams = load_hyperpyyaml(file)
+    parts = {**hparams, **hparams.get("modules", {})}
+    embedder = Embedder(*(parts[name] for name in PARTS))
+    chosen = _spread(manifest, utterances)
+    wavs = _crops(chosen, 2 * sample_rate)
+    # Not of the statistics: their last bits depend on the number of threads.
+    digest = weights_digest(embedder, audio_digest(chosen).encode())
+    for layer in embedder.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.momentum = 1.0  # the statistics of this batch, nothing of the start
+    with torch.no_grad():
+        embedder.train()(wavs)
+    about = f"{source} with random weights, seed {seed}"
+    return Pretrained(embedder.eval(), about, digest)
+
+
+def _spread(manifest, utterances):
+    rows = np.linspace(0, len(manifest) - 1, min(utterances, len(manifest)))
+    return manifest.subset(np.unique(rows.astype(int)))
+
+
+def _crops(manifest, samples):
+    samples = int(min(samples, manifest.lengths.min()))
+    crops = []
+    for row, length in enumerate(manifest.lengths):
+        first = (int(length) - samples) // 2
+        crops.append(read_span(manifest[row], first, first + samples))
+    return torch.from_numpy(np.stack(crops)).float() / 32768

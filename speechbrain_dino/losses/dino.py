@@ -1,0 +1,294 @@
+"""The DINO objective: a pure function of logits, and the module with its centre."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from speechbrain_dino.losses.views import Views
+from speechbrain_dino.utils.distributed import gathered
+
+# Axes: s = student views, t = teacher views, b = batch, k = prototypes.
+CENTERINGS = ("running", "sinkhorn")
+
+
+def dino_cross_entropy(log_probs, targets, shared=None):
+    """Cross-entropy of every teacher view with every other student view.
+
+    The sums over views are taken before the product, so nothing of the size
+    views x views x batch x prototypes ever exists.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        Log-probabilities of the student (S, B, K).
+    targets : torch.Tensor
+        Probabilities of the teacher (T, B, K).
+    shared : int, optional
+        The first ``shared`` teacher views are the first student views, and are not
+        compared with themselves; all T otherwise.
+
+    Returns
+    -------
+    torch.Tensor
+        Mean over the batch and the S * T - shared pairs of different views, in nats.
+
+    Raises
+    ------
+    ValueError
+        When no pair of different views is left, or the shapes do not fit.
+
+    Example
+    -------
+    >>> log_probs = torch.full((3, 5, 8), 1 / 8).log()
+    >>> targets = torch.eye(8)[torch.zeros(2, 5, dtype=torch.long)]
+    >>> round(dino_cross_entropy(log_probs, targets).item(), 4)  # ln 8
+    2.0794
+    """
+    num_student, num_teacher, batch = len(log_probs), len(targets), targets.shape[1]
+    shared = num_teacher if shared is None else shared
+    _check_views(log_probs.shape, targets.shape, shared)
+    # Shared views are taken out again.
+    all_pairs = (log_probs.sum(0) * targets.sum(0)).sum()
+    same_view = (log_probs[:shared] * targets[:shared]).sum()
+    pairs = num_student * num_teacher - shared
+    return (same_view - all_pairs) / (pairs * batch)
+
+
+class DINOLoss(nn.Module):
+    """Self-distillation without labels (Caron et al. 2021), with a moving centre.
+
+    With logits z of the student and v of the teacher, over pairs of different views:
+    L = mean_st -q_t . ln p_s, p = softmax(z / student_temp) and
+    q = softmax((v - centre) / teacher_temp). The centre moves *after* the loss, in
+    training mode only, by the mean of v over batch, views and all processes.
+
+    Arguments
+    ---------
+    out_dim : int
+        Number of prototypes K.
+    student_temp : float
+        Temperature of the student.
+    teacher_temp : float
+        Temperature of the teacher; the attribute of the same name may be set before
+        any step, by a schedule.
+    center_momentum : float
+        Share of the old centre that is kept in a step; 1 holds it fixed.
+    centering : str
+        "running": the centre above. "sinkhorn": in its place q is what
+        :func:`~speechbrain_dino.losses.dino.sinkhorn` makes of v / teacher_temp (SwAV;
+        DINOv2, Oquab et al. 2023).
+    sinkhorn_iterations : int
+        Iterations of it.
+
+    Example
+    -------
+    >>> loss = DINOLoss(out_dim=16)
+    >>> student, teacher = torch.randn(6, 4, 16), torch.randn(2, 4, 16)
+    >>> loss(student, teacher).shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self,
+        out_dim,
+        student_temp=0.1,
+        teacher_temp=0.04,
+        center_momentum=0.9,
+        centering="running",
+        sinkhorn_iterations=3,
+    ):
+        super().__init__()
+        for name, temp in (("student", student_temp), ("teacher", teacher_temp)):
+            if not temp > 0:
+                raise ValueError(f"{name}_temp is {temp}; it must be positive")
+        if not 0 <= center_momentum <= 1:
+            raise ValueError(f"center_momentum is {center_momentum}; it lies in 0..1")
+        if centering not in CENTERINGS:
+            raise ValueError(f"centering is {centering!r}; choose one of {CENTERINGS}")
+        self.out_dim = out_dim
+        self.student_temp = student_temp
+        self.teacher_temp = teacher_temp
+        self.center_momentum = center_momentum
+        self.centering = centering
+        self.sinkhorn_iterations = sinkhorn_iterations
+        self.register_buffer("center", torch.zeros(out_dim))
+
+    def forward(self, student, teacher=None, shared=None):
+        """Loss of one batch; moves the centre in training mode.
+
+        Arguments
+        ---------
+        student : torch.Tensor or Views
+            Logits of the student (S, B, K), the shared views first; or, as for any
+            objective, the :class:`~speechbrain_dino.losses.views.Views` alone.
+        teacher : torch.Tensor
+            Logits of the teacher (T, B, K).
+        shared : int, optional
+            See :func:`dino_cross_entropy`.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, float32, in nats.
+
+        Raises
+        ------
+        ValueError
+            When views, batch or number of prototypes do not fit together.
+        """
+        if isinstance(student, Views):
+            teacher, shared = student.pick("teacher", "outputs"), student.shared
+            student = student.student
+        shared = len(teacher) if shared is None else shared
+        _check_views(student.shape, teacher.shape, shared)
+        if student.shape[-1] != self.out_dim:
+            raise ValueError(
+                f"the logits have {student.shape[-1]} prototypes, DINOLoss was built "
+                f"with out_dim={self.out_dim}; give head and loss the same out_dim"
+            )
+        targets = self.targets(teacher)
+        loss = dino_cross_entropy(self.log_probs(student), targets, shared)
+        if self.training and self.centering == "running":
+            self._move_center(teacher)
+        return loss
+
+    def distributions(self, views):
+        """Log-probabilities (S, B, K) and targets (T, B, K) of a batch."""
+        return self.log_probs(views.student), self.targets(views.teacher)
+
+    def log_probs(self, student):
+        """Log-probabilities of the student's logits (..., K), in float32."""
+        return torch.log_softmax(student.float() / self.student_temp, dim=-1)
+
+    @torch.no_grad()
+    def targets(self, teacher):
+        """Centred, sharpened probabilities of the teacher's logits (..., K)."""
+        if self.centering == "sinkhorn":
+            scores = teacher.float() / self.teacher_temp
+            return sinkhorn(scores, self.sinkhorn_iterations)
+        centred = teacher.float() - self.center
+        return torch.softmax(centred / self.teacher_temp, dim=-1)
+
+    @torch.no_grad()
+    def _move_center(self, teacher):
+        total = teacher.flatten(0, 1).float().sum(0)
+        count = total.new_full((1,), teacher.shape[0] * teacher.shape[1])
+        if dist.is_available() and dist.is_initialized():
+            # Sum and count travel together: exact for unequal batches as well.
+            both = torch.cat([total, count])
+            dist.all_reduce(both)
+            total, count = both[:-1], both[-1:]
+        mean = total / count
+        moved = torch.lerp(mean, self.center, self.center_momentum)
+        # Decided on the device: one bad batch must not spoil the centre for good.
+        self.center.copy_(torch.where(mean.isfinite().all(), moved, self.center))
+
+
+def _check_views(student, teacher, shared):
+    if len(student) != 3 or len(teacher) != 3:
+        raise ValueError(
+            "logits must be (views, batch, prototypes); got student "
+            f"{tuple(student)} and teacher {tuple(teacher)}"
+        )
+    if student[1:] != teacher[1:]:
+        raise ValueError(
+            "student and teacher must agree in batch and prototypes; got student "
+            f"{tuple(student)} and teacher {tuple(teacher)}"
+        )
+    if not 0 <= shared <= min(student[0], teacher[0]):
+        raise ValueError(
+            f"{teacher[0]} teacher views for {student[0]} student views, {shared} of "
+            "them shared; shared views must be the first of both"
+        )
+    if student[0] * teacher[0] - shared < 1:
+        raise ValueError(
+            f"{student[0]} student view(s) and {teacher[0]} teacher views, and the "
+            "same view is skipped: nothing is left to compare; use at least two crops"
+        )
+
+
+class SDPNLoss(DINOLoss):
+    """Self-distillation prototypes network (SDPN, Chen et al. 2024).
+
+    With cosines z and v to the prototypes, of the student's local crops and the
+    teacher's global ones: p = softmax(z / temp), q = Sinkhorn(r^(1/sharpening) / sum)
+    with r = softmax(v / temp), and L = mean -q . ln p over utterances and pairs. Beside
+    it stand :class:`~speechbrain_dino.losses.regularizers.MeanEntropy` (weight 1) and
+    :class:`~speechbrain_dino.losses.regularizers.KoLeo` (0.1). The teacher's prototypes
+    are the moving average of the student's, as its other weights.
+
+    Arguments
+    ---------
+    out_dim : int
+        Number of prototypes K.
+    temp : float
+        Temperature of both.
+    sharpening : float
+        Exponent 1/sharpening of the teacher's distribution.
+    sinkhorn_iterations : int
+        Iterations of Sinkhorn.
+
+    Example
+    -------
+    >>> loss = SDPNLoss(out_dim=16)
+    >>> loss(torch.randn(4, 8, 16), torch.randn(1, 8, 16), shared=0).shape
+    torch.Size([])
+    """
+
+    def __init__(self, out_dim, temp=0.1, sharpening=0.25, sinkhorn_iterations=3):
+        super().__init__(
+            out_dim,
+            student_temp=temp,
+            teacher_temp=temp * sharpening,
+            centering="sinkhorn",
+            sinkhorn_iterations=sinkhorn_iterations,
+        )
+
+    @torch.no_grad()
+    def targets(self, teacher):
+        """Sharpened and evened probabilities of the teacher's cosines (..., K)."""
+        # softmax(v / temp)^(1 / sharpening), made to sum to 1, is a softmax again.
+        sharpened = torch.log_softmax(teacher.float() / self.teacher_temp, dim=-1)
+        return sinkhorn(sharpened, self.sinkhorn_iterations)
+
+
+@torch.no_grad()
+def sinkhorn(scores, iterations=3):
+    """Assigns samples to prototypes so that all prototypes are used alike.
+
+    With Q = exp(scores), each iteration divides by the sum over samples (of all
+    processes), then by the sum over prototypes; what is left after the last is a
+    distribution a sample (SwAV, Caron et al. 2020, section 3.1). Computed with
+    logarithms, so that no score is too large or too small.
+
+    Arguments
+    ---------
+    scores : torch.Tensor
+        Logits by temperature, (..., K); all leading axes are samples.
+    iterations : int
+        Iterations, at least 1.
+
+    Returns
+    -------
+    torch.Tensor
+        Probabilities, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If there is no iteration.
+
+    Example
+    -------
+    >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 1.0]]), 30).round(decimals=2)
+    tensor([[0.6200, 0.3800],
+            [0.3800, 0.6200]])
+    """
+    if iterations < 1:
+        raise ValueError(f"{iterations} iterations of Sinkhorn; at least 1 is needed")
+    log = scores.flatten(0, -2).float()
+    for _ in range(iterations):
+        over_samples = gathered(log.logsumexp(0, keepdim=True)).logsumexp(0)
+        log = log - over_samples
+        log = log - log.logsumexp(-1, keepdim=True)
+    return log.exp().view(scores.shape)

@@ -1,0 +1,124 @@
+"""Figures of regressions, as functions of sums; see ``class_counts``."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from speechbrain_dino.metrics.classification import share
+from speechbrain_dino.metrics.over_folds import fold_figures
+
+
+class Moments(NamedTuple):
+    """Sums of two numbers, the true t and the predicted p, and of their products.
+
+    Arguments
+    ---------
+    n, t, p, tt, pp, tp : numpy.ndarray
+        Each ``(...)``; t and p less any constant.
+    """
+
+    n: np.ndarray
+    t: np.ndarray
+    p: np.ndarray
+    tt: np.ndarray
+    pp: np.ndarray
+    tp: np.ndarray
+
+    @classmethod
+    def of(cls, true, predicted, groups=None):
+        """Sums over all utterances, or over those of each group.
+
+        Arguments
+        ---------
+        true, predicted : array, shape (N,)
+            Numbers.
+        groups : int array, shape (N,), optional
+            Number of each utterance's group, from 0.
+
+        Returns
+        -------
+        Moments
+            ``()``, with groups ``(G,)``.
+        """
+        t = np.asarray(true, np.float64)
+        # Variances are differences of sums of squares, which lose digits far from 0.
+        p, t = np.asarray(predicted, np.float64) - t.mean(), t - t.mean()
+        row = np.zeros(len(t), np.int64) if groups is None else groups
+        products = (np.ones_like(t), t, p, t * t, p * p, t * p)
+        sums = [np.bincount(row, values) for values in products]
+        return cls(*(part if groups is not None else part[0] for part in sums))
+
+    def figures(self):
+        """Concordance and Pearson correlation, root mean square error.
+
+        The concordance correlation coefficient (Lin, 1989) is
+        2 cov(t, p) / (var t + var p + (mean t - mean p)^2); where t does not vary,
+        neither is defined, and a constant p has a correlation of 0.
+
+        Returns
+        -------
+        dict
+            ``ccc``, ``pearson``, ``rmse``, each ``(...)``.
+
+        Example
+        -------
+        >>> figures = Moments.of([1.0, 2.0, 3.0], [1.0, 2.0, 6.0]).figures()
+        >>> {name: round(float(value), 3) for name, value in figures.items()}
+        {'ccc': 0.526, 'pearson': 0.945, 'rmse': 1.732}
+        """
+        t, p = self.t / self.n, self.p / self.n
+        var_t, var_p = self.tt / self.n - t * t, self.pp / self.n - p * p
+        covariance = self.tp / self.n - t * p
+        varies = var_t > 0
+        spread = np.sqrt(np.clip(var_t * var_p, 0, None))
+        pearson = np.where(spread > 0, share(covariance, spread), 0.0)
+        ccc = share(2 * covariance, var_t + var_p + (t - p) ** 2)
+        error = (self.tt + self.pp - 2 * self.tp) / self.n
+        return {
+            "ccc": np.where(varies, ccc, np.nan),
+            "pearson": np.where(varies, pearson, np.nan),
+            "rmse": np.sqrt(np.clip(error, 0, None)),
+        }
+
+
+def ccc(true, predicted):
+    """Concordance correlation coefficient, see `Moments.figures`.
+
+    Arguments
+    ---------
+    true, predicted : array, shape (N,)
+        Numbers.
+
+    Returns
+    -------
+    float
+
+    Example
+    -------
+    >>> ccc([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    1.0
+    """
+    return float(Moments.of(true, predicted).figures()["ccc"])
+
+
+def number_figures(folds, speakers=None, replicates=1000, seed=0):
+    """Figures of a regression over folds.
+
+    Arguments
+    ---------
+    folds : sequence of tuple
+        True and predicted numbers (n,) of the test utterances of each fold.
+    speakers : sequence, optional
+        Their speakers, an array (n,) a fold; without, intervals draw utterances.
+    replicates : int
+        How often to draw speakers for the intervals; 0: no intervals.
+    seed : int
+        Of these draws.
+
+    Returns
+    -------
+    dict
+        See `speechbrain_dino.metrics.over_folds.fold_figures`; the figures are those of
+        `Moments`.
+    """
+    return fold_figures(Moments.of, folds, speakers, replicates, seed)

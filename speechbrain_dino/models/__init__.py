@@ -1,0 +1,1 @@
+"""Features, encoders, heads, classifiers, teacher."""

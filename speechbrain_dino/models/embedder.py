@@ -1,0 +1,89 @@
+"""Waveforms to embeddings, as training and the inference folder do it."""
+
+import torch
+
+
+class Embedder(torch.nn.Module):
+    """Waveforms to embeddings: features, normalisation, encoder.
+
+    The same three parts as in SpeechBrain's ``EncoderClassifier``, which gives the
+    same embedding from the exported inference folder.
+
+    Arguments
+    ---------
+    compute_features : torch.nn.Module
+        ``(batch, time)`` waveforms to ``(batch, frames, features)``.
+    mean_var_norm : torch.nn.Module
+        Called with features and relative lengths.
+    embedding_model : torch.nn.Module
+        Called with features and relative lengths; ``(batch, D)`` or
+        ``(batch, 1, D)``. An encoder whose embeddings do not depend on padding says
+        so by an attribute ``masks_padding = True``.
+
+    Example
+    -------
+    >>> from speechbrain.lobes.features import Fbank
+    >>> from speechbrain_dino.models.encoders import LResNet34
+    >>> from speechbrain_dino.models.features import MeanNorm
+    >>> embedder = Embedder(Fbank(n_mels=80), MeanNorm(), LResNet34()).eval()
+    >>> embedder(torch.rand(2, 16000)).shape
+    torch.Size([2, 256])
+    """
+
+    def __init__(self, compute_features, mean_var_norm, embedding_model):
+        super().__init__()
+        self.compute_features = compute_features
+        self.mean_var_norm = mean_var_norm
+        self.embedding_model = embedding_model
+
+    @property
+    def masks_padding(self):
+        """Whether utterances of different length may share a batch."""
+        return getattr(self.embedding_model, "masks_padding", False)
+
+    def frames(self, num_samples):
+        """Number of feature frames; utterances equal in it may share a batch.
+
+        A short-time Fourier transform that is centred and padded with zeros gives
+        an utterance the same frames, whether zeros follow it or nothing. Of other
+        features nothing is known, every number of samples counts as different.
+
+        Arguments
+        ---------
+        num_samples : int array
+            Lengths of utterances in samples.
+
+        Returns
+        -------
+        int array
+            Same shape as ``num_samples``.
+        """
+        stft = getattr(self.compute_features, "compute_STFT", None)
+        exact = stft is not None and stft.center and stft.pad_mode == "constant"
+        return 1 + num_samples // (stft.hop_length if exact else 1)
+
+    def forward(self, wavs, num_samples=None):
+        """Computes embeddings.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms in -1..1 ``(batch, time)``, padded with zeros at the end.
+        num_samples : torch.Tensor, optional
+            Samples of each waveform ``(batch,)``; all of them if not given.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings ``(batch, D)``.
+        """
+        lengths = torch.ones(len(wavs), device=wavs.device)
+        if num_samples is not None:
+            # In frames, not samples: equal frames must give exactly 1, as alone.
+            frames = self.frames(num_samples.to(wavs.device))
+            lengths = frames / self.frames(wavs.shape[1])
+            # SpeechBrain's normalisation rounds the product of length and frames up:
+            # a last bit too many would take a frame of padding into the mean.
+            lengths = torch.where(lengths < 1, lengths * (1 - 1e-6), lengths)
+        feats = self.mean_var_norm(self.compute_features(wavs), lengths)
+        return self.embedding_model(feats, lengths).flatten(start_dim=1)

@@ -1,0 +1,109 @@
+"""Res2Net-50, the encoder that the paper trains on pseudo labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from speechbrain_dino.models.encoders import MaskedResNet, conv, masked, shortcut
+
+
+class Res2Net50(MaskedResNet):
+    """Res2Net-50 (Gao et al., 2021) over log-mels, one embedding an utterance.
+
+    Bottleneck blocks [3, 4, 6, 3] whose 3x3 convolution is cut into ``scale`` groups
+    of channels, each of which also sees what the group before made. Widths are a
+    reconstruction: the paper names the network, not its size.
+
+    Arguments
+    ---------
+    input_size : int
+        Mel bands.
+    channels : list of int
+        Channels of the four stages; a block's output has ``expansion`` times as many.
+    block_sizes : list of int
+        Blocks of the four stages.
+    strides : list of int
+        Stride of each stage, in time and frequency.
+    scale : int
+        Groups of channels.
+    base_width : int
+        Channels of a group where a stage has 64, in proportion elsewhere.
+    expansion : int
+        Output channels of a block by those of its stage.
+    lin_neurons : int
+        Size of the embedding.
+
+    Example
+    -------
+    >>> encoder = Res2Net50(input_size=40, channels=[8, 16, 32, 64]).eval()
+    >>> encoder(torch.rand(2, 50, 40)).shape
+    torch.Size([2, 1, 256])
+    """
+
+    def __init__(
+        self,
+        input_size=80,
+        channels=(32, 64, 128, 256),
+        block_sizes=(3, 4, 6, 3),
+        strides=(1, 2, 2, 2),
+        scale=4,
+        base_width=26,
+        expansion=4,
+        lin_neurons=256,
+    ):
+        self.scale, self.base_width, self.expansion = scale, base_width, expansion
+        super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
+
+    def block(self, width, out, stride):
+        """A block from ``width`` to ``expansion * out`` channels."""
+        group = max(out * self.base_width // 64, 1)
+        return Res2Block(width, out * self.expansion, stride, group, self.scale)
+
+
+class Res2Block(nn.Module):
+    """1x1, a row of 3x3 convolutions by groups of channels, 1x1, with a shortcut.
+
+    Arguments
+    ---------
+    width, out : int
+        Channels of input and output.
+    stride : int
+        Stride in time and frequency.
+    group : int
+        Channels of a group.
+    scale : int
+        Number of groups.
+    """
+
+    def __init__(self, width, out, stride, group, scale):
+        super().__init__()
+        self.stride, self.width_out, self.scale = stride, out, scale
+        self.conv1 = conv(width, group * scale, 1)
+        self.norm1 = nn.BatchNorm2d(group * scale)
+        convolved = max(scale - 1, 1)  # the last group goes by, if there are several
+        self.convs = nn.ModuleList(
+            conv(group, group, 3, stride) for _ in range(convolved)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(group) for _ in range(convolved))
+        self.conv3 = conv(group * scale, out, 1)
+        self.norm3 = nn.BatchNorm2d(out)
+        self.shortcut = shortcut(width, out, stride)
+
+    def forward(self, x, mask=None):
+        """Applies the block; returns the result and the mask at its frame rate."""
+        inner = None if mask is None else mask[:, :: self.stride]
+        y = masked(torch.relu(self.norm1(self.conv1(x))), mask)
+        groups = y.chunk(self.scale, dim=1)
+        made = []
+        for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
+            group = groups[number]
+            if number and self.stride == 1:  # else the sizes differ
+                group = group + made[-1]
+            made.append(masked(torch.relu(norm(layer(group))), inner))
+        if self.scale > 1:
+            last = groups[-1]
+            if self.stride > 1:
+                last = masked(F.avg_pool2d(last, 3, self.stride, padding=1), inner)
+            made.append(last)
+        y = self.norm3(self.conv3(torch.cat(made, dim=1))) + self.shortcut(x)
+        return masked(torch.relu(y), inner), inner

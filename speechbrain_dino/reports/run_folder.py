@@ -1,0 +1,148 @@
+"""Reads what a run left behind, as far as it got."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from speechbrain_dino.data.trials import read_scores
+from speechbrain_dino.embeddings.table import EmbeddingTable
+
+
+class RunFolder(NamedTuple):
+    """Contents of a run's output folder.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The folder.
+    name : str
+        What to call the run.
+    results : dict
+        ``results.json``, empty if there is none.
+    steps, epochs : pandas.DataFrame
+        Lines of the two kinds in ``curves.jsonl``, one row a step or epoch; where a
+        resumed run repeated some, the later ones count.
+    scores : dict
+        Trial list -> (labels int8 (M,), scores float64 (M,)).
+    ways : dict
+        Further ways to score -> the like of ``scores``; one folder each in ``scores``.
+    embeddings : EmbeddingTable or None
+        Embeddings of the test utterances.
+    about : pandas.DataFrame or None
+        What is known of the test utterances, a line per row of ``embeddings``.
+    settings : str
+        Text of ``hyperparams.yaml``, empty if there is none.
+    missing : list of str
+        What is not there, in words.
+    """
+
+    path: Path
+    name: str
+    results: dict
+    steps: pd.DataFrame
+    epochs: pd.DataFrame
+    scores: dict
+    ways: dict
+    embeddings: EmbeddingTable
+    about: pd.DataFrame
+    settings: str
+    missing: list
+
+
+def read_run(folder):
+    """Reads a run's output folder.
+
+    Arguments
+    ---------
+    folder : path
+        The folder; any part of it may be missing.
+
+    Returns
+    -------
+    RunFolder
+        What is there, and the names of what is not.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> line = '{"kind": "step", "step": 1, "epoch": 0.5, "loss": 2.0}'
+    >>> _ = (folder / "curves.jsonl").write_text(line)
+    >>> run = read_run(folder)
+    >>> run.steps["loss"].tolist(), "results.json" in run.missing[0]
+    ([2.0], True)
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no run folder {folder}: name the --output_folder of a training"
+        )
+    missing = []
+    results, settings = {}, ""
+    if (folder / "results.json").is_file():
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    else:
+        missing.append("results.json: the run has not been evaluated yet")
+    if (folder / "hyperparams.yaml").is_file():
+        settings = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+    else:
+        missing.append("hyperparams.yaml: the configuration is not known")
+    steps, epochs = _curves(folder / "curves.jsonl")
+    if steps.empty and epochs.empty and "scorings" not in results:
+        missing.append("curves.jsonl: no training has been logged here")
+    scores = _scores(folder / "scores")
+    ways = [name for name in results.get("scorings", ()) if name]
+    ways = {name: _scores(folder / "scores" / name) for name in ways}
+    if not scores:
+        missing.append("scores/: no trial list has been scored, so no DET curve")
+    table = folder / "embeddings" / "test"
+    embeddings = EmbeddingTable.load(table) if table.is_dir() else None
+    if embeddings is None:
+        missing.append("embeddings/test/: no test embeddings, so no map of speakers")
+    about = table / "metadata.csv"
+    if about.is_file():
+        about = pd.read_csv(about, keep_default_na=False)
+    return RunFolder(
+        path=folder,
+        name=folder.resolve().name,
+        results=results,
+        steps=steps,
+        epochs=epochs,
+        scores=scores,
+        ways={name: found for name, found in ways.items() if found},
+        embeddings=embeddings,
+        about=about if isinstance(about, pd.DataFrame) else None,
+        settings=settings,
+        missing=missing,
+    )
+
+
+def _curves(path):
+    found = {"step": {}, "epoch": {}}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a run that was killed leaves half a line
+            found[row["kind"]][row[row["kind"]]] = row
+    return tuple(
+        pd.DataFrame([rows[key] for key in sorted(rows)])
+        for rows in (found["step"], found["epoch"])
+    )
+
+
+def _scores(folder):
+    """List -> (labels, scores) of the files in a folder that have labels."""
+    found = {}
+    for path in sorted(folder.glob("*.txt")):
+        trials, scores = read_scores(path)
+        if trials.labels is not None:
+            found[path.stem] = (trials.labels, scores)
+    return found

@@ -1,0 +1,1 @@
+"""What a recipe script or a command starts."""

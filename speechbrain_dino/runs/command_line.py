@@ -1,0 +1,230 @@
+"""Starts a run from the command line: arguments, processes, YAML, folders."""
+
+import argparse
+import atexit
+import difflib
+import logging
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import speechbrain as sb
+import torch
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
+from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
+from speechbrain.utils.run_opts import RunOptions
+
+from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.utils.allocator import keep_freed_memory
+from speechbrain_dino.utils.distributed import own_device
+from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
+from speechbrain_dino.utils.errors import check_arguments, plain_errors
+from speechbrain_dino.utils.precision import (
+    bf16_support,
+    choose_precision,
+    stored_precision,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Launch(NamedTuple):
+    """What the command line asks for, from which runs are built.
+
+    Arguments
+    ---------
+    recipe : str
+        HyperPyYAML, merged with what it extends.
+    overrides : str or dict
+        The keys given on the command line, as YAML or values.
+    hparams_file : str
+        The recipe's path.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+    """
+
+    recipe: str
+    overrides: str | dict
+    hparams_file: str
+    run_opts: RunOptions
+
+    def changed(self, **keys):
+        """The same with other values of top-level keys, plain ones."""
+        overrides = self.overrides or {}
+        if isinstance(overrides, str):
+            overrides = YAML(typ="rt").load(overrides)
+        return self._replace(overrides={**overrides, **keys})
+
+    def build(self):
+        """Builds the YAML's objects, anew at each call."""
+        return _built(self.recipe, self.overrides, self.hparams_file)
+
+    def resolved(self):
+        """The recipe's text with overrides in place and references resolved."""
+        return resolve_references(self.recipe, self.overrides).read()
+
+
+def start_run(argv):
+    """Reads the arguments, joins the other processes and builds the YAML's objects.
+
+    With ``--debug`` the output folder becomes ``<output_folder>/debug``.
+
+    Arguments
+    ---------
+    argv : list of str
+        The YAML file and options: SpeechBrain's run options, and any key of the YAML.
+
+    Returns
+    -------
+    hparams : dict
+        What the YAML describes.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+    """
+    launch, hparams = launched(argv)
+    return hparams, launch.run_opts
+
+
+def launched(argv):
+    """As `start_run`, for runs that build the YAML's objects several times.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line.
+
+    Returns
+    -------
+    launch : Launch
+        From which the objects can be built again, with other keys.
+    hparams : dict
+        What the YAML describes.
+    """
+    end_on_signals()
+    keep_freed_memory()
+    check_arguments(argv)
+    argv, precision = _without_precision(argv)
+    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    with plain_errors(ValueError):
+        device = own_device(run_opts.device)
+    if run_opts.device == "cuda":  # SpeechBrain would take the first one everywhere
+        run_opts = replace(run_opts, device=device)
+    if run_opts.device == "cpu" or not torch.cuda.is_available():
+        run_opts = replace(run_opts, distributed_backend="gloo")
+    sb.utils.distributed.ddp_init_group(run_opts)
+    wait_long()
+    atexit.register(leave_group)
+    if not Path(hparams_file).is_file():
+        raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
+    launch = Launch(read_recipe(hparams_file), overrides, hparams_file, run_opts)
+    hparams = launch.build()
+    if run_opts.debug and not run_opts.debug_persistently:
+        launch = launch.changed(**_debug_keys(hparams))
+        hparams = launch.build()
+    launch, choice = _settle_precision(launch, hparams, precision)
+    folder = hparams["output_folder"]
+    _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
+    if if_main_process():
+        choice.log()
+    return launch, hparams
+
+
+def _without_precision(argv):
+    """The arguments without ``--precision``: SpeechBrain's knows no ``auto``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--precision")
+    known, others = parser.parse_known_args(argv)
+    return others, known.precision
+
+
+def _settle_precision(launch, hparams, asked):
+    """Replaces ``auto`` in all that describes the run, alike in all processes."""
+    asked = asked or hparams.get("precision", launch.run_opts.precision)
+    device = launch.run_opts.device or hparams.get("device") or infer_device()
+    facts = None
+    if if_main_process():
+        stored = stored_precision(Path(hparams["output_folder"]) / "hyperparams.yaml")
+        facts = bf16_support(device, wanted="bf16" in (asked, stored)), stored
+    try:
+        choice = choose_precision(asked, *ddp_broadcast(facts))
+    except ValueError as error:
+        raise SystemExit(f"{error}.") from error
+    if "precision" in hparams:
+        launch = launch.changed(precision=choice.precision)
+    else:
+        given = {*launch.run_opts.overridden_args, "precision"}
+        run_opts = {"precision": choice.precision, "overridden_args": given}
+        launch = launch._replace(run_opts=replace(launch.run_opts, **run_opts))
+    hparams["precision"] = choice.precision
+    return launch, choice
+
+
+def _debug_keys(hparams):
+    """A folder of its own: a few batches must not replace the results of a run."""
+    changed = {"output_folder": str(Path(hparams["output_folder"]) / "debug")}
+    if "data_save_folder" in hparams:  # what is prepared need not be prepared again
+        changed["data_save_folder"] = hparams["data_save_folder"]
+    return changed
+
+
+def _make_output_folder(folder, hparams_file, recipe, overrides):
+    """SpeechBrain's, but for a merged recipe and the script that the user started."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / Path(hparams_file).name
+        whole.write_text(recipe, encoding="utf-8")
+        sb.create_experiment_directory(folder, whole, overrides)
+    if not if_main_process():
+        return
+    (Path(folder) / Path(__file__).name).unlink()
+    if Path(sys.argv[0]).suffix == ".py":
+        shutil.copy(sys.argv[0], folder)
+    saved = Path(folder) / "hyperparams.yaml"
+    text = saved.read_text(encoding="utf-8")
+    text = text.replace(str(whole), str(Path(hparams_file).resolve()), 1)
+    saved.write_text(text, encoding="utf-8")
+
+
+def _built(recipe, overrides, hparams_file):
+    try:
+        return load_hyperpyyaml(recipe, overrides)
+    except KeyError as error:
+        unknown = re.match(r"Override '(\w+)' not found", str(error.args[0]))
+        if unknown is None:
+            raise
+        keys = re.findall(r"^(\w+):", recipe, flags=re.MULTILINE)
+        close = difflib.get_close_matches(unknown[1], keys, cutoff=0.5)
+        raise SystemExit(
+            f"{hparams_file} has no key {unknown[1]!r}. "
+            f"{'Close to it: ' + ', '.join(close) if close else 'Its keys'}"
+            f"{'' if close else ': ' + ', '.join(keys)}."
+        ) from error
+    except ValueError as error:
+        missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
+        if missing is None:
+            raise
+        raise SystemExit(
+            f"{hparams_file} needs {missing[1]!r}: give it on the command line, "
+            f"--{missing[1]} VALUE."
+        ) from error
+
+
+def run_emotion(argv):
+    """Runs what the YAML's key ``run`` names.
+
+    Arguments
+    ---------
+    argv : list of str
+        The YAML file and options.
+
+    Returns
+    -------
+    dict
+        Content of results.json.
+    """
+    launch, hparams = launched(argv)
+    return hparams["run"](launch, hparams)

@@ -1,0 +1,120 @@
+"""From a recipe to a loader: preparation, manifests, crops."""
+
+import json
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from speechbrain.utils.distributed import (
+    get_rank,
+    run_on_main,
+)
+
+from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.utils.errors import plain_errors
+
+
+def prepare(hparams, run_opts):
+    """Prepares the data and makes the training loader.
+
+    A key ``set_up`` of the YAML, called with (hparams, manifest), may take part of
+    the utterances and build what depends on the data, such as the output layer.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects; gets ``crops``, ``test_manifest``, ``lists`` and ``data``.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Batches of crops.
+    """
+    hparams["started"] = time.time()
+    with plain_errors(ValueError, OSError, ImportError):
+        run_on_main(hparams["prepare"])
+        run_on_main(hparams["prepare_noise"])
+    folder = Path(hparams["data_save_folder"])
+    hparams["data"] = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
+    # Not what lies in the folder: lists of an earlier run may lie there as well.
+    names = hparams["data"].get("trials", {})
+    hparams["lists"] = [folder / "trials" / f"{name}.txt" for name in names]
+    hparams["test_manifest"] = None
+    if hparams["lists"]:
+        hparams["test_manifest"] = Manifest.from_csv(folder / "test.csv")
+    augment = hparams["augment"]
+    if hasattr(augment, "load"):
+        augment.load()
+    manifest = Manifest.from_csv(folder / hparams.get("manifest_file", "train.csv"))
+    with plain_errors(ValueError, OSError):
+        if hparams.get("set_up") is not None:
+            manifest = hparams["set_up"](hparams, manifest)
+        hparams["crops"] = _training_crops(manifest, hparams)
+        return crop_loader(
+            hparams["crops"],
+            _batch_per_process(hparams, run_opts),
+            hparams["num_workers"],
+            rank=get_rank() or 0,
+            world_size=_world_size(),
+            pin=torch.cuda.is_available(),
+        )
+
+
+def crops_of(manifest, hparams, **changed):
+    """The crops of a manifest's utterances as the YAML describes them.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.data.manifest.Manifest
+        The utterances.
+    hparams : dict
+        The YAML's objects.
+    **changed
+        Arguments of ``MultiCropDataset`` that shall be others than the YAML's.
+
+    Returns
+    -------
+    speechbrain_dino.data.crops.MultiCropDataset
+    """
+    keys = ("global_crops", "global_seconds", "local_crops", "local_seconds")
+    keys += ("sample_rate", "placement", "seed")
+    arguments = {key: hparams[key] for key in keys}
+    arguments["num_draws"] = getattr(hparams["augment"], "num_draws", 0)
+    return MultiCropDataset(manifest, **{**arguments, **changed})
+
+
+def _training_crops(manifest, hparams):
+    """Crops with what changes of speed and CopyPaste need, where they are on."""
+    speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
+    changed = {"num_draws": getattr(hparams["augment"], "num_draws", 0)}
+    if speeds is not None:
+        longer = partial(_longer, hparams["global_seconds"], speeds.longest)
+        changed["global_seconds"] = longer
+        changed["num_draws"] += 1
+    if paste is not None:
+        changed["num_draws"] += paste.num_draws
+    return crops_of(manifest, hparams, **changed)
+
+
+def _longer(seconds, factor, t):
+    return factor * (seconds(t) if callable(seconds) else seconds)
+
+
+def _batch_per_process(hparams, run_opts):
+    parts = _world_size() * run_opts.grad_accumulation_factor
+    total = hparams["batch_size"]
+    if total % parts:
+        raise ValueError(
+            f"batch_size {total} does not divide into {_world_size()} process(es) x "
+            f"{run_opts.grad_accumulation_factor} accumulated batches."
+        )
+    return total // parts
+
+
+def _world_size():
+    return int(os.environ.get("WORLD_SIZE", 1))

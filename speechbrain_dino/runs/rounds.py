@@ -1,0 +1,299 @@
+"""Iterative pseudo-labelling: embed, cluster, train, evaluate, and again."""
+
+import json
+import logging
+import time
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
+
+from speechbrain_dino.clustering.labels import load_labels, save_labels
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.cache import embed_to_folder
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.reports.rounds import log_table, write_rounds_report
+from speechbrain_dino.runs.prepare import prepare
+from speechbrain_dino.runs.train import finish_run, make_brain
+from speechbrain_dino.scoring.verify import verify_lists
+from speechbrain_dino.training.pseudo_labels import label_change, true_speakers
+from speechbrain_dino.utils.distributed import join_processes
+from speechbrain_dino.utils.ending import together
+from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.results import update_results
+
+logger = logging.getLogger(__name__)
+
+STARTS = ("fresh", "first", "previous")
+
+
+@together
+def run_rounds(launch, hparams):
+    """Runs the rounds that the YAML asks for; goes on where it was stopped.
+
+    Every stage leaves its result in ``round<n>/`` and a note in ``rounds.json``; what
+    is noted there is not done again, and a stage that was killed goes on by itself.
+
+    Arguments
+    ---------
+    launch : speechbrain_dino.runs.command_line.Launch
+        Builds the YAML's objects anew for every round.
+    hparams : dict
+        What the YAML describes, see ``recipes/VoxCeleb/hparams/pseudo_labels.yaml``.
+
+    Returns
+    -------
+    list of dict
+        The table: a line a round, the first of the model at the start.
+    """
+    started = time.time()
+    output = Path(hparams["output_folder"])
+    with plain_errors(ValueError, OSError, ImportError):
+        _check(hparams)
+        state = RoundsState(output / "rounds.json", launch)
+        run_on_main(hparams["prepare"])
+        manifest = Manifest.from_csv(Path(hparams["data_save_folder"]) / "train.csv")
+        truth = true_speakers(manifest, hparams["truth"])
+        _start_line(hparams, launch, state)
+        for number in range(1, hparams["rounds"] + 1):
+            changed = _round(number, launch, hparams, state, manifest, truth)
+            _write(output, state, hparams, started)
+            if changed is not None and changed < hparams["stop_below"]:
+                logger.info(
+                    "Round %d moved %.2f %% of the utterances, less than stop_below: "
+                    "the labels have settled",
+                    number,
+                    100 * changed,
+                )
+                break
+    return state.lines()
+
+
+def _check(hparams):
+    if hparams["first_model"] is None:
+        raise ValueError(
+            "first_model is missing: give --first_model FOLDER, the inference folder "
+            "of a pretrained model (train.py hparams/dino.yaml makes one)"
+        )
+    if hparams["start_from"] not in STARTS:
+        raise ValueError(
+            f"start_from is {hparams['start_from']!r}; expected one of {STARTS}"
+        )
+    if hparams["rounds"] < 1:
+        raise ValueError(f"rounds is {hparams['rounds']}; at least 1 is needed")
+
+
+def _start_line(hparams, launch, state):
+    """Figures of the first model on the trial lists, for comparison."""
+    if state.get(0, "verification") is not None:
+        return
+    folder = Path(hparams["data_save_folder"])
+    names = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))["trials"]
+    lists = [folder / "trials" / f"{name}.txt" for name in names]
+    figures = {}
+    if lists and if_main_process():
+        figures = verify_lists(
+            Manifest.from_csv(folder / "test.csv"),
+            lists,
+            load_pretrained(hparams["first_model"]).embedder,
+            device=join_processes(launch.run_opts.device),
+            batch_seconds=hparams["batch_seconds"],
+        )
+    state.note(0, verification=figures, model=str(hparams["first_model"]))
+    ddp_barrier()
+
+
+def _round(number, launch, hparams, state, manifest, truth):
+    """One round; returns how much the labels changed, None in the first."""
+    folder = Path(hparams["output_folder"]) / f"round{number}"
+    previous = state.get(number - 1, "model")
+    logger.info("Round %d of %d, from %s", number, hparams["rounds"], previous)
+    if state.get(number, "cluster") is None:
+        table = _embed(folder / "embeddings", previous, launch, hparams, manifest)
+        run_on_main(
+            _cluster, args=[number, folder, launch, hparams, state, table, truth]
+        )
+        state.reload()
+    if state.get(number, "verification") is None:
+        _train(number, folder, launch, hparams, state, previous)
+    return state.get(number, "cluster").get("label_change")
+
+
+def _embed(folder, model, launch, hparams, manifest):
+    """Embeds the training utterances: no trial list is among them."""
+    pretrained = load_pretrained(model)
+    return embed_to_folder(
+        folder / "train",
+        manifest,
+        pretrained.embedder,
+        pretrained.digest,
+        device=join_processes(launch.run_opts.device),
+        batch_seconds=hparams["batch_seconds"],
+        max_seconds=hparams["embed_seconds"],
+        sample_rate=hparams["sample_rate"],
+    )
+
+
+def _cluster(number, folder, launch, hparams, state, table, truth):
+    keys = {key: values[number - 1] for key, values in _by_round(hparams, number)}
+    clusterer = launch.changed(**keys).build()["clusterer"] if keys else None
+    clustering = (clusterer or hparams["clusterer"])(np.asarray(table.vectors))
+    save_labels(folder / "clusters", table.ids, clustering)
+    figures = dict(clustering.figures)
+    if number > 1:
+        before = load_labels(folder.parent / f"round{number - 1}/clusters/labels.csv")
+        figures["label_change"] = label_change(before, clustering.labels)
+    if truth is not None:
+        figures["against_truth"] = clustering.against(truth)
+    state.note(number, cluster=figures)
+
+
+def _by_round(hparams, number):
+    """Keys of the YAML that differ from round to round."""
+    for key, values in (hparams.get("by_round") or {}).items():
+        if len(values) < number:
+            raise ValueError(
+                f"by_round gives {len(values)} values of {key}, and this is round "
+                f"{number}: give one for each of the {hparams['rounds']} rounds"
+            )
+        yield key, values
+
+
+def _train(number, folder, launch, hparams, state, previous):
+    starts = {"fresh": None, "first": hparams["first_model"], "previous": previous}
+    changed = launch.changed(
+        **{key: values[number - 1] for key, values in _by_round(hparams, number)},
+        output_folder=str(folder),
+        data_save_folder=str(hparams["data_save_folder"]),
+        labels_file=str(folder / "clusters" / "labels.csv"),
+        start_model=starts[hparams["start_from"]],
+    )
+    of_round = changed.build()
+    if if_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
+    ddp_barrier()
+    loader = prepare(of_round, launch.run_opts)
+    brain = make_brain(of_round, launch.run_opts)
+    brain.fit(of_round["epoch_counter"], loader)
+    finish_run(brain)
+    ddp_barrier()
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    state.note(
+        number,
+        verification=results["verification"],
+        health=results["health"],
+        seconds=results["seconds"],
+        model=str(folder / "inference"),
+    )
+
+
+def _write(output, state, hparams, started):
+    """The table so far: results.json, report and log."""
+    if not if_main_process():
+        return
+    update_results(
+        output / "results.json",
+        {
+            **provenance(hparams["seed"]),
+            "precision": hparams["precision"],
+            "rounds": state.lines(),
+            "verification": state.lines()[-1].get("verification", {}),
+            "seconds": round(time.time() - started, 1),
+        },
+    )
+    log_table(state.lines())
+    logger.info("Report: %s", write_rounds_report(output, state.lines()))
+
+
+# What may change between two sessions of one run: it does not touch the results, or,
+# as precision on another machine, it has to, and is logged.
+FREE = ("rounds", "stop_below", "num_workers", "log_every", "tensorboard", "truth")
+FREE += ("ckpt_interval_minutes", "keep_checkpoints", "validate_every", "set_up")
+FREE += ("output_folder", "save_folder", "data_save_folder", "epoch_counter")
+FREE += ("precision",)
+
+
+class RoundsState:
+    """Notes of finished stages, by round; round 0 is the model at the start.
+
+    Arguments
+    ---------
+    path : str or path
+        The JSON.
+    launch : speechbrain_dino.runs.command_line.Launch
+        Configuration of the run; a file of another one is refused.
+
+    Raises
+    ------
+    ValueError
+        If the file holds rounds of another configuration.
+    """
+
+    def __init__(self, path, launch):
+        self.path = Path(path)
+        self.configuration = _plain(launch)
+        self.reload()
+
+    def reload(self):
+        """Reads what another process may have noted."""
+        self.state = {"configuration": self.configuration, "rounds": []}
+        if not self.path.exists():
+            return
+        self.state = json.loads(self.path.read_text(encoding="utf-8"))
+        found = self.state["configuration"]
+        keys = sorted(found.keys() | self.configuration.keys())
+        other = [k for k in keys if found.get(k) != self.configuration.get(k)]
+        if other:
+            key = other[0]
+            raise ValueError(
+                f"{self.path} holds rounds made with {key} {found.get(key)}, and now "
+                f"{key} is {self.configuration.get(key)}: give the old value back, or "
+                "another --output_folder"
+            )
+
+    def get(self, number, stage):
+        """What was noted of a stage, None if it is not finished."""
+        if number >= len(self.state["rounds"]):
+            return None
+        return self.state["rounds"][number].get(stage)
+
+    def note(self, number, **stages):
+        """Notes finished stages, on disk at once.
+
+        Arguments
+        ---------
+        number : int
+            The round.
+        **stages
+            What is known of each.
+        """
+        lines = self.state["rounds"]
+        while len(lines) <= number:
+            lines.append({"round": len(lines)})
+        lines[number] |= stages
+        if if_main_process():
+            with replacing(self.path) as draft:
+                draft.write_text(json.dumps(self.state, indent=2) + "\n", "utf-8")
+
+    def lines(self):
+        """All rounds, a dict each."""
+        return self.state["rounds"]
+
+
+def _plain(launch):
+    """The keys that results depend on, their values as one line of YAML."""
+    yaml = YAML(typ="rt")
+    yaml.width = 4096
+    keys = {}
+    for key, value in yaml.load(launch.resolved()).items():
+        if key not in FREE:
+            text = StringIO()
+            yaml.dump({key: value}, text)
+            lines = text.getvalue().removeprefix(f"{key}:").splitlines()
+            keys[key] = " ".join(line.strip() for line in lines).strip()
+    return keys

@@ -1,0 +1,97 @@
+"""Speaker verification of a run: trial lists in, figures and score files out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from speechbrain_dino.data.trials import read_trials, trial_rows, write_scores
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.scoring.cosine import score_trial_list
+
+
+def verify_lists(
+    manifest, trial_lists, embedder, output_folder=None, train_table=None, **options
+):
+    """Scores trial lists with cosine, each utterance embedded once.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.data.manifest.Manifest
+        Evaluation utterances; their IDs are the names in the lists. Utterances that
+        no list names are not read.
+    trial_lists : list of str or path
+        Files of ``label enrol test`` lines; a list is called by its file name
+        without the ending.
+    embedder : speechbrain_dino.models.embedder.Embedder
+        The model.
+    output_folder : str or path, optional
+        ``scores/<list>.txt`` and ``embeddings/test`` are written here; nothing is
+        written if not given.
+    train_table : EmbeddingTable, optional
+        Training utterances of the same model, whose mean embedding is subtracted
+        before scoring.
+    **options
+        For ``embed``: device, batch_seconds, precision ...
+
+    Returns
+    -------
+    dict
+        ``{list: figures}``, see ``speechbrain_dino.scoring.cosine.summarise``.
+
+    Raises
+    ------
+    ValueError
+        If a list is malformed, names an utterance that the manifest lacks, or two
+        lists have one name.
+    """
+    lists = read_lists(trial_lists)
+    # Before the embedding, so that a wrong list costs no time.
+    for trials in lists.values():
+        trial_rows(manifest, trials)
+    named = {name for trials in lists.values() for name in trials.enrol + trials.test}
+    keep = [row for row, name in enumerate(manifest.ids) if name in named]
+    table = embed(manifest.subset(keep), embedder, **options)
+    if train_table is not None:
+        mean = np.mean(train_table.vectors, axis=0, dtype=np.float64)
+        table = EmbeddingTable(table.ids, table.vectors - mean)
+    if output_folder is not None:
+        table.save(Path(output_folder) / "embeddings" / "test")
+    results = {}
+    for name, trials in lists.items():
+        results[name], scores = score_trial_list(table, trials)
+        if output_folder is not None:
+            path = Path(output_folder) / "scores" / f"{name}.txt"
+            write_scores(path, trials, scores)
+    return results
+
+
+def read_lists(trial_lists):
+    """Reads several trial lists.
+
+    Arguments
+    ---------
+    trial_lists : list of str or path
+        Files of ``label enrol test`` lines.
+
+    Returns
+    -------
+    dict
+        ``{file name without the ending: Trials}``.
+
+    Raises
+    ------
+    ValueError
+        If none is given, one is malformed, or two have one name.
+    """
+    lists = {}
+    for path in map(Path, trial_lists):
+        if path.stem in lists:
+            raise ValueError(
+                f"two trial lists are called {path.stem!r}, {lists[path.stem].path} "
+                f"and {path}: their scores would go to one file, rename one"
+            )
+        lists[path.stem] = read_trials(path)
+    if not lists:
+        raise ValueError("no trial list was given: name at least one file")
+    return lists

@@ -1,0 +1,1 @@
+"""Brains, safe step, schedules, checkpoints, health, validation."""

@@ -1,0 +1,94 @@
+"""Validation of a classifier after each epoch, with early stopping."""
+
+import logging
+
+import numpy as np
+import torch
+from speechbrain.utils.distributed import ddp_broadcast, if_main_process
+
+from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.metrics.classification import unweighted_recall
+from speechbrain_dino.models.teacher import unwrap
+
+logger = logging.getLogger(__name__)
+
+
+class ClassValidator:
+    """Classifies the validation part after each epoch, and stops in time.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.data.manifest.Manifest
+        Validation utterances.
+    labels : numpy.ndarray
+        Their classes, int64 (N,).
+    hparams : dict
+        ``validate_every``, ``patience`` (validations without a better one before
+        training stops; None: never), ``batch_seconds``, ``number_of_epochs``.
+    """
+
+    def __init__(self, manifest, labels, hparams):
+        self.manifest, self.labels, self.hparams = manifest, labels, hparams
+
+    def __call__(self, brain, epoch, figures):
+        """Adds ``uar/valid`` to the figures where the epoch is one to validate."""
+        every = self.hparams["validate_every"]
+        if epoch % every and epoch != self.hparams["number_of_epochs"]:
+            return
+        if if_main_process():
+            logits = class_logits(brain, self.manifest)
+            found = logits.argmax(1)
+            figures["uar/valid"] = unweighted_recall(self.labels, found)
+            figures["accuracy/valid"] = float(np.mean(found == self.labels))
+        seen = [row["uar/valid"] for row in brain.curves.read() if "uar/valid" in row]
+        enough = self.exhausted([*seen, figures.get("uar/valid", 0.0)])
+        if ddp_broadcast(enough, src=0):
+            logger.info("epoch %d: no better validation for a while, enough", epoch)
+            brain.epoch_counter.limit = epoch
+
+    def exhausted(self, seen):
+        """Whether the last ``patience`` of the recalls brought nothing better."""
+        patience = self.hparams["patience"]
+        if patience is None or not seen:
+            return False
+        return len(seen) - 1 - int(np.argmax(seen)) >= patience
+
+    def end_where_stopped(self, brain):
+        """A run that had had enough before it was killed does not go on."""
+        rows = [row for row in brain.curves.read() if "uar/valid" in row]
+        if self.exhausted([row["uar/valid"] for row in rows]):
+            self.hparams["epoch_counter"].limit = rows[-1]["epoch"]
+
+    def verify(self, brain, *others):
+        """No trial lists here."""
+        return {}
+
+
+def class_logits(brain, manifest):
+    """Logits of whole utterances.
+
+    Arguments
+    ---------
+    brain : ClassifierBrain
+        The brain.
+    manifest : speechbrain_dino.data.manifest.Manifest
+        Utterances.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (N, C).
+    """
+    table = embed(
+        manifest,
+        brain.embedder(),
+        device=brain.device,
+        batch_seconds=brain.hparams.batch_seconds,
+    )
+    head = unwrap(brain.trained).head
+    training = head.training
+    with torch.no_grad():
+        vectors = torch.from_numpy(np.array(table.vectors)).to(brain.device)
+        logits = head.eval()(vectors).float().cpu().numpy()
+    head.train(training)
+    return logits

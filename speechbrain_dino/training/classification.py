@@ -1,0 +1,217 @@
+"""The Brain of training on labels, right ones or pseudo labels that may be wrong."""
+
+import logging
+
+import speechbrain as sb
+import torch
+import torch.distributed as dist
+
+from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.training.brain import TrainingBrain
+
+logger = logging.getLogger(__name__)
+
+
+class ClassifierBrain(TrainingBrain):
+    """Encoder and output layer on labels; gate and correction where labels err.
+
+    Needs, beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, the
+    module ``student`` (a :class:`~speechbrain_dino.models.branch.Branch` whose head
+    gives cosines or logits of classes), a ``loss`` that gives a loss a sample, and in
+    ``hparams``: ``labels`` (int64 tensor, a class a training utterance),
+    ``affine_layers`` and ``affine_epochs`` (first epochs, in which only these layers of
+    the encoder and the output layer learn). Optional modules: ``gate`` and
+    ``correction`` (:mod:`~speechbrain_dino.losses.label_gates`); optional in
+    ``hparams``: ``speed_classes``
+    (:class:`~speechbrain_dino.augment.speeds.SpeedClasses`) and ``copy_paste``
+    (:class:`~speechbrain_dino.augment.copy_paste.CopyPaste`); the crops then carry the
+    numbers that these draw with behind those of the augmentations.
+
+    Arguments
+    ---------
+    **kwargs
+        Arguments of ``TrainingBrain``.
+    """
+
+    def __init__(self, **kwargs):
+        modules = kwargs["modules"]
+        for name in ("gate", "correction"):
+            if modules.get(name, 0) is None:  # switched off in the YAML
+                del modules[name]
+        if "gate" in modules:
+            self.stateful = (*self.stateful, "gate")
+        super().__init__(**kwargs)
+        self.labels = self.hparams.labels.to(self.device)
+        self.speeds = getattr(self.hparams, "speed_classes", None)
+        self.copy_paste = getattr(self.hparams, "copy_paste", None)
+        self.held = affine_split(
+            unwrap(self.trained).encoder, self.hparams.affine_layers
+        )
+        self.holding = False
+
+    # -- set-up ---------------------------------------------------------------
+
+    def on_stage_start(self, stage, epoch=None):
+        """Chooses gate and learning layers of the epoch."""
+        super().on_stage_start(stage, epoch)
+        if stage != sb.Stage.TRAIN:
+            return
+        if "gate" in self.modules and self.step == 0:
+            self.modules.health.extra = self.modules.gate.begin_epoch(epoch)
+        holding = epoch <= self.hparams.affine_epochs
+        if holding != self.holding:
+            self.holding = holding
+            for part in self.held:
+                part.requires_grad_(not holding)
+            # The wrapper waits for the gradients of the parameters it was made with.
+            self._wrap_distributed()
+        if holding and self.step == 0:
+            logger.info(
+                "epoch %d: only %s and the output layer learn", epoch, _named(self)
+            )
+
+    def _keep_statistics(self):
+        """BatchNorm of layers that do not learn stays as it is."""
+        for part in self.held if self.holding else ():
+            part.eval()
+
+    # -- one step -------------------------------------------------------------
+
+    def compute_forward(self, batch, stage):
+        """Runs encoder and output layer.
+
+        Arguments
+        ---------
+        batch : speechbrain_dino.data.crops.CropBatch
+            One crop an utterance, on the device.
+        stage : speechbrain.Stage
+            Training only.
+
+        Returns
+        -------
+        dict
+            ``logits`` (B, C), ``embeddings`` (B, D), ``labels`` int64 (B,), ``items``
+            int64 (B,), ``waves`` (1, B, time).
+        """
+        self._keep_statistics()
+        (view,), (draws,) = batch.views, batch.draws
+        items = batch.items.to(self.device, non_blocking=True)
+        labels = self.labels[items]
+        if self.copy_paste is not None:
+            number = self.copy_paste.num_draws
+            pasted = self.copy_paste(view[0], labels, draws[0, :, -number:])
+            view, draws = pasted[None], draws[..., :-number]
+        if self.speeds is not None:
+            played, which = self.speeds(view[0].float(), draws[0, :, -1])
+            view, draws = played[None], draws[..., :-1]
+            which = which.to(self.device, non_blocking=True)
+            labels = self.speeds.labels(labels, which, self.hparams.num_classes)
+        embeddings, logits = self.modules.student([self.features(view, draws)])
+        return {
+            "logits": logits,
+            "embeddings": embeddings,
+            "labels": labels,
+            "items": items,
+            "waves": view,
+        }
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Mean loss of the samples whose label is believed or corrected, float32."""
+        logits, labels = predictions["logits"], predictions["labels"]
+        losses = self.modules.loss(logits, labels)
+        kept = corrected = new = None
+        used = torch.ones_like(losses)
+        if "gate" in self.modules:
+            judged = losses
+            if not self.modules.gate.with_margin:
+                judged = self.modules.loss.plain(logits.detach(), labels)
+            kept = self.modules.gate(judged, predictions["items"])
+            used = kept
+            if self._correcting():
+                new, corrected = self._corrected(predictions["waves"], labels, kept)
+                losses = self.modules.loss(logits, new)
+                used = kept | corrected
+            # What is not used may be infinite, and 0 x infinity is not 0.
+            losses = losses.where(used, 0)
+        self.modules.health.see(
+            logits.detach(), labels, predictions["items"], kept, corrected, new
+        )
+        return losses.sum() / _share_of_all(used.sum())
+
+    def _correcting(self):
+        correction = getattr(self.modules, "correction", None)
+        return correction is not None and self.epoch >= correction.start_epoch
+
+    @torch.no_grad()
+    def _corrected(self, waves, labels, kept):
+        """New labels (B,) and which samples got one, of those that are not kept."""
+        corrected = torch.zeros_like(kept)
+        # Waiting for the device here costs less than embedding the whole batch anew.
+        out = torch.nonzero(~kept).flatten()
+        if not len(out):
+            return labels, corrected
+        student = unwrap(self.trained)
+        modes = {part: part.training for part in student.modules()}
+        student.eval()
+        _, cosines = student([self.features(waves[:, out])])
+        for part, training in modes.items():
+            part.training = training
+        found, sure = self.modules.correction(cosines)
+        corrected[out] = sure
+        return labels.index_copy(
+            0, out, torch.where(sure, found, labels[out])
+        ), corrected
+
+
+def _share_of_all(count):
+    """What to divide a process's sum by, so that the mean over processes is the mean.
+
+    Gates leave each process another number of samples.
+    """
+    count = count.float()
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp(min=1)
+    dist.all_reduce(count)
+    return count.clamp(min=1) / dist.get_world_size()
+
+
+def affine_split(encoder, affine_layers):
+    """The parts of an encoder that stand before its last, affine layers.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Encoder.
+    affine_layers : sequence of str
+        Names of its children that make the embedding; those it lacks are passed over.
+
+    Returns
+    -------
+    list of torch.nn.Module
+        All other children.
+
+    Raises
+    ------
+    ValueError
+        If the encoder has none of the names.
+
+    Example
+    -------
+    >>> from speechbrain_dino.models.encoders import LResNet34
+    >>> parts = affine_split(LResNet34(), ["fc", "embedding", "embedding_norm"])
+    >>> len(parts)  # stem, its BatchNorm, the blocks
+    3
+    """
+    children = dict(encoder.named_children())
+    if not set(children) & set(affine_layers):
+        raise ValueError(
+            f"affine_layers {list(affine_layers)} are no layers of the encoder, which "
+            f"has {list(children)}: name those that make the embedding"
+        )
+    return [part for name, part in children.items() if name not in affine_layers]
+
+
+def _named(brain):
+    encoder = unwrap(brain.trained).encoder
+    names = [n for n, _ in encoder.named_children() if n in brain.hparams.affine_layers]
+    return ", ".join(names)

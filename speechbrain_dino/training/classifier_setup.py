@@ -1,0 +1,104 @@
+"""Sets up training on labels: classes from the data, weights from a trained model."""
+
+import logging
+
+import numpy as np
+import torch
+
+from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
+from speechbrain_dino.models.branch import Branch
+from speechbrain_dino.models.embedder import Embedder
+
+logger = logging.getLogger(__name__)
+
+
+def set_up_classifier(hparams, labels, truth=None):
+    """Builds what depends on the labels, for ``ClassifierBrain``.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects: ``embedding_model``, ``classifier`` (called with
+        ``num_classes``), ``modules``, ``start_model`` (an inference folder, a name on
+        the hub, or None) and perhaps ``speed_classes``. Gets ``student``, ``labels``,
+        ``num_classes``.
+    labels : numpy.ndarray
+        Class of each training utterance, int64 (N,), 0..C-1, each at least once.
+    truth : sequence of str, optional
+        True speakers (N,), for diagnosis alone.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, or ``start_model`` does not fit.
+    """
+    classes = int(labels.max()) + 1
+    missing = classes - len(np.unique(labels))
+    if missing or labels.min() < 0:
+        raise ValueError(
+            f"labels from {labels.min()} to {labels.max()} were given and {missing} of "
+            "these have no utterance: number the classes 0, 1, 2 ... without gaps"
+        )
+    speeds = hparams.get("speed_classes")
+    hparams["num_classes"] = classes * (speeds.factor if speeds else 1)
+    head = hparams["classifier"](num_classes=hparams["num_classes"])
+    student = Branch(hparams["embedding_model"], head)
+    hparams["student"] = hparams["modules"]["student"] = student
+    hparams["labels"] = torch.from_numpy(labels)
+    modules = hparams["modules"]
+    if modules.get("gate") is not None:
+        modules["gate"].set_up(len(labels))
+    if truth is not None:
+        modules["health"].know(labels, truth)
+    if hparams["start_model"] is not None:
+        start_from(hparams["start_model"], hparams)
+    logger.info(
+        "%d utterances in %d classes, training %s",
+        len(labels),
+        classes,
+        f"from {hparams['start_model']}" if hparams["start_model"] else "from scratch",
+    )
+
+
+def start_from(source, hparams):
+    """Copies the weights of a trained encoder into ``embedding_model``.
+
+    Arguments
+    ---------
+    source : str or path
+        Inference folder or name on the hub.
+    hparams : dict
+        The YAML's objects ``embedding_model``, ``compute_features`` and
+        ``mean_var_norm``.
+
+    Raises
+    ------
+    ValueError
+        If the encoder is another one, or hears other features.
+    """
+    trained = load_pretrained(source).embedder
+    own = Embedder(*(hparams[name] for name in PARTS))
+    try:
+        own.embedding_model.load_state_dict(trained.embedding_model.state_dict())
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise ValueError(
+            f"start_model {source} has another encoder than embedding_model in the "
+            f"YAML ({lines[min(1, len(lines) - 1)].strip()}): make the encoder that of "
+            "the model's hyperparams.yaml, or train from scratch, start_model: null"
+        ) from error
+    if not _same_features(trained, own):
+        raise ValueError(
+            f"start_model {source} was trained on other features than the YAML's: take "
+            "compute_features and mean_var_norm from the model's hyperparams.yaml"
+        )
+
+
+def _same_features(one, other):
+    """Whether two front-ends make the same of 4 s of noise."""
+    noise = torch.randn(1, 64000, generator=torch.Generator().manual_seed(0))
+    made = [
+        e.mean_var_norm(e.compute_features(0.1 * noise), torch.ones(1))
+        for e in (one, other)
+    ]
+    return made[0].shape == made[1].shape and torch.allclose(*made, atol=1e-4)

@@ -1,0 +1,187 @@
+"""The Brain of self-supervised training: student, teacher and objective meet here."""
+
+import speechbrain as sb
+import torch
+
+from speechbrain_dino.losses.views import NOTHING, Views
+from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.training.brain import TrainingBrain
+from speechbrain_dino.utils.errors import plain_errors
+
+STUDENT_CROPS = ("all", "local")
+
+
+class PretrainingBrain(TrainingBrain):
+    """Student and teacher see crops; the objective compares what they make of them.
+
+    Needs the module ``student`` (:class:`~speechbrain_dino.models.branch.Branch`)
+    beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, and, unless
+    it is None, ``teacher`` (:class:`~speechbrain_dino.models.teacher.Teacher`);
+    ``loss`` is an objective (:mod:`~speechbrain_dino.losses.combine`). In ``hparams``:
+    ``global_crops``, ``local_crops``, ``student_crops`` ("all", or "local": global
+    crops are the teacher's alone), ``teacher_clean`` (whether the teacher's crops stay
+    without augmentation), ``momentum_schedule`` and ``freeze_last_layer_epochs``.
+    Optional: ``on_epoch_start``, a callable or a list of them, each called with (brain,
+    epoch) before an epoch and after resuming within one.
+
+    Arguments
+    ---------
+    **kwargs
+        Arguments of ``TrainingBrain``.
+    """
+
+    networks = ("student", "teacher")
+    evaluated = "teacher"
+
+    def __init__(self, **kwargs):
+        if kwargs["modules"].get("teacher", 0) is None:  # switched off in the YAML
+            del kwargs["modules"]["teacher"]
+            self.networks, self.evaluated = ("student",), "student"
+        super().__init__(**kwargs)
+        self._check_crops()
+
+    def _check_crops(self):
+        global_crops, local_crops = self.hparams.global_crops, self.hparams.local_crops
+        seen = self.hparams.student_crops
+        if seen not in STUDENT_CROPS:
+            raise ValueError(f"student_crops={seen!r}; choose one of {STUDENT_CROPS}")
+        if seen == "local" and not (local_crops and "teacher" in self.modules):
+            raise ValueError(
+                "student_crops=local leaves the global crops to a teacher: that needs "
+                f"a teacher, and local_crops above 0 ({local_crops} were given)"
+            )
+        if global_crops + local_crops < 2:
+            raise ValueError(
+                f"global_crops={global_crops} and local_crops={local_crops} leave "
+                "nothing to compare: give two crops in all at least."
+            )
+
+    def result_of(self, module):
+        """The branch itself, or the copy of the student inside the teacher."""
+        return getattr(module, "branch", module)
+
+    def _parts_with(self, name):
+        return [x for x in self.modules.loss.modules() if hasattr(type(x), name)]
+
+    def fit(self, epoch_counter, train_set, **kwargs):
+        """Trains; tells the objective how many utterances there are."""
+        with plain_errors(ValueError):
+            for part in self._parts_with("allocate"):
+                part.allocate(len(train_set.dataset))
+        super().fit(epoch_counter, train_set, **kwargs)
+
+    def on_stage_start(self, stage, epoch=None):
+        """Lets the objective, and what the YAML names, get ready for an epoch."""
+        super().on_stage_start(stage, epoch)
+        if stage != sb.Stage.TRAIN:
+            return
+        for part in self._parts_with("begin_epoch"):
+            part.begin_epoch(epoch)
+        called = getattr(self.hparams, "on_epoch_start", None) or []
+        with plain_errors(ValueError, OSError):
+            for function in called if isinstance(called, list) else [called]:
+                function(self, epoch)
+
+    # -- one step -------------------------------------------------------------
+
+    def compute_forward(self, batch, stage):
+        """Runs student and teacher.
+
+        Arguments
+        ---------
+        batch : speechbrain_dino.data.crops.CropBatch
+            Crops on the device.
+        stage : speechbrain.Stage
+            Training only.
+
+        Returns
+        -------
+        Views
+            What they make of the crops.
+        """
+        has_teacher = "teacher" in self.modules
+        clean = has_teacher and self.hparams.teacher_clean
+        apart = self.hparams.student_crops == "local"
+        heard = [
+            None if apart and clean and number == 0 else self.features(view, draws)
+            for number, (view, draws) in enumerate(zip(batch.views, batch.draws))
+        ]
+        num_global, num_views = len(batch.views[0]), sum(map(len, batch.views))
+        teacher = {}
+        if has_teacher:
+            crops = self.features(batch.views[0]) if clean else heard[0]
+            teacher = _by_view("teacher", self.modules.teacher([crops]), num_global)
+            teacher["project"] = getattr(self._teacher_head(), "prototypes", None)
+        seen = num_views - num_global if apart else num_views
+        student = self.modules.student(heard[1:] if apart else heard)
+        return Views(
+            **_by_view("student", student, seen),
+            **teacher,
+            items=batch.items.to(self.device, non_blocking=True),
+            shared=num_global if has_teacher and not apart else 0,
+            reference=self._reference(batch.views[0]),
+        )
+
+    def _teacher_head(self):
+        return unwrap(self.modules.teacher).branch.head
+
+    @torch.no_grad()
+    def _reference(self, view):
+        """Embeddings (B, D) of the first crops as recorded, if the objective asks."""
+        parts = self._parts_with("wants_reference")
+        if not any(part.wants_reference for part in parts):
+            return None
+        encoder = self.embedder().embedding_model
+        modes = {part: part.training for part in encoder.modules()}
+        encoder.eval()
+        embeddings = encoder(self.features(view[:1])).flatten(1)
+        for part, training in modes.items():
+            part.training = training
+        return embeddings
+
+    def compute_objectives(self, predictions, batch, stage):
+        """The loss of a batch, float32 scalar."""
+        # Cosines by temperature need more digits than half precision has.
+        with torch.autocast(self.device_type, enabled=False):
+            return self.modules.loss(predictions.float())
+
+    def observe(self, outputs, batch):
+        """Shows a batch to the monitor of collapse."""
+        distance = None
+        if "teacher" in self.modules:
+            distance = self.modules.teacher.distance(self.modules.student)
+        views = outputs.detach().float()
+        self.modules.health.observe(self.modules.loss, views, distance)
+
+    def after_step(self):
+        """Moves the teacher, unless the step was not taken."""
+        if "teacher" not in self.modules:
+            return
+        momentum = torch.where(self.finite, self._at("momentum", 1.0), 1.0)
+        self.modules.teacher.update(self.modules.student, momentum)
+
+    def held_still(self):
+        """The prototypes, in the first epochs."""
+        head = unwrap(self.modules.student).head
+        if self.progress < self.hparams.freeze_last_layer_epochs:
+            prototypes = getattr(head, "prototypes", None)
+            return () if prototypes is None else prototypes.parameters()
+        return ()
+
+
+def _by_view(side, result, number):
+    """What a branch returns, (views batch, ...), as arguments of ``Views``."""
+    embeddings, outputs = result
+    extras = NOTHING
+    if isinstance(outputs, dict):
+        extras = {
+            name: value.unflatten(0, (number, -1))
+            for name, value in outputs.items()
+            if name != "outputs"
+        }
+        outputs = outputs["outputs"]
+    return {
+        side: outputs.unflatten(0, (number, -1)),
+        f"{side}_embeddings": embeddings.unflatten(0, (number, -1)),
+        f"{side}_extras": extras,
+    }

@@ -1,0 +1,122 @@
+"""Training on pseudo labels: which utterances, which classes."""
+
+import logging
+
+import numpy as np
+
+from speechbrain_dino.clustering.labels import load_labels
+from speechbrain_dino.training.classifier_setup import set_up_classifier
+
+logger = logging.getLogger(__name__)
+
+
+def set_up_pseudo_labels(hparams, manifest, labels_file, truth=None):
+    """Takes the utterances that have a pseudo label; for the YAML's ``set_up``.
+
+    Labels of other utterances than those of the training manifest are refused: the
+    utterances of trial lists, which the preparation keeps out of it, cannot come in.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects; see ``labelled.set_up_classifier``.
+    manifest : speechbrain_dino.data.manifest.Manifest
+        The training utterances.
+    labels_file : str or path
+        ``labels.csv`` of a clustering of these utterances.
+    truth : str, optional
+        Column of the manifest with true speakers, for diagnosis: it changes figures in
+        the log, never the training.
+
+    Returns
+    -------
+    speechbrain_dino.data.manifest.Manifest
+        The utterances that have a label.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not of this manifest, or there are none.
+    """
+    if labels_file is None:
+        raise ValueError(
+            "labels_file is missing: give --labels_file LABELS.csv, which cluster.py "
+            "writes, or run rounds.py, which makes it"
+        )
+    labels = load_labels(labels_file, manifest.ids)
+    kept = np.flatnonzero(labels >= 0)
+    logger.info(
+        "%d of %d utterances have a pseudo label (%s)",
+        len(kept),
+        len(labels),
+        labels_file,
+    )
+    speakers = true_speakers(manifest, truth)
+    set_up_classifier(
+        hparams, labels[kept], None if speakers is None else speakers[kept]
+    )
+    return manifest.subset(kept)
+
+
+def true_speakers(manifest, column):
+    """True speakers for diagnosis.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.data.manifest.Manifest
+        Utterances.
+    column : str or None
+        Column with the speakers.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        str (N,), None without a column.
+
+    Raises
+    ------
+    ValueError
+        If the manifest has no such column.
+    """
+    if column is None:
+        return None
+    try:
+        return np.array([str(name or "") for name in manifest.column(column)])
+    except KeyError as error:
+        raise ValueError(f"truth: {error.args[0]}; or leave it out, truth: null") from (
+            error
+        )
+
+
+def label_change(before, after):
+    """How much two clusterings of the same utterances differ, 0..1.
+
+    The share of utterances that are not in the largest part of their cluster, when
+    each cluster of one clustering is looked at in the other; the larger of the two
+    directions. 0 where the clusters are the same, whatever their numbers.
+
+    Arguments
+    ---------
+    before, after : numpy.ndarray
+        int64 (N,); -1 is a cluster of its own, of what is left out.
+
+    Returns
+    -------
+    float
+
+    Example
+    -------
+    >>> label_change(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+    0.0
+    >>> label_change(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 0]))
+    0.5
+    """
+    before, after = np.asarray(before) + 1, np.asarray(after) + 1
+    pairs = before * (after.max() + 1) + after
+    both, counts = np.unique(pairs, return_counts=True)
+    shares = []
+    for side in (both // (after.max() + 1), both % (after.max() + 1)):
+        largest = np.zeros(side.max() + 1, dtype=np.int64)
+        np.maximum.at(largest, side, counts)
+        shares.append(largest.sum() / len(before))
+    return float(1 - min(shares))

@@ -1,0 +1,202 @@
+"""Parameter groups, gradient clipping and steps that a bad loss cannot reach."""
+
+import torch
+import torch.distributed as dist
+
+
+def parameter_groups(module, weight_decay):
+    """Parts parameters into those with and those without weight decay.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The trained module.
+    weight_decay : float
+        Decay of the matrices; biases and other 1-D parameters get none.
+
+    Returns
+    -------
+    list of dict
+        Two parameter groups for a torch optimiser.
+
+    Example
+    -------
+    >>> groups = parameter_groups(torch.nn.Linear(2, 3), 0.1)
+    >>> [(group["weight_decay"], len(group["params"])) for group in groups]
+    [(0.1, 1), (0.0, 1)]
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def start_momentum(optimizer):
+    """Gives every parameter of SGD its momentum, zero, before the first step.
+
+    Fused SGD allocates momenta at its first step: from memory that is not cleared if
+    that step is not to be taken (:func:`step_if`), and it fails if a parameter gets
+    its first gradient later than others, as a frozen last layer does.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+        Others than SGD with momentum are left as they are.
+
+    Example
+    -------
+    >>> weight = torch.nn.Parameter(torch.ones(2))
+    >>> sgd = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    >>> start_momentum(sgd)
+    >>> sgd.state[weight]["momentum_buffer"]
+    tensor([0., 0.])
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            zeros = torch.zeros_like(parameter)
+            optimizer.state[parameter]["momentum_buffer"] = zeros
+
+
+@torch.no_grad()
+def clip_gradients(parameters, max_norm=None, per_tensor=False):
+    """Clips gradients over all parameter groups, or each tensor by itself.
+
+    Arguments
+    ---------
+    parameters : iterable of torch.nn.Parameter
+        Those without a gradient are passed over.
+    max_norm : float, optional
+        Largest norm that is left alone; None clips nothing.
+    per_tensor : bool
+        Whether each tensor has the bound for itself (the habit of DINO's authors)
+        or all of them together.
+
+    Returns
+    -------
+    torch.Tensor
+        Norm of all gradients before clipping, on their device.
+
+    Example
+    -------
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
+    >>> weight.grad = torch.tensor([3.0, 4.0])
+    >>> clip_gradients([weight], max_norm=1.0), weight.grad.norm().round(decimals=4)
+    (tensor(5.), tensor(1.))
+    """
+    if max_norm is not None and max_norm <= 0:
+        raise ValueError(
+            f"max_norm={max_norm}; give a positive number, or null for none."
+        )
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if not grads:
+        raise ValueError("no parameter has a gradient: call backward() before this.")
+    norms = torch.stack(torch._foreach_norm(grads))
+    total = norms.norm()
+    if max_norm is not None:
+        scale = max_norm / ((norms if per_tensor else total) + 1e-6)
+        scale = scale.clamp(max=1.0).expand(len(grads))
+        torch._foreach_mul_(grads, list(scale.unbind()))
+    return total
+
+
+def agreed(finite):
+    """Whether a flag holds in all processes.
+
+    Arguments
+    ---------
+    finite : torch.Tensor
+        Boolean scalar.
+
+    Returns
+    -------
+    torch.Tensor
+        Boolean scalar, the same in every process.
+    """
+    if dist.is_available() and dist.is_initialized():
+        flag = finite.float()
+        dist.all_reduce(flag, dist.ReduceOp.MIN)
+        return flag > 0
+    return finite
+
+
+def step_if(optimizer, finite):
+    """Takes an optimiser step where a flag on the device allows it.
+
+    Fused optimisers decide on the device, as they do for gradient scaling; others
+    make the host wait for the flag.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+        Its parameters and moments stay as they are when the flag is off.
+    finite : torch.Tensor
+        Boolean scalar.
+    """
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    if not fused:
+        if finite:
+            optimizer.step()
+        return
+    optimizer.found_inf = (~finite).float().reshape(())
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf
+
+
+class KeptBuffers:
+    """Copy of floating-point buffers, to take back what a bad batch did to them.
+
+    BatchNorm's statistics move in the forward pass, when it is not yet known that the
+    loss is not finite; one such batch would spoil them for good. A module with a method
+    ``settle`` (:mod:`~speechbrain_dino.losses.queues`) is told instead, and looks after
+    its buffers itself: large ones should not be copied in every step.
+
+    Arguments
+    ---------
+    *modules : torch.nn.Module
+        The modules whose buffers are kept.
+
+    Example
+    -------
+    >>> norm = torch.nn.BatchNorm1d(1)
+    >>> kept = KeptBuffers(norm)
+    >>> _ = norm(torch.tensor([[1.0], [float("inf")]]))
+    >>> kept.restore_unless(torch.tensor(False))
+    >>> norm.running_mean, norm.running_var
+    (tensor([0.]), tensor([1.]))
+    """
+
+    def __init__(self, *modules):
+        found, self.others = [], []
+        for part in {part: None for module in modules for part in module.modules()}:
+            if hasattr(type(part), "settle"):
+                self.others.append(part)
+            else:
+                found += part.buffers(recurse=False)
+        self.buffers = [buffer for buffer in found if buffer.is_floating_point()]
+        self.before = self._flat() if self.buffers else None
+
+    def _flat(self):
+        return torch.cat([buffer.flatten() for buffer in self.buffers])
+
+    def restore_unless(self, finite):
+        """Puts the copy back where a flag is off, decided on the device.
+
+        Arguments
+        ---------
+        finite : torch.Tensor
+            Boolean scalar.
+        """
+        for part in self.others:
+            part.settle(finite)
+        if not self.buffers:
+            return
+        # One tensor for all: a handful of launches instead of some for each buffer.
+        chosen = torch.where(finite, self._flat(), self.before)
+        parts = chosen.split([buffer.numel() for buffer in self.buffers])
+        shaped = [part.view_as(old) for part, old in zip(parts, self.buffers)]
+        torch._foreach_copy_(self.buffers, shaped)

@@ -1,0 +1,1 @@
+"""Files, random draws, processes, progress, provenance, errors."""

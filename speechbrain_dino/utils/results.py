@@ -1,0 +1,77 @@
+"""results.json: every figure of a run beside what is needed to repeat it."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speechbrain_dino.utils.files import replacing
+
+
+def update_results(path, figures):
+    """Merges figures into a results file; a reader sees the old file or the new one.
+
+    Dictionaries merge key by key, anything else replaces what was there. Numbers of
+    NumPy and PyTorch become plain ones, paths become text, and NaN and infinity,
+    which JSON does not know, become null.
+
+    Arguments
+    ---------
+    path : str or path
+        The file; made with its folder if missing.
+    figures : dict
+        What to add.
+
+    Returns
+    -------
+    dict
+        The whole content of the file.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and is not JSON.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "results.json"
+    >>> _ = update_results(path, {"verification": {"O": {"eer": 0.02}}})
+    >>> update_results(path, {"verification": {"E": {"eer": np.float32(0.5)}}})
+    {'verification': {'O': {'eer': 0.02}, 'E': {'eer': 0.5}}}
+    """
+    path, results = Path(path), {}
+    if path.exists():
+        try:
+            results = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not JSON ({error}): move it away and start again"
+            ) from error
+    results = _merged(results, _plain(figures))
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", "utf-8")
+    return results
+
+
+def _merged(old, new):
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    both = {key: _merged(old[key], new[key]) for key in old.keys() & new.keys()}
+    return {**old, **new, **both}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        return _plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
