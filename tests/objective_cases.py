@@ -4,7 +4,7 @@ import torch
 
 from speechbrain_dino.losses.combine import Sum
 from speechbrain_dino.losses.contrastive import MoCo, NTXent
-from speechbrain_dino.losses.dino import DINOLoss, SDPNLoss
+from speechbrain_dino.losses.dino import DINO, SDPN
 from speechbrain_dino.losses.non_contrastive import BYOL, VICReg
 from speechbrain_dino.losses.regularizers import (
     CosineDistance,
@@ -34,9 +34,9 @@ def _ssps(objective, **settings):
 
 
 OBJECTIVES = {
-    "dino": lambda: DINOLoss(K),
-    "dino_sinkhorn": lambda: DINOLoss(K, centering="sinkhorn"),
-    "sdpn": lambda: SDPNLoss(K),
+    "dino": lambda: DINO(K),
+    "dino_sinkhorn": lambda: DINO(K, centering="sinkhorn"),
+    "sdpn": lambda: SDPN(K),
     "ntxent": lambda: NTXent(0.2, margin=0.1),
     "moco": lambda: MoCo(K, queue_size=20, temp=0.2),
     "byol": BYOL,
@@ -46,9 +46,9 @@ OBJECTIVES = {
     "mean_entropy": MeanEntropy,
     "rdino": DimensionRegularizer,
     "sum": lambda: Sum(
-        dino=DINOLoss(K), koleo=KoLeo(), cosine=CosineDistance(), koleo_weight=0.1
+        dino=DINO(K), koleo=KoLeo(), cosine=CosineDistance(), koleo_weight=0.1
     ),
-    "ssps": lambda: _ssps(DINOLoss(K)),
+    "ssps": lambda: _ssps(DINO(K)),
 }
 WITHOUT_TEACHER = ("ntxent", "vicreg", "koleo", "mean_entropy")
 

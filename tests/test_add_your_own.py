@@ -33,8 +33,8 @@ def followed(tmp_path, monkeypatch):
 
 
 def test_files_are_as_short_as_promised():
-    assert len(file_named("barlow.py").splitlines()) < 100
-    assert len(file_named("hparams/barlow_mini.yaml").splitlines()) < 60
+    assert len(file_named("barlow.py").splitlines()) < 60
+    assert len(file_named("hparams/barlow_mini.yaml").splitlines()) < 30
 
 
 def test_the_pages_test_passes(followed):
@@ -65,8 +65,8 @@ def test_the_sum_of_the_page_is_one(followed):
     hparams = load_hyperpyyaml(text)
     embeddings = torch.randn(2, 6, 4)
     views = Views(torch.randn(2, 6, 8), student_embeddings=embeddings)
-    assert hparams["loss"](views).isfinite()
-    assert set(hparams["loss"].figures()) == {"barlow", "koleo"}
+    result = hparams["loss"](views)
+    assert result.loss.isfinite() and set(result.metrics) == {"barlow", "koleo"}
     hparams["loss"].koleo_weight = hparams["koleo_weight_schedule"](2.5)
     assert hparams["loss"].koleo_weight == pytest.approx(0.05)
 

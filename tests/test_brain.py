@@ -15,7 +15,7 @@ SGD = "!name:torch.optim.SGD\n    momentum: 0.9\n    fused: True"
 PLAIN_SGD = "!name:torch.optim.SGD"
 ADAM = "!name:torch.optim.Adam\n    amsgrad: True\n    fused: True"
 PLAIN_ADAM = "!name:torch.optim.AdamW"
-HELD_CENTRE = """!new:speechbrain_dino.losses.dino.DINOLoss
+HELD_CENTRE = """!new:speechbrain_dino.losses.dino.DINO
     out_dim: !ref <out_dim>
     center_momentum: 1"""
 
@@ -86,7 +86,7 @@ def test_schedules_are_the_pure_functions_at_every_step(
         lambda: (
             [group["lr"] for group in brain.optimizer.param_groups],
             [group["weight_decay"] for group in brain.optimizer.param_groups],
-            brain.modules.loss.teacher_temp,
+            brain.modules.loss.criterion.teacher_temp,
         ),
     )
     fit(brain, loader)
@@ -152,9 +152,12 @@ def test_only_matrices_decay(build, monkeypatch):
     )
     before = copies(brain.modules.student)
     objectives = brain.compute_objectives
-    monkeypatch.setattr(
-        brain, "compute_objectives", lambda *arguments: 0 * objectives(*arguments)
-    )
+
+    def nothing(*arguments):
+        result = objectives(*arguments)
+        return result._replace(loss=0 * result.loss)
+
+    monkeypatch.setattr(brain, "compute_objectives", nothing)
     fit(brain, loader)
     left = (1 - 0.1 * 0.5) ** (STEPS * EPOCHS)
     shapes = set()
@@ -174,13 +177,14 @@ def test_a_bad_batch_changes_nothing(build, monkeypatch, optimizer, kind):
     steps, changed = [], []
 
     def spoilt(outputs, batch, stage):
-        loss = objectives(outputs, batch, stage)
+        result = objectives(outputs, batch, stage)
         if len(steps) + 1 not in bad:
-            return loss
+            return result
         if kind == "loss":
-            return loss * float("nan")
+            return result._replace(loss=result.loss * float("nan"))
         # The root of 0 has a finite value and no finite derivative.
-        return loss + (outputs.student * 0).sqrt().sum()
+        spoilt_loss = result.loss + (outputs.student * 0).sqrt().sum()
+        return result._replace(loss=spoilt_loss)
 
     def watched(batch):
         names = ["student", "teacher"] + ["loss"] * (kind == "loss")

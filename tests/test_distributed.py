@@ -65,7 +65,7 @@ def test_weights_are_those_of_one_process(one_process, two_processes):
         compared.add(part)
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
     assert compared == {"student", "teacher", "loss", "optimizer"}
-    assert one["/loss/center"].abs().max() > 1e-3
+    assert one["/loss/criterion.center"].abs().max() > 1e-3
 
 
 def test_figures_are_those_of_one_process(one_process, two_processes):

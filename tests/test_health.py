@@ -11,7 +11,7 @@ from torch import nn
 
 from speechbrain_dino.losses.combine import Sum
 from speechbrain_dino.losses.contrastive import NTXent
-from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.dino import DINO
 from speechbrain_dino.losses.regularizers import KoLeo
 from speechbrain_dino.losses.views import Views
 from speechbrain_dino.metrics.embeddings import effective_rank, embedding_std, entropy
@@ -56,20 +56,30 @@ def seen(student, teacher, embeddings):
     return Views(student, teacher, teacher_embeddings=vectors, shared=2)
 
 
+def show(monitor, objective, *batch, distance=None):
+    """A step as the brain shows it: the objective's result, counted and observed."""
+    views = seen(*batch)
+    result = objective(views)
+    objective.settle()
+    monitor.count(result.loss)
+    monitor.observe(views, result, distance)
+    return result
+
+
 def batches(number):
     for _ in range(number):
         yield torch.randn(4, 6, K), torch.randn(2, 6, K), torch.randn(12, D)
 
 
 def test_summary_equals_plain_formulas():
-    criterion, monitor = DINOLoss(K).eval(), HealthMonitor(K, D)
-    criterion.center.normal_()
+    criterion, monitor = DINO(K).eval(), HealthMonitor(K, D)
+    criterion.criterion.center.normal_()
     losses, entropies, kls, probs, embeddings = [], [], [], [], []
     for student, teacher, vectors in batches(5):
-        monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, seen(student, teacher, vectors), torch.tensor(0.25))
+        distance = torch.tensor(0.25)
+        result = show(monitor, criterion, student, teacher, vectors, distance=distance)
         log_p = (student.double() / 0.1).log_softmax(-1)
-        q = ((teacher - criterion.center).double() / 0.04).softmax(-1)
+        q = ((teacher - criterion.criterion.center).double() / 0.04).softmax(-1)
         kl = torch.nn.functional.kl_div
         kls += [
             kl(log_p[s], q[t], reduction="batchmean").item()
@@ -77,7 +87,7 @@ def test_summary_equals_plain_formulas():
             for t in range(2)
             if s != t
         ]
-        losses.append(criterion(student, teacher).item())
+        losses.append(result.loss.item())
         entropies.append(-(q * q.log().clamp(min=-1e9)).sum(-1).mean().item())
         probs.append(q.reshape(-1, K))
         embeddings.append(vectors)
@@ -108,10 +118,9 @@ def test_summary_equals_plain_formulas():
 
 
 def test_each_epoch_starts_anew():
-    criterion, monitor = DINOLoss(K), HealthMonitor(K, D)
+    criterion, monitor = DINO(K), HealthMonitor(K, D)
     for student, teacher, vectors in batches(3):
-        monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, seen(student, teacher, vectors))
+        show(monitor, criterion, student, teacher, vectors)
     monitor.epoch_summary()
     assert monitor.epoch_summary() == {
         "ln_k": math.log(K),
@@ -122,10 +131,10 @@ def test_each_epoch_starts_anew():
 
 
 def test_window_keeps_the_newest_embeddings():
-    criterion, monitor = DINOLoss(K), HealthMonitor(K, D, window=30)
+    criterion, monitor = DINO(K), HealthMonitor(K, D, window=30)
     kept = []
     for student, teacher, vectors in batches(6):
-        monitor.observe(criterion, seen(student, teacher, vectors))
+        show(monitor, criterion, student, teacher, vectors)
         kept.append(vectors)
     newest = torch.cat(kept)[-30:]
     summary = monitor.epoch_summary()
@@ -133,13 +142,11 @@ def test_window_keeps_the_newest_embeddings():
 
 
 def test_steps_that_are_not_finite_are_counted_and_spoil_nothing():
-    criterion, monitor = DINOLoss(K), HealthMonitor(K, D)
+    criterion, monitor = DINO(K), HealthMonitor(K, D)
     for student, teacher, vectors in batches(4):
-        monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, seen(student, teacher, vectors))
+        show(monitor, criterion, student, teacher, vectors)
     nan = torch.full((4, 6, K), math.nan)
-    monitor.count(criterion(nan, nan[:2]))
-    monitor.observe(criterion, seen(nan, nan[:2], torch.full((12, D), math.nan)))
+    show(monitor, criterion, nan, nan[:2], torch.full((12, D), math.nan))
     monitor.count(torch.tensor(1.0), finite=torch.tensor(False))
     summary = monitor.epoch_summary()
     assert (summary["steps"], summary["nonfinite"]) == (6, 2)
@@ -148,7 +155,7 @@ def test_steps_that_are_not_finite_are_counted_and_spoil_nothing():
 
 def test_interrupted_epoch_is_summed_up_whole():
     torch.manual_seed(1)
-    criterion, whole = DINOLoss(K).eval(), HealthMonitor(K, D, window=30)
+    criterion, whole = DINO(K).eval(), HealthMonitor(K, D, window=30)
     part = HealthMonitor(K, D, window=30)
     for monitor in (whole, part):
         monitor.epoch_summary()
@@ -157,8 +164,7 @@ def test_interrupted_epoch_is_summed_up_whole():
             saved, part = part.state_dict(), HealthMonitor(K, D, window=30)
             part.load_state_dict(copy.deepcopy(saved))
         for monitor in (whole, part):
-            monitor.count(criterion(student, teacher))
-            monitor.observe(criterion, seen(student, teacher, vectors))
+            show(monitor, criterion, student, teacher, vectors)
     assert part.epoch_summary() == whole.epoch_summary()
     assert part.get_extra_state() == whole.get_extra_state()
 
@@ -167,10 +173,9 @@ def _one_process(rank, store, out):
     torch.distributed.init_process_group(
         "gloo", f"file://{store}", rank=rank, world_size=2
     )
-    criterion, monitor = DINOLoss(K).eval(), HealthMonitor(K, D)
+    criterion, monitor = DINO(K).eval(), HealthMonitor(K, D)
     for student, teacher, vectors in list(two_shares())[rank]:
-        monitor.count(criterion(student, teacher))
-        monitor.observe(criterion, seen(student, teacher, vectors))
+        show(monitor, criterion, student, teacher, vectors)
     monitor.count(torch.tensor(math.nan))
     out[rank] = monitor.epoch_summary()
     torch.distributed.destroy_process_group()
@@ -184,11 +189,10 @@ def two_shares():
 
 @pytest.mark.distributed
 def test_two_processes_get_the_same_figures_of_all_batches(tmp_path):
-    criterion, monitor = DINOLoss(K).eval(), HealthMonitor(K, D)
+    criterion, monitor = DINO(K).eval(), HealthMonitor(K, D)
     for share in two_shares():
         for student, teacher, vectors in share:
-            monitor.count(criterion(student, teacher))
-            monitor.observe(criterion, seen(student, teacher, vectors))
+            show(monitor, criterion, student, teacher, vectors)
     expected = monitor.epoch_summary() | {"steps": 4, "nonfinite": 1.0}
     with mp.Manager() as manager:
         figures = manager.dict()
@@ -205,7 +209,8 @@ def test_without_prototypes_the_embeddings_are_judged():
     vectors = torch.randn(4, 6, D)
     for _ in range(2):
         monitor.count(torch.tensor(2.0))
-        monitor.observe(NTXent(), Views(vectors, student_embeddings=vectors))
+        views = Views(vectors, student_embeddings=vectors)
+        monitor.observe(views, NTXent()(views))
     summary = monitor.epoch_summary()
     assert list(summary) == [
         "loss",
@@ -218,23 +223,26 @@ def test_without_prototypes_the_embeddings_are_judged():
         embedding_std(vectors.flatten(0, 1)).item()
     )
     flat = torch.ones(4, 6, D)
-    monitor.observe(NTXent(), Views(flat, student_embeddings=flat))
+    views = Views(flat, student_embeddings=flat)
+    monitor.observe(views, NTXent()(views))
     assert diagnose(monitor.epoch_summary()).cause == "collapse of the embeddings"
 
 
 def test_prototypes_that_do_not_exist_are_named():
-    with pytest.raises(ValueError, match=r"NTXent has no prototypes.*null"):
-        HealthMonitor(K, D).observe(NTXent(), seen(*next(batches(1))))
+    with pytest.raises(ValueError, match=r"objective has no prototypes.*null"):
+        views = seen(*next(batches(1)))
+        HealthMonitor(K, D).observe(views, NTXent()(views))
 
 
 def test_terms_of_a_sum_are_averaged_and_saved():
-    loss = Sum(dino=DINOLoss(K), koleo=KoLeo("outputs"), koleo_weight=0.5)
+    loss = Sum(dino=DINO(K), koleo=KoLeo("outputs"), koleo_weight=0.5)
     monitor, terms = HealthMonitor(K, D), []
     for student, teacher, vectors in batches(3):
         views = seen(student, teacher, vectors)
-        monitor.count(loss(views))
-        monitor.observe(loss, views)
-        terms.append(loss.figures())
+        result = loss(views)
+        monitor.count(result.loss)
+        monitor.observe(views, result)
+        terms.append(result.metrics)
         saved, monitor = monitor.state_dict(), HealthMonitor(K, D)
         monitor.load_state_dict(saved)
     summary = monitor.epoch_summary()
@@ -367,7 +375,7 @@ def train(
     head = DINOHead(D, K, hidden_dim=32, bottleneck_dim=16, batch_norm=batch_norm)
     branch = Branch(encoder, head)
     teacher = Teacher(branch)
-    criterion = DINOLoss(K, 0.1, teacher_temp, center_momentum)
+    criterion = DINO(K, teacher_temp=teacher_temp, center_momentum=center_momentum)
     monitor = HealthMonitor(K, D, patience=3, min_steps=300, grace=2)
     optimizer = torch.optim.AdamW(branch.parameters(), lr=3e-3)
     speakers = torch.randn(16, 12)
@@ -379,16 +387,17 @@ def train(
             _, student = branch([crops.flatten(0, 1)])
             embeddings, target = teacher([crops[:2].flatten(0, 1)])
             student, target = student.view(4, 32, K), target.view(2, 32, K)
-            loss = criterion(student, target)
+            views = seen(student, target, observed(embeddings))
+            result = criterion(views)
             optimizer.zero_grad()
-            loss.backward()
+            result.loss.backward()
             optimizer.step()
+            criterion.settle()
             teacher.update(branch, momentum)
-            monitor.count(loss)
+            monitor.count(result.loss)
             if step % 4 == 0:
                 distance = teacher.distance(branch)
-                views = seen(student, target, observed(embeddings))
-                monitor.observe(criterion, views, distance)
+                monitor.observe(views, result, distance)
         summaries.append(monitor.epoch_summary())
         monitor.check(summaries[-1])
     return summaries

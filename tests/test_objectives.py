@@ -8,7 +8,6 @@ import torch.multiprocessing as mp
 from objective_cases import (
     OBJECTIVES,
     WITHOUT_TEACHER,
-    D,
     K,
     chosen,
     gradients,
@@ -18,9 +17,9 @@ from objective_cases import (
 
 from speechbrain_dino.losses.combine import Sum
 from speechbrain_dino.losses.contrastive import NTXent
-from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.dino import DINO
+from speechbrain_dino.losses.objective import Objective, owner_of
 from speechbrain_dino.losses.regularizers import CosineDistance, KoLeo
-from speechbrain_dino.training.safe_step import KeptBuffers
 
 
 def build(name):
@@ -29,24 +28,19 @@ def build(name):
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(5)
     for epoch, first in ((1, 0), (1, 8), (1, 16), (1, 24), (2, 0)):
-        begin(loss, epoch)
+        loss.begin_epoch(epoch)
         loss(make_views(batch=8, first=first))
+        loss.settle()
     torch.random.set_rng_state(generator_state)
     return loss
-
-
-def begin(loss, epoch):
-    for part in loss.modules():
-        if hasattr(part, "begin_epoch"):
-            part.begin_epoch(epoch)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_order_of_utterances_says_nothing(name):
     loss, views = build(name), make_views()
     order = torch.tensor([3, 0, 4, 1, 2])
-    value = copy.deepcopy(loss)(views)
-    other = copy.deepcopy(loss)(chosen(views, items=order))
+    value = copy.deepcopy(loss)(views).loss
+    other = copy.deepcopy(loss)(chosen(views, items=order)).loss
     torch.testing.assert_close(other, value, rtol=1e-5, atol=1e-6)
 
 
@@ -55,8 +49,8 @@ def test_the_order_of_views_says_nothing(name):
     # SSPS takes another utterance's target of the same place, one for each view.
     loss, views = build(name), make_views()
     turned = chosen(views, student=[1, 0, 3, 2], teacher=[1, 0])
-    value = copy.deepcopy(loss)(views)
-    other = copy.deepcopy(loss)(turned)
+    value = copy.deepcopy(loss)(views).loss
+    other = copy.deepcopy(loss)(turned).loss
     torch.testing.assert_close(other, value, rtol=1e-5, atol=1e-6)
 
 
@@ -65,12 +59,12 @@ def test_half_precision_gives_finite_gradients_near_those_of_float32(name):
     loss = build(name)
     views = make_views(dtype=torch.bfloat16)
     views, leaves = with_gradients(views)
-    value = copy.deepcopy(loss)(views.float())
+    value = copy.deepcopy(loss)(views.float()).loss
     found = gradients(value, leaves)
     assert value.dtype == torch.float32
     assert all(g.dtype == torch.bfloat16 and g.isfinite().all() for g in found)
     exact, exact_leaves = with_gradients(views.detach().float())
-    expected = gradients(copy.deepcopy(loss)(exact), exact_leaves)
+    expected = gradients(copy.deepcopy(loss)(exact).loss, exact_leaves)
     for one, other in zip(found, expected):
         torch.testing.assert_close(one.float(), other, rtol=0.01, atol=1e-5)
     assert any(g.abs().max() > 0 for g in expected)
@@ -85,7 +79,7 @@ def test_degenerate_outputs_give_finite_gradients(name, scale):
     views, leaves = with_gradients(
         views._mapped(lambda x: x * scale)._replace(items=views.items)
     )
-    value = loss(views)
+    value = loss(views).loss
     assert value.isfinite()
     assert all(g.isfinite().all() for g in gradients(value, leaves))
 
@@ -94,25 +88,23 @@ def test_degenerate_outputs_give_finite_gradients(name, scale):
 def test_no_gradient_goes_to_the_teacher(name):
     loss, views = build(name), make_views()
     teacher = views.teacher.clone().requires_grad_(name in ("dino", "sdpn"))
-    value = loss(views._replace(teacher=teacher))
+    value = loss(views._replace(teacher=teacher)).loss
     assert not value.requires_grad and value.dim() == 0
 
 
 @pytest.mark.parametrize("name", WITHOUT_TEACHER)
 def test_a_teacher_is_not_needed(name):
     views = make_views(teacher=0, shared=0)
-    assert OBJECTIVES[name]()(views).isfinite()
+    assert OBJECTIVES[name]()(views).loss.isfinite()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_step_that_is_not_taken_leaves_no_trace(name):
     loss = build(name)
-    KeptBuffers(loss).restore_unless(torch.tensor(True))  # settles what waits
     before = copy.deepcopy(tensors(loss))
     for taken in (False, True):
-        kept = KeptBuffers(loss)
         loss(make_views(first=10))
-        kept.restore_unless(torch.tensor(taken))
+        loss.settle(torch.tensor(taken))
         moved = [k for k, v in tensors(loss).items() if not torch.equal(v, before[k])]
         assert bool(moved) is (taken and bool(before) and name in MOVING), moved
 
@@ -127,13 +119,13 @@ def tensors(loss):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_saved_objective_goes_on_the_same(name):
     loss = build(name)
-    KeptBuffers(loss).restore_unless(torch.tensor(True))
     other = OBJECTIVES[name]()
     other.load_state_dict(copy.deepcopy(loss.state_dict()))
-    begin(other, 2)
+    other.begin_epoch(2)
     for first in (0, 10, 20):
         views = make_views(first=first)
-        assert torch.equal(loss(views), other(views))
+        assert torch.equal(loss(views).loss, other(views).loss)
+        loss.settle(), other.settle()
 
 
 # -- several processes ------------------------------------------------------------
@@ -153,11 +145,11 @@ def _one_process(rank, store, inputs, out):
             half = views.student.shape[1] // 2
             mine = torch.arange(rank * half, (rank + 1) * half)
             mine, leaves = with_gradients(chosen(views, items=mine))
-            value = loss(mine)
+            value = loss(mine).loss
+            loss.settle()
             # DistributedDataParallel takes the mean of gradients over processes.
             found = [g / 2 for g in gradients(value, leaves)]
             values.append((value.detach(), found))
-        KeptBuffers(loss).restore_unless(torch.tensor(True))
         results[name] = (values, tensors(loss))
     out[rank] = results
     torch.distributed.destroy_process_group()
@@ -173,9 +165,9 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
         values = []
         for views in batches:
             views, leaves = with_gradients(views)
-            value = loss(views)
+            value = loss(views).loss
+            loss.settle()
             values.append((value.detach(), gradients(value, leaves)))
-        KeptBuffers(loss).restore_unless(torch.tensor(True))
         expected[name] = (values, tensors(loss))
     with mp.Manager() as manager:
         out = manager.dict()
@@ -200,34 +192,30 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
 
 def test_sum_is_the_weighted_sum_of_its_parts():
     views = make_views()
-    parts = {"dino": DINOLoss(K), "koleo": KoLeo(), "cosine": CosineDistance()}
-    loss = Sum(**copy.deepcopy(parts), koleo_weight=0.3, cosine_weight=0.0)
-    expected = parts["dino"](views) + 0.3 * parts["koleo"](views)
-    torch.testing.assert_close(loss(views), expected)
-    figures = loss.figures()
-    assert list(figures) == ["dino", "koleo", "cosine"]
-    torch.testing.assert_close(figures["cosine"], parts["cosine"](views))
+    parts = {"dino": DINO(K), "koleo": KoLeo(), "cosine": CosineDistance()}
+    objective = Sum(**copy.deepcopy(parts), koleo_weight=0.3, cosine_weight=0.0)
+    result = objective(views)
+    values = {name: part(views).loss for name, part in parts.items()}
+    torch.testing.assert_close(result.loss, values["dino"] + 0.3 * values["koleo"])
+    assert list(result.metrics) == ["dino", "koleo", "cosine"]
+    torch.testing.assert_close(result.metrics["cosine"], values["cosine"])
 
 
-def test_weights_and_numbers_of_parts_follow_schedules():
-    loss = Sum(dino=DINOLoss(K), koleo=KoLeo())
-    assert (loss.dino_weight, loss.koleo_weight) == (1.0, 1.0)
-    for name, value in (("koleo_weight", 0.25), ("teacher_temp", 0.07)):
-        assert hasattr(loss, name)
-        setattr(loss, name, value)
-        assert getattr(loss, name) == value
-    assert loss.parts["dino"].teacher_temp == 0.07
-    assert "teacher_temp" not in vars(loss)
-    assert not hasattr(loss, "margin") and not hasattr(loss, "center")
-    outer = Sum(inner=loss, ntxent=NTXent())
-    outer.koleo_weight, outer.margin = 0.5, 0.2
-    assert (loss.koleo_weight, outer.parts["ntxent"].margin) == (0.5, 0.2)
+def test_weights_and_numbers_of_parts_have_one_owner():
+    inner = Sum(dino=DINO(K), koleo=KoLeo())
+    outer = Sum(inner=inner, ntxent=NTXent())
+    assert (inner.dino_weight, inner.koleo_weight) == (1.0, 1.0)
+    assert owner_of(outer, "koleo_weight") is inner
+    assert owner_of(outer, "teacher_temp") is inner.parts["dino"].criterion
+    assert owner_of(outer, "margin") is outer.parts["ntxent"]
+    assert owner_of(inner, "margin") is None and owner_of(inner, "center") is None
+    assert owner_of(inner, "training") is None
 
 
 def test_a_number_of_two_parts_is_refused():
-    loss = Sum(one=NTXent(), other=NTXent())
+    objective = Sum(one=NTXent(), other=NTXent())
     with pytest.raises(ValueError, match="temp is a number of each of"):
-        loss.temp = 0.5
+        owner_of(objective, "temp")
 
 
 @pytest.mark.parametrize(
@@ -235,10 +223,10 @@ def test_a_number_of_two_parts_is_refused():
     [
         ({}, "no objectives"),
         (
-            {"dino": DINOLoss(K), "koleo_weight": 0.1},
+            {"dino": DINO(K), "koleo_weight": 0.1},
             "koleo_weight=0.1 is no objective",
         ),
-        ({"dino": DINOLoss(K), "dino_weight": "x"}, "dino_weight='x'"),
+        ({"dino": DINO(K), "dino_weight": "x"}, "dino_weight='x'"),
     ],
 )
 def test_what_is_no_objective_is_named(parts, message):
@@ -248,8 +236,33 @@ def test_what_is_no_objective_is_named(parts, message):
 
 def test_distributions_are_those_of_the_part_with_prototypes():
     views = make_views()
-    dino = DINOLoss(K)
-    loss = Sum(koleo=KoLeo(), dino=dino)
-    for one, other in zip(loss.distributions(views), dino.distributions(views)):
+    dino = DINO(K)
+    objective = Sum(koleo=KoLeo(), dino=dino)
+    expected = dino(views).distributions
+    for one, other in zip(objective(views).distributions, expected):
         assert torch.equal(one, other)
-    assert views.student_embeddings.shape[-1] == D
+    assert KoLeo()(views).distributions is None
+
+
+def test_calls_reach_the_objectives_inside():
+    calls = []
+
+    class Noted(Objective):
+        def allocate(self, num_items):
+            calls.append(("allocate", num_items))
+
+        def begin_epoch(self, epoch):
+            calls.append(("begin_epoch", epoch))
+
+        def settle(self, finite=None):
+            calls.append(("settle", finite))
+
+        def wants_reference(self):
+            return True
+
+    objective = Sum(inner=Sum(noted=Noted()), koleo=KoLeo())
+    objective.allocate(7)
+    objective.begin_epoch(2)
+    objective.settle(True)
+    assert calls == [("allocate", 7), ("begin_epoch", 2), ("settle", True)]
+    assert objective.wants_reference() and not Sum(koleo=KoLeo()).wants_reference()

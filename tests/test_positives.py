@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from objective_cases import E, K, make_views
 
 from speechbrain_dino.losses.contrastive import NTXent
-from speechbrain_dino.losses.dino import DINOLoss
+from speechbrain_dino.losses.dino import DINO
 from speechbrain_dino.losses.non_contrastive import BYOL
 from speechbrain_dino.losses.ssps import SSPS
 
@@ -54,8 +54,7 @@ def one_epoch(loss, embeddings, epoch, **changed):
         views = views_of(items, embeddings, **changed)
         loss(views)
         stored |= {int(i): views.teacher[:, b] for b, i in enumerate(items)}
-    loss.queue.settle()
-    loss.references.settle()
+    loss.settle()
     return stored
 
 
@@ -72,7 +71,7 @@ def found_sessions(monkeypatch):
 
 
 def test_targets_come_from_another_session_of_the_speaker(found_sessions):
-    loss, embeddings = ssps(DINOLoss(K)), references()
+    loss, embeddings = ssps(DINO(K)), references()
     stored = one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     items = torch.arange(ITEMS)
@@ -83,16 +82,17 @@ def test_targets_come_from_another_session_of_the_speaker(found_sessions):
     assert (session(others) != session(items)).all()
 
     views = views_of(torch.tensor([0, 7, 20]), embeddings)
-    inner = copy.deepcopy(loss.parts["objective"])
+    inner = copy.deepcopy(loss.objective)
     _, place = loss.other(views.items)
     replaced = [stored[int(i)] for i in loss.queue.items[place]]
     expected = inner(views._replace(teacher=torch.stack(replaced, dim=1)))
-    torch.testing.assert_close(loss(views), expected)
-    assert loss.figures()["positives_found"] == 1
+    result = loss(views)
+    torch.testing.assert_close(result.loss, expected.loss)
+    assert result.metrics["positives_found"] == 1
 
 
 def test_own_targets_stay_where_none_is_found(found_sessions):
-    loss, embeddings = ssps(DINOLoss(K), queue_size=UTTERANCES), references()
+    loss, embeddings = ssps(DINO(K), queue_size=UTTERANCES), references()
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     last = torch.arange(ITEMS - UTTERANCES, ITEMS)  # what the queue holds
@@ -102,15 +102,17 @@ def test_own_targets_stay_where_none_is_found(found_sessions):
     assert found.tolist() == [False, True, False]
     assert int(loss.queue.items[place[1]]) in last.tolist()
     views = views_of(items, embeddings)
-    inner = copy.deepcopy(loss.parts["objective"])
+    inner = copy.deepcopy(loss.objective)
     teacher = views.teacher.clone()
     teacher[:, 1] = loss.queue.targets[place[1]]
-    torch.testing.assert_close(loss(views), inner(views._replace(teacher=teacher)))
-    assert loss.figures()["positives_found"].item() == pytest.approx(1 / 3)
+    result = loss(views)
+    expected = inner(views._replace(teacher=teacher))
+    torch.testing.assert_close(result.loss, expected.loss)
+    assert result.metrics["positives_found"].item() == pytest.approx(1 / 3)
 
 
 def test_all_utterances_of_the_cluster_are_taken_in_turn(found_sessions):
-    loss, embeddings = ssps(DINOLoss(K)), references()
+    loss, embeddings = ssps(DINO(K)), references()
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     item, seen = torch.tensor([4]), set()
@@ -122,13 +124,13 @@ def test_all_utterances_of_the_cluster_are_taken_in_turn(found_sessions):
 
 
 def test_before_its_epoch_nothing_changes_and_nothing_is_asked_for():
-    loss, embeddings = ssps(DINOLoss(K), first_epoch=3), references()
-    plain = DINOLoss(K)
+    loss, embeddings = ssps(DINO(K), first_epoch=3), references()
+    plain = DINO(K)
     for epoch, wanted in ((1, False), (2, True)):
         loss.begin_epoch(epoch)
-        assert loss.wants_reference is wanted
+        assert loss.wants_reference() is wanted
         views = views_of(torch.arange(5), embeddings)
-        assert torch.equal(loss(views), plain(views))
+        assert torch.equal(loss(views).loss, plain(views).loss)
         loss.queue.settle()
         assert int(loss.queue.seen) == 5 * wanted
 
@@ -139,7 +141,7 @@ def test_bottlenecks_are_stored_and_projected_again(found_sessions):
     def project(x):
         return x @ prototypes.T
 
-    loss = ssps(DINOLoss(K), target_dim=E, of="bottleneck")
+    loss = ssps(DINO(K), target_dim=E, of="bottleneck")
     embeddings = references()
     bottleneck = {}
 
@@ -155,10 +157,10 @@ def test_bottlenecks_are_stored_and_projected_again(found_sessions):
     loss.begin_epoch(2)
     given = views(torch.tensor([0, 9]))
     _, place = loss.other(given.items)
-    inner = copy.deepcopy(loss.parts["objective"])
+    inner = copy.deepcopy(loss.objective)
     others = [bottleneck[int(i)] for i in loss.queue.items[place]]
     expected = inner(given._replace(teacher=project(torch.stack(others, dim=1))))
-    torch.testing.assert_close(loss(given), expected)
+    torch.testing.assert_close(loss(given).loss, expected.loss)
 
 
 def test_layers_by_name_and_objectives_without_teacher(found_sessions):
@@ -170,7 +172,7 @@ def test_layers_by_name_and_objectives_without_teacher(found_sessions):
     _, place = byol.other(views.items)
     others = byol.queue.targets[place].transpose(0, 1)
     expected = BYOL()(views._replace(teacher_extras={"projection": others}))
-    torch.testing.assert_close(byol(views), expected)
+    torch.testing.assert_close(byol(views).loss, expected.loss)
 
     simclr = ssps(NTXent(), num_views=4, queue_size=UTTERANCES)
     none = {"teacher": None, "teacher_embeddings": None, "shared": 0}
@@ -186,21 +188,20 @@ def test_layers_by_name_and_objectives_without_teacher(found_sessions):
     )
     expected = NTXent()(views._replace(teacher=teacher, shared=4))
     value = simclr(views)
-    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(value.loss, expected.loss)
     # Without a single find it is SimCLR, gradient and all.
     assert torch.equal(found, torch.tensor([False, True, False]))
     alone = views_of(torch.tensor([0, 1]), embeddings, **none)
-    torch.testing.assert_close(simclr(alone), NTXent()(alone))
+    torch.testing.assert_close(simclr(alone).loss, NTXent()(alone).loss)
 
 
 def test_clusters_come_with_the_checkpoint(monkeypatch):
-    loss, embeddings = ssps(DINOLoss(K)), references()
+    loss, embeddings = ssps(DINO(K)), references()
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     loss(views_of(torch.arange(6), 0.5 * embeddings.flip(0)))  # others by now
-    loss.queue.settle()
-    loss.references.settle()
-    resumed = ssps(DINOLoss(K))
+    loss.settle()
+    resumed = ssps(DINO(K))
     resumed.load_state_dict(copy.deepcopy(loss.state_dict()))
     resumed.begin_epoch(2)
     assert torch.equal(resumed.assignments, loss.assignments)
@@ -212,7 +213,7 @@ def test_clusters_come_with_the_checkpoint(monkeypatch):
 
 
 def test_embeddings_that_are_not_finite_stay_out():
-    loss, embeddings = ssps(DINOLoss(K), num_clusters=4), references()
+    loss, embeddings = ssps(DINO(K), num_clusters=4), references()
     embeddings[5] = float("nan")
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
@@ -228,4 +229,4 @@ def test_embeddings_that_are_not_finite_stay_out():
 
 def test_too_many_clusters_are_refused():
     with pytest.raises(ValueError, match="num_clusters is 13 and there are 24"):
-        ssps(DINOLoss(K), num_clusters=13)
+        ssps(DINO(K), num_clusters=13)

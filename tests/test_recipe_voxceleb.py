@@ -187,7 +187,7 @@ def test_a_folder_of_audio_without_lists(launcher, tmp_path):
         (
             {
                 "teacher_temp_schedule": f"{CONSTANT}\n    value: 50.0",
-                "loss": "!new:speechbrain_dino.losses.dino.DINOLoss\n"
+                "loss": "!new:speechbrain_dino.losses.dino.DINO\n"
                 "    out_dim: !ref <out_dim>\n    student_temp: 50.0",
             },
             "uniform collapse",

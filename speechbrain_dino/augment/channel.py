@@ -1,12 +1,11 @@
 """Random recording channels: band limits and spectral tilt, drawn per crop."""
 
-import numpy as np
 import torch
 
-from speechbrain_dino.augment.draws import on_device, uniform_numbers
+from speechbrain_dino.augment.draws import RandomEffect, gain_to, on_device
 
 
-class AddChannel(torch.nn.Module):
+class AddChannel(RandomEffect):
     """Filters each crop, with a probability of its own, by a channel of its own.
 
     A channel is a band-pass (Butterworth magnitudes, no phase) with a tilt: what
@@ -47,46 +46,20 @@ class AddChannel(torch.nn.Module):
         order=3,
         sample_rate=16000,
     ):
-        super().__init__()
-        self.prob = prob
+        super().__init__(prob)
         self.low = low
         self.high = high
         self.tilt = tilt
         self.order = order
         self.sample_rate = sample_rate
 
-    def load(self):
-        """Nothing to read; here because other augmentations have it."""
-
-    def forward(self, waveforms, lengths=None, draws=None):
-        """Filters a batch.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        lengths : torch.Tensor, optional
-            Relative lengths; not needed, kept for SpeechBrain's call form.
-        draws : torch.Tensor, optional
-            Uniform numbers ``(batch, num_draws)`` on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape; crops without a channel are unchanged.
-        """
-        draws = uniform_numbers(draws, waveforms, self.num_draws)
-        rows = np.flatnonzero(draws[:, 0] < self.prob)
-        if len(rows) == 0:
-            return waveforms
-        draws = on_device(draws[rows], waveforms.device)
-        rows = on_device(rows, waveforms.device)
-        dry = waveforms[rows]
-        time = dry.shape[1]
-        spectrum = torch.fft.rfft(dry) * self.response(draws[:, 1:], time)
+    def effect(self, waveforms, draws, mask):
+        """Filters each crop."""
+        time = waveforms.shape[1]
+        numbers = on_device(draws[:, 1:], waveforms.device)
+        spectrum = torch.fft.rfft(waveforms) * self.response(numbers, time)
         wet = torch.fft.irfft(spectrum, time)
-        power = dry.square().mean(1) / wet.square().mean(1).clamp(min=1e-12)
-        return waveforms.index_copy(0, rows, wet * power.sqrt()[:, None])
+        return wet * gain_to(waveforms, wet)
 
     def response(self, draws, time):
         """Magnitudes of the channels' frequency responses.

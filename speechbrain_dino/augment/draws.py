@@ -1,4 +1,4 @@
-"""From uniform numbers to the choices of an augmentation, and what steps share."""
+"""What augmentations share: which crops, from which uniform numbers, and the power."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,77 @@ import numpy as np
 import torch
 
 logger = logging.getLogger(__name__)
+
+
+class RandomEffect(torch.nn.Module):
+    """Base class: an effect on each crop of a batch, with a probability of its own.
+
+    A subclass gives ``effect``, and ``num_draws``: the uniform numbers of a crop, of
+    which the first decides whether it is changed.
+
+    Arguments
+    ---------
+    prob : float
+        Share of crops that are changed.
+    """
+
+    num_draws = 1
+
+    def __init__(self, prob):
+        super().__init__()
+        self.prob = prob
+
+    def load(self):
+        """Reads what the effect needs from the disk, before training."""
+
+    def effect(self, waveforms, draws, mask):
+        """Changes crops.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            The crops that are to be changed, ``(rows, time)``.
+        draws : np.ndarray
+            Their uniform numbers, float32 ``(rows, num_draws)``.
+        mask : torch.Tensor or None
+            See :func:`length_mask`.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape as ``waveforms``.
+        """
+        raise NotImplementedError
+
+    def forward(self, waveforms, lengths=None, draws=None):
+        """Applies the effect to some crops of a batch.
+
+        Arguments
+        ---------
+        waveforms : torch.Tensor
+            Speech ``(batch, time)``.
+        lengths : torch.Tensor, optional
+            Relative lengths ``(batch,)``; padding counts for no power.
+        draws : torch.Tensor, optional
+            Uniform numbers ``(batch, num_draws)`` on the CPU.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape; the other crops are as they were.
+        """
+        self.load()
+        draws = uniform_numbers(draws, waveforms, self.num_draws)
+        rows = np.flatnonzero(draws[:, 0] < self.prob)
+        if len(rows) == 0:
+            return waveforms
+        chosen = on_device(rows, waveforms.device)
+        speech = waveforms[chosen]
+        mask = None
+        if lengths is not None:
+            mask = length_mask(speech, lengths.to(waveforms.device)[chosen])
+        changed = self.effect(speech, draws[rows], mask)
+        return waveforms.index_copy(0, chosen, changed)
 
 
 def uniform_numbers(draws, waveforms, count):
@@ -109,6 +180,11 @@ def power(waveforms, mask=None):
         return waveforms.square().mean(dim=1, keepdim=True)
     total = (waveforms * mask).square().sum(dim=1, keepdim=True)
     return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def gain_to(others, waveforms, mask=None):
+    """Factors ``(batch, 1)`` that give waveforms the power of others."""
+    return (power(others, mask) / power(waveforms, mask).clamp(min=1e-12)).sqrt()
 
 
 def prepared(csv_file, folder_key, prob_key):

@@ -1,16 +1,14 @@
 """Noise, music and babble for a whole batch, on the model's device, drawn per crop."""
 
 import numpy as np
-import torch
 
 from speechbrain_dino.augment.banks import NoiseBank
 from speechbrain_dino.augment.draws import (
+    RandomEffect,
     choose,
-    length_mask,
+    gain_to,
     on_device,
-    power,
     prepared,
-    uniform_numbers,
 )
 
 # Uniform numbers: whether, which kind, which SNR, how many voices; then for each
@@ -18,7 +16,7 @@ from speechbrain_dino.augment.draws import (
 _FIRST_VOICE = 4
 
 
-class AddNoise(torch.nn.Module):
+class AddNoise(RandomEffect):
     """Adds noise, music or babble to each crop with a probability of its own.
 
     Arguments
@@ -48,7 +46,7 @@ class AddNoise(torch.nn.Module):
     """
 
     def __init__(self, csv_file, snr=None, prob=0.7, babble=(3, 7), bank=None):
-        super().__init__()
+        super().__init__(prob)
         if not 1 <= babble[0] <= babble[1]:
             raise ValueError(
                 f"babble={tuple(babble)} was given; fewest and most voices were "
@@ -56,7 +54,6 @@ class AddNoise(torch.nn.Module):
             )
         self.csv_file = csv_file
         self.ranges = snr or {"noise": (0, 18), "music": (3, 18), "speech": (3, 18)}
-        self.prob = prob
         self.babble = babble
         self.num_draws = _FIRST_VOICE + 2 * babble[1]
         self.bank_options = bank or {}
@@ -79,44 +76,17 @@ class AddNoise(torch.nn.Module):
         ranges = [self.ranges[kind] for kind in self.bank.kinds]
         self.snr = np.array(ranges, dtype=np.float32)
 
-    def forward(self, waveforms, lengths=None, draws=None):
-        """Adds noise.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``; padding counts for no power and gets no
-            noise.
-        draws : torch.Tensor, optional
-            Uniform numbers ``(batch, num_draws)`` on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape; crops without noise are unchanged.
-        """
-        self.load()
-        draws = uniform_numbers(draws, waveforms, self.num_draws)
-        rows = np.flatnonzero(draws[:, 0] < self.prob)
-        if len(rows) == 0:
-            return waveforms
-        draws = draws[rows]
+    def effect(self, waveforms, draws, mask):
+        """Adds noise to each crop, none to its padding."""
         kind = choose(draws[:, 1], len(self.bank.kinds))
         low, high = self.snr[kind].T
         device = waveforms.device
         snr = on_device(low + draws[:, 2] * (high - low), device)
         noise = self.bank.cut(*self._mix(kind, draws), waveforms.shape[1], device)
-        rows = on_device(rows, device)
-        speech = waveforms[rows]
-        mask = None
-        if lengths is not None:
-            mask = length_mask(speech, lengths.to(device)[rows])
+        if mask is not None:
             noise = noise * mask
-        gain = (power(speech, mask) / power(noise, mask).clamp(min=1e-12)).sqrt()
-        gain = gain * 10 ** (-snr[:, None] / 20)
-        return waveforms.index_copy(0, rows, speech + gain * noise)
+        gain = gain_to(waveforms, noise, mask) * 10 ** (-snr[:, None] / 20)
+        return waveforms + gain * noise
 
     def _mix(self, kind, draws):
         """Which pieces to add up, from where, and which of them are used.

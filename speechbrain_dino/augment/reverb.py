@@ -1,20 +1,15 @@
 """Reverberation for a whole batch, on the model's device, a room for each crop."""
 
-import numpy as np
-import torch
-
 from speechbrain_dino.augment.banks import RoomBank
 from speechbrain_dino.augment.draws import (
+    RandomEffect,
     choose,
-    length_mask,
-    on_device,
-    power,
+    gain_to,
     prepared,
-    uniform_numbers,
 )
 
 
-class AddReverb(torch.nn.Module):
+class AddReverb(RandomEffect):
     """Convolves each crop, with a probability of its own, with a room of its own.
 
     The convolution is linear (nothing wraps round), the direct sound stays where it
@@ -38,9 +33,8 @@ class AddReverb(torch.nn.Module):
     num_draws = 2
 
     def __init__(self, csv_file, prob=0.45, bank=None):
-        super().__init__()
+        super().__init__(prob)
         self.csv_file = csv_file
-        self.prob = prob
         self.bank_options = bank or {}
         self.bank = None
 
@@ -57,34 +51,7 @@ class AddReverb(torch.nn.Module):
             return
         self.bank = RoomBank(self.csv_file, **self.bank_options)
 
-    def forward(self, waveforms, lengths=None, draws=None):
-        """Adds reverberation.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``; padding counts for no power.
-        draws : torch.Tensor, optional
-            Uniform numbers ``(batch, num_draws)`` on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape; crops without a room are unchanged.
-        """
-        self.load()
-        draws = uniform_numbers(draws, waveforms, self.num_draws)
-        rows = np.flatnonzero(draws[:, 0] < self.prob)
-        if len(rows) == 0:
-            return waveforms
-        rooms = choose(draws[rows, 1], len(self.bank))
-        rows = on_device(rows, waveforms.device)
-        dry = waveforms[rows]
-        wet = self.bank.convolve(dry, rooms)
-        mask = None
-        if lengths is not None:
-            mask = length_mask(dry, lengths.to(waveforms.device)[rows])
-        wet = wet * (power(dry, mask) / power(wet, mask).clamp(min=1e-12)).sqrt()
-        return waveforms.index_copy(0, rows, wet)
+    def effect(self, waveforms, draws, mask):
+        """Convolves each crop with a room."""
+        wet = self.bank.convolve(waveforms, choose(draws[:, 1], len(self.bank)))
+        return wet * gain_to(waveforms, wet, mask)

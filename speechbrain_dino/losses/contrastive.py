@@ -6,8 +6,8 @@ n = utterances of all processes, q = queue, d = dimensions.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from speechbrain_dino.losses.objective import Objective, Result
 from speechbrain_dino.losses.queues import Queue
 from speechbrain_dino.utils.distributed import gathered, own_places
 
@@ -15,7 +15,7 @@ from speechbrain_dino.utils.distributed import gathered, own_places
 _NEVER = -1e4
 
 
-class NTXent(nn.Module):
+class NTXent(Objective):
     """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al. 2020).
 
     For an utterance b, its view s and another view t, with cosines c and temperature
@@ -36,7 +36,7 @@ class NTXent(nn.Module):
     -------
     >>> from speechbrain_dino.losses.views import Views
     >>> views = Views(torch.eye(3).repeat(2, 1, 1))
-    >>> NTXent(temp=1.0)(views)  # ln(1 + (3 - 1) * 2 / e)
+    >>> NTXent(temp=1.0)(views).loss  # ln(1 + (3 - 1) * 2 / e)
     tensor(0.9048)
     """
 
@@ -47,7 +47,7 @@ class NTXent(nn.Module):
         self.margin = margin
 
     def forward(self, views):
-        """The loss of a batch, scalar, in nats."""
+        """The loss of a batch, in nats."""
         anchors = F.normalize(views.student, dim=-1)
         others = anchors
         if views.teacher is not None:
@@ -66,7 +66,7 @@ class NTXent(nn.Module):
         return _cross_entropy(views, positives - self.margin / self.temp, negatives)
 
 
-class MoCo(nn.Module):
+class MoCo(Objective):
     """Contrast with a queue of the teacher's outputs (MoCo v2, Chen et al. 2020).
 
     With queries z of the student, keys k of the teacher and queue entries u:
@@ -94,7 +94,7 @@ class MoCo(nn.Module):
     ...     student, teacher = torch.randn(2, 2, 4, 8)
     ...     items = torch.arange(first, first + 4)
     ...     value = loss(Views(student, teacher, items=items, shared=2))
-    >>> int(loss.queue.seen), value.shape  # the last eight wait for the next step
+    >>> int(loss.queue.seen), value.loss.shape  # the last eight wait for the next step
     (8, torch.Size([]))
     """
 
@@ -106,8 +106,7 @@ class MoCo(nn.Module):
         self.queue = Queue(queue_size, keys=(out_dim,))
 
     def forward(self, views):
-        """The loss of a batch, scalar, in nats; in training the queue moves on."""
-        self.queue.settle()
+        """The loss of a batch, in nats."""
         queries = F.normalize(views.student, dim=-1)
         keys = F.normalize(views.pick("teacher", "outputs"), dim=-1)
         positives = torch.einsum("sbd,tbd->sbt", queries, keys) / self.temp
@@ -126,7 +125,7 @@ class MoCo(nn.Module):
 
 def _cross_entropy(views, positives, negatives):
     """Mean of -ln e^p / (e^p + e^n); positives (S, B, T), negatives (S, B)."""
-    return views.mean_of_pairs(F.softplus(negatives[..., None] - positives))
+    return Result(views.mean_of_pairs(F.softplus(negatives[..., None] - positives)))
 
 
 def _check_temp(temp):

@@ -1,11 +1,10 @@
 """The DINO objective: a pure function of logits, and the module with its centre."""
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from speechbrain_dino.losses.views import Views
-from speechbrain_dino.utils.distributed import gathered
+from speechbrain_dino.losses.objective import Distributions, Objective, Result
+from speechbrain_dino.utils.distributed import gathered, summed
 
 # Axes: s = student views, t = teacher views, b = batch, k = prototypes.
 CENTERINGS = ("running", "sinkhorn")
@@ -118,9 +117,8 @@ class DINOLoss(nn.Module):
 
         Arguments
         ---------
-        student : torch.Tensor or Views
-            Logits of the student (S, B, K), the shared views first; or, as for any
-            objective, the :class:`~speechbrain_dino.losses.views.Views` alone.
+        student : torch.Tensor
+            Logits of the student (S, B, K), the shared views first.
         teacher : torch.Tensor
             Logits of the teacher (T, B, K).
         shared : int, optional
@@ -136,9 +134,26 @@ class DINOLoss(nn.Module):
         ValueError
             When views, batch or number of prototypes do not fit together.
         """
-        if isinstance(student, Views):
-            teacher, shared = student.pick("teacher", "outputs"), student.shared
-            student = student.student
+        loss, _ = self.compare(student, teacher, shared)
+        if self.training:
+            self.move_center(teacher)
+        return loss
+
+    def compare(self, student, teacher, shared=None):
+        """Loss and :class:`Distributions` of a batch; the center stays.
+
+        Arguments
+        ---------
+        student, teacher, shared
+            See :meth:`forward`.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, float32, in nats.
+        Distributions
+            Of student and teacher.
+        """
         shared = len(teacher) if shared is None else shared
         _check_views(student.shape, teacher.shape, shared)
         if student.shape[-1] != self.out_dim:
@@ -146,15 +161,8 @@ class DINOLoss(nn.Module):
                 f"the logits have {student.shape[-1]} prototypes, DINOLoss was built "
                 f"with out_dim={self.out_dim}; give head and loss the same out_dim"
             )
-        targets = self.targets(teacher)
-        loss = dino_cross_entropy(self.log_probs(student), targets, shared)
-        if self.training and self.centering == "running":
-            self._move_center(teacher)
-        return loss
-
-    def distributions(self, views):
-        """Log-probabilities (S, B, K) and targets (T, B, K) of a batch."""
-        return self.log_probs(views.student), self.targets(views.teacher)
+        result = Distributions(self.log_probs(student), self.targets(teacher))
+        return dino_cross_entropy(*result, shared), result
 
     def log_probs(self, student):
         """Log-probabilities of the student's logits (..., K), in float32."""
@@ -170,18 +178,62 @@ class DINOLoss(nn.Module):
         return torch.softmax(centred / self.teacher_temp, dim=-1)
 
     @torch.no_grad()
-    def _move_center(self, teacher):
+    def move_center(self, teacher, finite=True):
+        """Moves the center towards the mean of logits, over all processes.
+
+        Arguments
+        ---------
+        teacher : torch.Tensor
+            Logits of the teacher (T, B, K).
+        finite : torch.Tensor or bool
+            Where it is False the center stays; decided on the device.
+        """
+        if self.centering != "running":
+            return
         total = teacher.flatten(0, 1).float().sum(0)
         count = total.new_full((1,), teacher.shape[0] * teacher.shape[1])
-        if dist.is_available() and dist.is_initialized():
-            # Sum and count travel together: exact for unequal batches as well.
-            both = torch.cat([total, count])
-            dist.all_reduce(both)
-            total, count = both[:-1], both[-1:]
-        mean = total / count
+        # Sum and count travel together: exact for unequal batches as well.
+        both = summed(torch.cat([total, count]))
+        mean = both[:-1] / both[-1:]
         moved = torch.lerp(mean, self.center, self.center_momentum)
-        # Decided on the device: one bad batch must not spoil the centre for good.
-        self.center.copy_(torch.where(mean.isfinite().all(), moved, self.center))
+        # One bad batch must not spoil the center for good.
+        good = mean.isfinite().all() & finite
+        self.center.copy_(torch.where(good, moved, self.center))
+
+
+class DINO(Objective):
+    """:class:`DINOLoss` as an objective; its center moves once the step is known good.
+
+    Arguments
+    ---------
+    out_dim : int
+        Number of prototypes K.
+    **options
+        Of :class:`DINOLoss`.
+    """
+
+    criterion_class = DINOLoss
+
+    def __init__(self, out_dim, **options):
+        super().__init__()
+        self.criterion = self.criterion_class(out_dim, **options)
+        self.waiting = None
+
+    def forward(self, views):
+        """The cross-entropy of a batch, in nats, and its distributions."""
+        teacher = views.pick("teacher", "outputs")
+        loss, distributions = self.criterion.compare(
+            views.student, teacher, views.shared
+        )
+        if self.training:
+            self.waiting = teacher
+        return Result(loss, distributions=distributions)
+
+    def settle(self, finite=True):
+        """Moves the center."""
+        if self.waiting is not None:
+            self.criterion.move_center(self.waiting, finite)
+            self.waiting = None
 
 
 def _check_views(student, teacher, shared):
@@ -292,3 +344,17 @@ def sinkhorn(scores, iterations=3):
         log = log - over_samples
         log = log - log.logsumexp(-1, keepdim=True)
     return log.exp().view(scores.shape)
+
+
+class SDPN(DINO):
+    """:class:`SDPNLoss` as an objective.
+
+    Arguments
+    ---------
+    out_dim : int
+        Number of prototypes K.
+    **options
+        Of :class:`SDPNLoss`.
+    """
+
+    criterion_class = SDPNLoss

@@ -1,12 +1,12 @@
 """Objectives without negatives and without prototypes: BYOL and VICReg."""
 
 import torch.nn.functional as F
-from torch import nn
 
+from speechbrain_dino.losses.objective import Objective, Result
 from speechbrain_dino.losses.regularizers import decorrelation, spread
 
 
-class BYOL(nn.Module):
+class BYOL(Objective):
     """Prediction of the teacher's projection (BYOL, Grill et al. 2020, equation 2).
 
     L = mean 2 - 2 cos(prediction_s, projection_t) over utterances and pairs of
@@ -19,19 +19,19 @@ class BYOL(nn.Module):
     >>> from speechbrain_dino.losses.views import Views
     >>> student, teacher = torch.eye(4).repeat(2, 1, 1), -torch.eye(4).repeat(2, 1, 1)
     >>> extras = {"projection": teacher}
-    >>> BYOL()(Views(student, teacher, teacher_extras=extras, shared=2))
+    >>> BYOL()(Views(student, teacher, teacher_extras=extras, shared=2)).loss
     tensor(4.)
     """
 
     def forward(self, views):
-        """The loss of a batch, scalar, 0..4."""
+        """The loss of a batch, 0..4."""
         predictions = F.normalize(views.student, dim=-1)
         targets = F.normalize(views.pick("teacher", "projection"), dim=-1)
         cosines = (predictions[:, None] * targets[None]).sum(-1)  # (S, T, B)
-        return 2 - 2 * views.mean_of_pairs(cosines.mean(-1))
+        return Result(2 - 2 * views.mean_of_pairs(cosines.mean(-1)))
 
 
-class VICReg(nn.Module):
+class VICReg(Objective):
     """Variance, invariance, covariance (VICReg, Bardes et al. 2022, equation 6).
 
     L = a s(z, z') + b [v(z) + v(z')] + c [c(z) + c(z')] with s the mean squared
@@ -48,7 +48,7 @@ class VICReg(nn.Module):
     -------
     >>> import torch
     >>> from speechbrain_dino.losses.views import Views
-    >>> VICReg(25.0, 25.0, 1.0)(Views(torch.zeros(2, 8, 4)))  # 2 x 25 x (1 - 0.01)
+    >>> VICReg(25.0, 25.0, 1.0)(Views(torch.zeros(2, 8, 4))).loss  # 2 x 25 x (1 - 0.01)
     tensor(49.5000)
     """
 
@@ -59,15 +59,14 @@ class VICReg(nn.Module):
         self.covariance = covariance
 
     def forward(self, views):
-        """The loss of a batch, scalar."""
+        """The loss of a batch."""
         z = views.student
         others = z if views.teacher is None else views.teacher
         distance = (z[:, None] - others[None]).square().mean((2, 3))  # (S, T)
-        return (
+        spreads = sum(spread(x) for x in z) / len(z)
+        covariances = sum(decorrelation(x, x.shape[1]) for x in z) / len(z)
+        return Result(
             self.invariance * views.mean_of_pairs(distance)
-            + 2 * self.variance * sum(spread(x) for x in z) / len(z)
-            + 2
-            * self.covariance
-            * sum(decorrelation(x, x.shape[1]) for x in z)
-            / len(z)
+            + 2 * self.variance * spreads
+            + 2 * self.covariance * covariances
         )

@@ -1,19 +1,19 @@
 """Terms that go beside an objective: they spread embeddings and tie the two networks.
 
-Each is an objective by itself (called with the Views, a scalar comes back), so that
-:class:`~speechbrain_dino.losses.combine.Sum` adds them with a weight.
+Each is an objective by itself, so that :class:`~speechbrain_dino.losses.combine.Sum`
+adds them with a weight.
 """
 
 import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from speechbrain_dino.losses.objective import Objective, Result
 from speechbrain_dino.utils.distributed import gathered, own_places
 
 
-class KoLeo(nn.Module):
+class KoLeo(Objective):
     """Spreads embeddings over the sphere (Sablayrolles et al. 2019; DINOv2; SDPN).
 
     L = sum_s mean_b -ln min_n |x_sb - x_sn| over the student's views s, with unit
@@ -31,7 +31,7 @@ class KoLeo(nn.Module):
     -------
     >>> from speechbrain_dino.losses.views import Views
     >>> outputs = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
-    >>> KoLeo(of="outputs")(Views(outputs))  # -ln 2
+    >>> KoLeo(of="outputs")(Views(outputs)).loss  # -ln 2
     tensor(-0.6931)
     """
 
@@ -41,7 +41,7 @@ class KoLeo(nn.Module):
         self.eps = eps
 
     def forward(self, views):
-        """The term of a batch, scalar."""
+        """The term of a batch."""
         unit = F.normalize(views.pick("student", self.of), dim=-1)  # (S, B, D)
         everyone = gathered(unit, 1)
         batch, number = unit.shape[1], everyone.shape[1]
@@ -53,10 +53,10 @@ class KoLeo(nn.Module):
             nearest = cosines.masked_fill(own, -2).argmax(-1, keepdim=True)
         neighbours = everyone.gather(1, nearest.expand(-1, -1, unit.shape[-1]))
         distances = F.pairwise_distance(unit, neighbours, eps=self.eps)
-        return -(distances + self.eps).log().mean(1).sum()
+        return Result(-(distances + self.eps).log().mean(1).sum())
 
 
-class CosineDistance(nn.Module):
+class CosineDistance(Objective):
     """Ties the student's embeddings to the teacher's, in front of the head.
 
     L = mean 1 - cos(student, teacher) over utterances and pairs of different views:
@@ -66,19 +66,19 @@ class CosineDistance(nn.Module):
     -------
     >>> from speechbrain_dino.losses.views import Views
     >>> x = torch.eye(3).repeat(2, 1, 1)
-    >>> CosineDistance()(Views(x, x, x, -x, shared=2))
+    >>> CosineDistance()(Views(x, x, x, -x, shared=2)).loss
     tensor(2.)
     """
 
     def forward(self, views):
-        """The term of a batch, scalar, 0..2."""
+        """The term of a batch, 0..2."""
         student = F.normalize(views.pick("student", "embeddings"), dim=-1)
         teacher = F.normalize(views.pick("teacher", "embeddings"), dim=-1)
         cosines = (student[:, None] * teacher[None]).sum(-1)  # (S, T, B)
-        return 1 - views.mean_of_pairs(cosines.mean(-1))
+        return Result(1 - views.mean_of_pairs(cosines.mean(-1)))
 
 
-class MeanEntropy(nn.Module):
+class MeanEntropy(Objective):
     """Makes the student use all prototypes on average (MSN; SDPN's term "me-max").
 
     L = ln K - H(mean p), p = softmax(student / temp), the mean over views and the
@@ -92,7 +92,7 @@ class MeanEntropy(nn.Module):
     Example
     -------
     >>> from speechbrain_dino.losses.views import Views
-    >>> MeanEntropy()(Views(torch.eye(8)[None])).round(decimals=4)
+    >>> MeanEntropy()(Views(torch.eye(8)[None])).loss.round(decimals=4)
     tensor(0.)
     """
 
@@ -101,15 +101,15 @@ class MeanEntropy(nn.Module):
         self.temp = temp
 
     def forward(self, views):
-        """The term of a batch, scalar, 0..ln K."""
+        """The term of a batch, 0..ln K."""
         probs = torch.softmax(views.student / self.temp, dim=-1).mean((0, 1))
         mean = gathered(probs[None]).mean(0)
         # The slope of p ln p at 0 is infinite.
         logs = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
-        return math.log(len(mean)) + (mean * logs).sum()
+        return Result(math.log(len(mean)) + (mean * logs).sum())
 
 
-class DimensionRegularizer(nn.Module):
+class DimensionRegularizer(Objective):
     """Keeps dimensions alive and apart (RDINO, Chen et al. 2023).
 
     With x and y the mean of a layer over the shared views, of student and teacher, over
@@ -131,7 +131,7 @@ class DimensionRegularizer(nn.Module):
     -------
     >>> from speechbrain_dino.losses.views import Views
     >>> x = torch.zeros(2, 8, 4)
-    >>> DimensionRegularizer("outputs")(Views(x, x, shared=2))  # 10 (1 - 0.01)
+    >>> DimensionRegularizer("outputs")(Views(x, x, shared=2)).loss  # 10 (1 - 0.01)
     tensor(9.9000)
     """
 
@@ -142,14 +142,14 @@ class DimensionRegularizer(nn.Module):
         self.divisor = divisor
 
     def forward(self, views):
-        """The term of a batch, scalar."""
+        """The term of a batch."""
         total = 0
         for side in ("student", "teacher"):
             layer = views.pick(side, self.of)
             x = layer[: views.shared or len(layer)].mean(0)
             total = total + self.std_weight * spread(x) / 2
             total = total + decorrelation(x, self.divisor)
-        return total
+        return Result(total)
 
 
 def spread(x):

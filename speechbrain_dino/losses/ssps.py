@@ -7,14 +7,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from speechbrain_dino.losses.combine import Composite
+from speechbrain_dino.losses.objective import Objective
 from speechbrain_dino.losses.queues import Queue, Store
 from speechbrain_dino.utils.distributed import gathered, process_count
 
 logger = logging.getLogger(__name__)
 
 
-class SSPS(Composite):
+class SSPS(Objective):
     """Self-supervised positive sampling around any objective (Lepage and Dehak 2025).
 
     Crops of one utterance share speaker and recording; another recording of the same
@@ -57,11 +57,11 @@ class SSPS(Composite):
 
     Example
     -------
-    >>> from speechbrain_dino.losses.dino import DINOLoss
-    >>> loss = SSPS(DINOLoss(16), embedding_dim=8, target_dim=16, num_views=2)
-    >>> loss.teacher_temp = 0.07  # reaches DINOLoss
-    >>> loss.parts["objective"].teacher_temp
-    0.07
+    >>> from speechbrain_dino.losses.dino import DINO
+    >>> objective = SSPS(DINO(16), embedding_dim=8, target_dim=16, num_views=2)
+    >>> objective.begin_epoch(80)
+    >>> objective.wants_reference()  # for the clusters of epoch 81
+    True
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class SSPS(Composite):
         iterations=10,
         seed=1234,
     ):
-        super().__init__(objective=objective)
+        super().__init__()
+        self.objective = objective
         self.of = of
         self.embedding_dim = embedding_dim
         self.num_clusters = num_clusters
@@ -96,6 +97,7 @@ class SSPS(Composite):
 
     def allocate(self, num_items):
         """Makes room for one embedding, and the cluster, of each training utterance."""
+        super().allocate(num_items)
         if 2 * self.num_clusters > num_items:
             raise ValueError(
                 f"SSPS: num_clusters is {self.num_clusters} and there are {num_items} "
@@ -108,18 +110,18 @@ class SSPS(Composite):
         self.references = store.to(device)
         self.register_buffer("assignments", torch.full((num_items,), -1, device=device))
 
-    @property
     def wants_reference(self):
         """Whether this epoch collects embeddings, for the clusters of the next."""
         return self.epoch >= self.first_epoch - 1
 
     def begin_epoch(self, epoch):
         """Makes the clusters of an epoch, unless they came with the checkpoint."""
+        super().begin_epoch(epoch)
         self.epoch = epoch
         if epoch < self.first_epoch or epoch == self.clustered_for:
             return
         self.clustered_for = epoch
-        self._settle()
+        self.settle()
         embeddings = self.references.embeddings
         known = embeddings.float().any(1).nonzero().flatten()
         if len(known) < 2 * self.num_clusters:
@@ -145,8 +147,7 @@ class SSPS(Composite):
     # -- one step -------------------------------------------------------------
 
     def forward(self, views):
-        """The objective's loss with the targets replaced, scalar."""
-        self._settle()
+        """The objective's loss with the targets replaced."""
         own = self._targets(views)
         changed = views
         if self.clustered_for == self.epoch > 0:
@@ -155,10 +156,11 @@ class SSPS(Composite):
             targets = torch.where(found[None, :, None], others, own)
             changed = self._with(views, targets)
             self.share_found.copy_(found.float().mean())
-        loss = self.parts["objective"](changed)
-        if self.training and self.wants_reference:
+        result = self.objective(changed)
+        if self.training and self.wants_reference():
             self._remember(views, own)
-        return loss
+        metrics = {**result.metrics, "positives_found": self.share_found}
+        return result._replace(metrics=metrics)
 
     def other(self, items):
         """Looks for another utterance, for each of a batch.
@@ -187,19 +189,6 @@ class SSPS(Composite):
         nth = turn // self.neighbours % number.clamp(min=1)
         chosen = match & (match.cumsum(1) == nth[:, None] + 1)
         return number > 0, chosen.int().argmax(1)
-
-    def distributions(self, views):
-        """Those of the objective, from the utterances' own targets."""
-        return self.parts["objective"].distributions(views)
-
-    def figures(self):
-        """Share of utterances that got another positive, in the last batch."""
-        inner = getattr(self.parts["objective"], "figures", dict)()
-        return inner | {"positives_found": self.share_found}
-
-    def _settle(self):
-        self.references.settle()
-        self.queue.settle()
 
     def _side(self, views):
         return "student" if views.teacher is None else "teacher"

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import NamedTuple
 
 import speechbrain as sb
 import torch
@@ -10,6 +11,7 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.losses.objective import owner_of
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
 from speechbrain_dino.models.teacher import unwrap
@@ -17,7 +19,6 @@ from speechbrain_dino.training.checkpoints import save_epoch
 from speechbrain_dino.training.collapse import CollapseError
 from speechbrain_dino.training.log import Clock, log_epoch, log_step
 from speechbrain_dino.training.safe_step import (
-    KeptBuffers,
     agreed,
     clip_gradients,
     parameter_groups,
@@ -31,12 +32,31 @@ from speechbrain_dino.utils.randomness import seed_step
 logger = logging.getLogger(__name__)
 
 
-class TrainingBrain(sb.Brain):
-    """Crops -> augmentation -> log-mels -> networks -> loss.
+class StepState(NamedTuple):
+    """Where a step stands in the run; computed once, before the step.
 
-    A subclass gives ``compute_forward`` and ``compute_objectives``, names its
-    ``networks``, and may look at steps (``observe``), do something after each
-    (``after_step``) and hold parameters still (``held_still``).
+    Arguments
+    ---------
+    number : int
+        Batches seen since the start of the run, this one included.
+    progress : float
+        Epochs since the start, a fraction that moves with optimizer steps.
+    updates : bool
+        Whether the optimizer steps: not while gradients are accumulated.
+    logged : bool
+        Whether metrics are written, for which the host waits for the device.
+    """
+
+    number: int
+    progress: float
+    updates: bool
+    logged: bool
+
+
+class TrainingBrain(sb.Brain):
+    """What surrounds a training step: schedules, bad batches, checkpoints, resuming.
+
+    A subclass names its ``networks`` and gives ``train_step``.
 
     Needs the modules ``loss``, ``health``, ``augment``, ``compute_features``,
     ``mean_var_norm`` and the networks, and in ``hparams`` the schedules (functions of
@@ -73,7 +93,7 @@ class TrainingBrain(sb.Brain):
         if not sys.stderr.isatty():
             self.noprogressbar = True
         self.clock = Clock()
-        self.loss_schedules = self._schedules_of_the_loss()
+        self.schedules = self._schedules()
         if self.checkpointer is not None:
             saved = (*self.networks, *self.stateful)
             self.checkpointer.add_recoverables({k: self.modules[k] for k in saved})
@@ -99,7 +119,9 @@ class TrainingBrain(sb.Brain):
 
     def init_optimizers(self):
         """Builds the optimiser: no weight decay on biases and 1-D parameters."""
-        groups = parameter_groups(self.trained, self._at("weight_decay", 0.0))
+        groups = parameter_groups(
+            self.trained, self.scheduled("weight_decay", 0.0, 0.0)
+        )
         self.optimizer = self.opt_class(groups)
         start_momentum(self.optimizer)
         self.optimizers_dict = {"optimizer": self.optimizer}
@@ -180,36 +202,38 @@ class TrainingBrain(sb.Brain):
             return self.modules.mean_var_norm(self.modules.compute_features(waves))
 
     def fit_batch(self, batch):
-        """One batch: forward, backward and, unless accumulating, an optimiser step."""
+        """Prepares a step, takes it, and writes its metrics."""
         self.clock.batch_came()
-        number = self._batches_before() + self.step
-        should_step = self.step % self.grad_accumulation_factor == 0
-        seed_step(self.hparams.seed, number, getattr(self, "rank", 0))
-        self._apply_schedules()
-        batch = batch.to(self.device)
-        kept = KeptBuffers(*(self.modules[k] for k in (*self.networks, "loss")))
-        with self.no_sync(not should_step):
-            with self.training_ctx:
-                outputs = self.compute_forward(batch, sb.Stage.TRAIN)
-                loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
-            self.scaler.scale(loss / self.grad_accumulation_factor).backward()
-        self.finite = agreed(loss.detach().isfinite())
-        kept.restore_unless(self.finite)
-        if should_step:
-            self.optimizers_step()
-            self.after_step()
+        self.now = now = self._step_state()
+        seed_step(self.hparams.seed, now.number, getattr(self, "rank", 0))
+        self._apply_schedules(now.progress)
+        loss = self.train_step(batch.to(self.device))
         self.modules.health.count(loss, self.finite)
-        if self.step % self.hparams.log_every == 0 or self.step == len(self.loader):
-            self.observe(outputs, batch)
-            self.shown_loss = log_step(self, loss, number)
+        if now.logged:
+            self.shown_loss = log_step(self, loss, now.number)
         self.clock.batch_done()
         return self.shown_loss
 
-    def observe(self, outputs, batch):
-        """Looks at a batch closely; called for some steps only."""
+    def train_step(self, batch):
+        """Takes one step.
 
-    def after_step(self):
-        """Called after each optimiser step; ``self.finite`` says whether it moved."""
+        Arguments
+        ---------
+        batch : speechbrain_dino.data.crops.CropBatch
+            Crops on the device.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, scalar, without gradient. ``self.finite`` says whether the
+            weights were moved, or will be once gradients are accumulated.
+        """
+        raise NotImplementedError
+
+    def backward(self, loss):
+        """Backward pass of a batch; sets ``self.finite``, the same in all processes."""
+        self.scaler.scale(loss / self.grad_accumulation_factor).backward()
+        self.finite = agreed(loss.detach().isfinite())
 
     def held_still(self):
         """Parameters that take no part in this step."""
@@ -234,45 +258,53 @@ class TrainingBrain(sb.Brain):
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
 
-    @property
-    def progress(self):
-        """Epochs since the start, as a fraction that moves with optimiser steps."""
-        accumulated = self.grad_accumulation_factor
-        steps = max(len(self.loader) // accumulated, 1)
-        done = max(self.step - 1, 0) // accumulated
-        return (self.epoch - 1) + done / steps
+    def _step_state(self):
+        steps = max(len(self.loader) // self.grad_accumulation_factor, 1)
+        done = max(self.step - 1, 0) // self.grad_accumulation_factor
+        return StepState(
+            number=self._batches_before() + self.step,
+            progress=self.epoch - 1 + done / steps,
+            updates=self.step % self.grad_accumulation_factor == 0,
+            logged=self.step % self.hparams.log_every == 0
+            or self.step == len(self.loader),
+        )
 
-    def _at(self, name, otherwise):
-        """Value of a schedule now; before the first epoch that of its start."""
-        schedule = getattr(self.hparams, f"{name}_schedule", None)
-        if schedule is None:
-            return otherwise
-        return schedule(self.progress if self.epoch else 0.0)
+    def _schedules(self):
+        """Name -> (schedule, module with that number or None), from the YAML's keys."""
+        schedules = {}
+        for key, value in vars(self.hparams).items():
+            name = key.removesuffix("_schedule")
+            if name == key or not callable(value):
+                continue
+            owner = None
+            if name not in ("lr", "weight_decay", "momentum"):
+                owner = owner_of(self.modules.loss, name)
+                if owner is None:
+                    raise ValueError(
+                        f"{key} is for a number {name!r} of the loss, which "
+                        f"{type(self.modules.loss).__name__} does not have: set it to "
+                        "null"
+                    )
+            schedules[name] = value, owner
+        return schedules
 
-    def _schedules_of_the_loss(self):
-        """Names of the loss' attributes that the YAML has a schedule for."""
-        others = ("lr", "weight_decay", "momentum")
-        keys = [key for key, value in vars(self.hparams).items() if callable(value)]
-        names = [k.removesuffix("_schedule") for k in keys if k.endswith("_schedule")]
-        names = [name for name in names if name not in others]
-        unknown = [name for name in names if not hasattr(self.modules.loss, name)]
-        if unknown:
-            raise ValueError(
-                f"{unknown[0]}_schedule is for an attribute {unknown[0]!r} of the loss,"
-                f" which {type(self.modules.loss).__name__} has not: set it to null"
-            )
-        return names
+    def scheduled(self, name, progress, otherwise):
+        """Value of a schedule at some progress, if the YAML has one of that name."""
+        schedule, _ = self.schedules.get(name, (None, None))
+        return otherwise if schedule is None else schedule(progress)
 
-    def _apply_schedules(self):
-        rate = self._at("lr", None)
-        decay = self._at("weight_decay", None)
+    def _apply_schedules(self, progress):
         groups = self.optimizer.param_groups
-        for group in groups if rate is not None else ():
-            group["lr"] = rate
-        if decay is not None:
-            groups[0]["weight_decay"] = decay  # the other holds biases and the like
-        for name in self.loss_schedules:
-            setattr(self.modules.loss, name, self._at(name, None))
+        for name, (schedule, owner) in self.schedules.items():
+            if owner is not None:
+                setattr(owner, name, schedule(progress))
+        if "lr" in self.schedules:
+            rate = self.scheduled("lr", progress, None)
+            for group in groups:
+                group["lr"] = rate
+        if "weight_decay" in self.schedules:
+            # The other group holds biases and the like.
+            groups[0]["weight_decay"] = self.scheduled("weight_decay", progress, None)
 
     def _batches_before(self):
         return (self.epoch - 1) * len(self.loader)

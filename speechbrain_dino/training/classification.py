@@ -8,6 +8,7 @@ import torch.distributed as dist
 
 from speechbrain_dino.models.teacher import unwrap
 from speechbrain_dino.training.brain import TrainingBrain
+from speechbrain_dino.training.safe_step import KeptBuffers
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,19 @@ class ClassifierBrain(TrainingBrain):
             part.eval()
 
     # -- one step -------------------------------------------------------------
+
+    def train_step(self, batch):
+        """Crops -> encoder and output layer -> loss of believed labels -> safe step."""
+        with self.no_sync(not self.now.updates):
+            statistics = KeptBuffers(self.modules.student, self.modules.loss)
+            with self.training_ctx:
+                predictions = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(predictions, batch, sb.Stage.TRAIN)
+            self.backward(loss)
+        statistics.restore_unless(self.finite)
+        if self.now.updates:
+            self.optimizers_step()
+        return loss.detach()
 
     def compute_forward(self, batch, stage):
         """Runs encoder and output layer.

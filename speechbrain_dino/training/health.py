@@ -37,15 +37,16 @@ class HealthMonitor(nn.Module):
 
     Example
     -------
-    >>> from speechbrain_dino.losses.dino import DINOLoss
+    >>> from speechbrain_dino.losses.dino import DINO
     >>> from speechbrain_dino.losses.views import Views
-    >>> criterion, monitor = DINOLoss(16), HealthMonitor(out_dim=16, embedding_dim=4)
+    >>> objective, monitor = DINO(16), HealthMonitor(out_dim=16, embedding_dim=4)
     >>> for _ in range(3):
     ...     student, teacher = torch.randn(6, 8, 16), torch.randn(2, 8, 16)
     ...     vectors = torch.randn(2, 8, 4)
     ...     views = Views(student, teacher, teacher_embeddings=vectors, shared=2)
-    ...     monitor.count(criterion(views))
-    ...     monitor.observe(criterion, views)
+    ...     result = objective(views)
+    ...     monitor.count(result.loss)
+    ...     monitor.observe(views, result)
     >>> summary = monitor.epoch_summary()
     >>> summary["steps"], round(summary["ln_k"], 2), summary["prototypes_used"] <= 16
     (3, 2.77, True)
@@ -94,40 +95,38 @@ class HealthMonitor(nn.Module):
         _add(self.loss_sum, loss, taken)
 
     @torch.no_grad()
-    def observe(self, criterion, views, distance=None):
+    def observe(self, views, result, distance=None):
         """Looks at one batch closely; meant for logging steps.
 
         Arguments
         ---------
-        criterion : torch.nn.Module
-            The objective; gives ``distributions`` where there are prototypes, and
-            perhaps ``figures`` (see :mod:`~speechbrain_dino.losses.combine`).
         views : Views
-            What it was called with.
+            What the objective was called with.
+        result : Result
+            What it returned.
         distance : torch.Tensor, optional
             ``Teacher.distance(student)``.
         """
         if self.out_dim:
-            self._observe_prototypes(criterion, views)
+            self._observe_prototypes(views, result.distributions)
         if distance is not None:
             _add(self.distance_sum, distance, distance.isfinite())
-        if hasattr(criterion, "figures"):
-            for name, value in criterion.figures().items():
-                value = value.float()
-                total = self.terms.setdefault(name, value.new_zeros(2))
-                _add(total, value, value.isfinite())
+        for name, value in result.metrics.items():
+            value = value.float()
+            total = self.terms.setdefault(name, value.new_zeros(2))
+            _add(total, value, value.isfinite())
         embeddings = views.teacher_embeddings
         if embeddings is None:
             embeddings = views.student_embeddings
         self._keep(embeddings.flatten(0, 1))
 
-    def _observe_prototypes(self, criterion, views):
-        if not hasattr(criterion, "distributions"):
+    def _observe_prototypes(self, views, distributions):
+        if distributions is None:
             raise ValueError(
-                f"{type(criterion).__name__} has no prototypes, and health counts "
-                f"{self.out_dim} of them: set out_dim: null"
+                f"the objective has no prototypes, and health counts {self.out_dim} of "
+                "them: set out_dim: null"
             )
-        log_probs, targets = criterion.distributions(views)
+        log_probs, targets = distributions
         cross_entropy = dino_cross_entropy(log_probs, targets, views.shared)
         mean_entropy = entropy(targets).mean()
         finite = cross_entropy.isfinite()

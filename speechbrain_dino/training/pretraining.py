@@ -6,6 +6,7 @@ import torch
 from speechbrain_dino.losses.views import NOTHING, Views
 from speechbrain_dino.models.teacher import unwrap
 from speechbrain_dino.training.brain import TrainingBrain
+from speechbrain_dino.training.safe_step import KeptBuffers
 from speechbrain_dino.utils.errors import plain_errors
 
 STUDENT_CROPS = ("all", "local")
@@ -17,11 +18,11 @@ class PretrainingBrain(TrainingBrain):
     Needs the module ``student`` (:class:`~speechbrain_dino.models.branch.Branch`)
     beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, and, unless
     it is None, ``teacher`` (:class:`~speechbrain_dino.models.teacher.Teacher`);
-    ``loss`` is an objective (:mod:`~speechbrain_dino.losses.combine`). In ``hparams``:
-    ``global_crops``, ``local_crops``, ``student_crops`` ("all", or "local": global
-    crops are the teacher's alone), ``teacher_clean`` (whether the teacher's crops stay
-    without augmentation), ``momentum_schedule`` and ``freeze_last_layer_epochs``.
-    Optional: ``on_epoch_start``, a callable or a list of them, each called with (brain,
+    ``loss`` is an :class:`~speechbrain_dino.losses.objective.Objective`. In
+    ``hparams``: ``global_crops``, ``local_crops``, ``student_crops`` ("all", or
+    "local": global crops are the teacher's alone), ``teacher_clean`` (whether the
+    teacher's crops stay without augmentation), ``momentum_schedule`` and
+    ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of them, each called with (brain,
     epoch) before an epoch and after resuming within one.
 
     Arguments
@@ -60,14 +61,10 @@ class PretrainingBrain(TrainingBrain):
         """The branch itself, or the copy of the student inside the teacher."""
         return getattr(module, "branch", module)
 
-    def _parts_with(self, name):
-        return [x for x in self.modules.loss.modules() if hasattr(type(x), name)]
-
     def fit(self, epoch_counter, train_set, **kwargs):
         """Trains; tells the objective how many utterances there are."""
         with plain_errors(ValueError):
-            for part in self._parts_with("allocate"):
-                part.allocate(len(train_set.dataset))
+            self.modules.loss.allocate(len(train_set.dataset))
         super().fit(epoch_counter, train_set, **kwargs)
 
     def on_stage_start(self, stage, epoch=None):
@@ -75,14 +72,30 @@ class PretrainingBrain(TrainingBrain):
         super().on_stage_start(stage, epoch)
         if stage != sb.Stage.TRAIN:
             return
-        for part in self._parts_with("begin_epoch"):
-            part.begin_epoch(epoch)
+        self.modules.loss.begin_epoch(epoch)
         called = getattr(self.hparams, "on_epoch_start", None) or []
         with plain_errors(ValueError, OSError):
             for function in called if isinstance(called, list) else [called]:
                 function(self, epoch)
 
     # -- one step -------------------------------------------------------------
+
+    def train_step(self, batch):
+        """Crops -> student and teacher -> objective -> safe step -> teacher."""
+        with self.no_sync(not self.now.updates):
+            statistics = KeptBuffers(*(self.modules[name] for name in self.networks))
+            with self.training_ctx:
+                views = self.compute_forward(batch, sb.Stage.TRAIN)
+                result = self.compute_objectives(views, batch, sb.Stage.TRAIN)
+            self.backward(result.loss)
+        statistics.restore_unless(self.finite)
+        self.modules.loss.settle(self.finite)
+        if self.now.updates:
+            self.optimizers_step()
+            self.update_teacher()
+        if self.now.logged:
+            self.observe(views.detach(), result)
+        return result.loss.detach()
 
     def compute_forward(self, batch, stage):
         """Runs student and teacher.
@@ -128,8 +141,7 @@ class PretrainingBrain(TrainingBrain):
     @torch.no_grad()
     def _reference(self, view):
         """Embeddings (B, D) of the first crops as recorded, if the objective asks."""
-        parts = self._parts_with("wants_reference")
-        if not any(part.wants_reference for part in parts):
+        if not self.modules.loss.wants_reference():
             return None
         encoder = self.embedder().embedding_model
         modes = {part: part.training for part in encoder.modules()}
@@ -140,30 +152,30 @@ class PretrainingBrain(TrainingBrain):
         return embeddings
 
     def compute_objectives(self, predictions, batch, stage):
-        """The loss of a batch, float32 scalar."""
+        """What the objective makes of a batch, in float32."""
         # Cosines by temperature need more digits than half precision has.
         with torch.autocast(self.device_type, enabled=False):
             return self.modules.loss(predictions.float())
 
-    def observe(self, outputs, batch):
+    def update_teacher(self):
+        """Moves the teacher, unless the step was not taken."""
+        if "teacher" not in self.modules:
+            return
+        momentum = self.scheduled("momentum", self.now.progress, 1.0)
+        momentum = torch.where(self.finite, momentum, 1.0)
+        self.modules.teacher.update(self.modules.student, momentum)
+
+    def observe(self, views, result):
         """Shows a batch to the monitor of collapse."""
         distance = None
         if "teacher" in self.modules:
             distance = self.modules.teacher.distance(self.modules.student)
-        views = outputs.detach().float()
-        self.modules.health.observe(self.modules.loss, views, distance)
-
-    def after_step(self):
-        """Moves the teacher, unless the step was not taken."""
-        if "teacher" not in self.modules:
-            return
-        momentum = torch.where(self.finite, self._at("momentum", 1.0), 1.0)
-        self.modules.teacher.update(self.modules.student, momentum)
+        self.modules.health.observe(views, result, distance)
 
     def held_still(self):
         """The prototypes, in the first epochs."""
         head = unwrap(self.modules.student).head
-        if self.progress < self.hparams.freeze_last_layer_epochs:
+        if self.now.progress < self.hparams.freeze_last_layer_epochs:
             prototypes = getattr(head, "prototypes", None)
             return () if prototypes is None else prototypes.parameters()
         return ()

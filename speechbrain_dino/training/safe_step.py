@@ -151,9 +151,8 @@ class KeptBuffers:
     """Copy of floating-point buffers, to take back what a bad batch did to them.
 
     BatchNorm's statistics move in the forward pass, when it is not yet known that the
-    loss is not finite; one such batch would spoil them for good. A module with a method
-    ``settle`` (:mod:`~speechbrain_dino.losses.queues`) is told instead, and looks after
-    its buffers itself: large ones should not be copied in every step.
+    loss is not finite; one such batch would spoil them for good. Objectives change
+    their state in ``settle`` alone, and need no copy.
 
     Arguments
     ---------
@@ -171,13 +170,8 @@ class KeptBuffers:
     """
 
     def __init__(self, *modules):
-        found, self.others = [], []
-        for part in {part: None for module in modules for part in module.modules()}:
-            if hasattr(type(part), "settle"):
-                self.others.append(part)
-            else:
-                found += part.buffers(recurse=False)
-        self.buffers = [buffer for buffer in found if buffer.is_floating_point()]
+        buffers = [b for module in modules for b in module.buffers()]
+        self.buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
         self.before = self._flat() if self.buffers else None
 
     def _flat(self):
@@ -191,8 +185,6 @@ class KeptBuffers:
         finite : torch.Tensor
             Boolean scalar.
         """
-        for part in self.others:
-            part.settle(finite)
         if not self.buffers:
             return
         # One tensor for all: a handful of launches instead of some for each buffer.

@@ -92,6 +92,30 @@ def gathered(x, dim=0):
     return torch.cat(parts, dim)
 
 
+def summed(x):
+    """Adds up a tensor over all processes.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        This process' part, of the same shape in all of them; without gradient.
+
+    Returns
+    -------
+    torch.Tensor
+        The sum; ``x`` itself where there is one process.
+
+    Example
+    -------
+    >>> summed(torch.tensor(3.0))
+    tensor(3.)
+    """
+    if process_count() > 1:
+        x = x.clone()
+        dist.all_reduce(x)
+    return x
+
+
 def own_places(batch, device=None):
     """Where the utterances of this process lie among those of all.
 
