@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from speechbrain_dino.models.teacher import Teacher, unwrap
+from speechbrain_dino.models.modes import unwrapped
+from speechbrain_dino.models.teacher import Teacher
 
 
 def network():
@@ -124,7 +125,7 @@ def test_distributed_students_are_unwrapped(tmp_path):
     )
     try:
         student = network()
-        assert unwrap(nn.parallel.DistributedDataParallel(student)) is student
+        assert unwrapped(nn.parallel.DistributedDataParallel(student)) is student
     finally:
         torch.distributed.destroy_process_group()
 

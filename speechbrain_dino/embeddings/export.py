@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
 
 from speechbrain_dino.embeddings.model_card import model_card
+from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.files import replacing
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
@@ -47,7 +48,7 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
     RuntimeError
         If the weights do not fit the encoder that the YAML describes.
     """
-    modules = {name: _unwrapped(getattr(embedder, name)) for name in PARTS}
+    modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}
     learned = [name for name in PARTS if has_learned_state(name, modules[name])]
     yaml = inference_yaml(hyperparams_yaml, learned)
     _check_fit(yaml, modules["embedding_model"])
@@ -109,17 +110,6 @@ def inference_yaml(
     text.write("    loadables:\n")
     text.writelines(f"        {name}: !ref <{name}>\n" for name in learned)
     return text.getvalue()
-
-
-def _unwrapped(module):
-    """The module inside torch.compile's and DDP's wrappers."""
-    while True:
-        if hasattr(module, "_orig_mod"):
-            module = module._orig_mod
-        elif isinstance(module, torch.nn.parallel.DistributedDataParallel):
-            module = module.module
-        else:
-            return module
 
 
 def has_learned_state(name, module):

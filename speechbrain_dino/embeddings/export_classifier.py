@@ -15,7 +15,7 @@ from speechbrain_dino.embeddings.export import (
     inference_yaml,
     save,
 )
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.files import replacing
 
 
@@ -73,8 +73,8 @@ def export_classifier_folder(output_folder, brain, hparams, results):
         source = str(Path(source).resolve())
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
     embedder = brain.embedder()
-    modules = {name: unwrap(getattr(embedder, name)) for name in PARTS}
-    head = unwrap(brain.trained).head
+    modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}
+    head = unwrapped(brain.trained).head
     scale = float(getattr(brain.modules.loss, "scale", 1.0))
     learned = [name for name in PARTS if has_learned_state(name, modules[name])]
     yaml = inference_yaml(

@@ -12,6 +12,7 @@ from speechbrain_dino.data.audio import read_span
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
+from speechbrain_dino.models.modes import evaluating
 from speechbrain_dino.utils.precision import autocast, resolved_precision
 from speechbrain_dino.utils.progress import progress
 
@@ -129,19 +130,14 @@ def embed_parts(
         for pieces in plans
         for batch in pieces.batches(embedder, max_samples)
     ]
-    modes = {module: module.training for module in embedder.modules()}
-    embedder.to(device).eval()
     move_constants(embedder, device)
-    try:
+    with evaluating(embedder.to(device)):
         waves = _read_ahead(manifest, jobs, workers)
         done = _embed_batches(embedder, manifest.ids, waves, device, precision)
         total = sum(len(pieces.rows) for pieces in plans)
         done = progress(done, total, "embedding", "utt" if window is None else "piece")
         for number, pieces in enumerate(plans):
             yield number, pieces.mean(islice(done, len(pieces.rows)))
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 class _Pieces(NamedTuple):

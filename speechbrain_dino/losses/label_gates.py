@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from sklearn.mixture import GaussianMixture
 from torch import nn
+
+from speechbrain_dino.utils.distributed import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,8 @@ class FixedGate(nn.Module):
         torch.Tensor
             bool (B,).
         """
-        seen, rows = losses.detach().float(), items
-        if dist.is_available() and dist.is_initialized():
-            # Every process knows all, so that a checkpoint of the first one is whole.
-            seen, rows = _of_all(seen), _of_all(items)
+        # Every process knows all, so that a checkpoint of the first one is whole.
+        seen, rows = gathered(losses.detach().float()), gathered(items)
         if self.memory:
             before, now = self.losses[rows], seen.clamp(min=_LEAST)
             mean = before.pow(self.memory) * now.pow(1 - self.memory)
@@ -279,9 +278,3 @@ class LabelCorrection(nn.Module):
         probs = torch.softmax(cosines.float() / self.temperature, dim=1)
         best, labels = probs.max(1)
         return labels, best > self.threshold
-
-
-def _of_all(values):
-    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, values.contiguous())
-    return torch.cat(gathered)

@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import nn
 
+from speechbrain_dino.models.modes import unwrapped
+
 
 class Teacher(nn.Module):
     """Exponential moving average of a student, with weights of its own.
@@ -39,7 +41,7 @@ class Teacher(nn.Module):
         if buffers not in ("own", "student"):
             raise ValueError(f"buffers is {buffers!r}; expected 'own' or 'student'")
         self.buffers_from = buffers
-        student = unwrap(student)
+        student = unwrapped(student)
         self.branch = copy.deepcopy(student)
         self.branch.requires_grad_(False)
         for parameter in self.branch.parameters():
@@ -84,7 +86,7 @@ class Teacher(nn.Module):
         """
         if not torch.is_tensor(momentum) and not 0 <= momentum <= 1:
             raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
-        student = unwrap(student)
+        student = unwrapped(student)
         for own, others in self._pairs(student):
             # Not lerp, whose weight the host would have to know. Exact at 0 and 1.
             torch._foreach_mul_(own, momentum)
@@ -110,7 +112,7 @@ class Teacher(nn.Module):
             Scalar on the device of the weights; nothing is waited for.
         """
         gaps, lengths = [], []
-        for own, others in self._pairs(unwrap(student)):
+        for own, others in self._pairs(unwrapped(student)):
             gaps += torch._foreach_norm(torch._foreach_sub(own, others))
             lengths += torch._foreach_norm(others)
         gap = torch.stack([norm.float() for norm in gaps]).norm()
@@ -131,33 +133,6 @@ class Teacher(nn.Module):
             lists[0].append(mine)
             lists[1].append(other)
         return groups.values()
-
-
-def unwrap(module):
-    """The module inside DistributedDataParallel and ``torch.compile`` wrappers.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        Wrapped any number of times, or not at all.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Example
-    -------
-    >>> linear = nn.Linear(2, 2)
-    >>> unwrap(torch.compile(linear)) is linear
-    True
-    """
-    while True:
-        if isinstance(module, nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif hasattr(module, "_orig_mod"):
-            module = module._orig_mod
-        else:
-            return module
 
 
 def _shared_tensors(one, other):

@@ -20,7 +20,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_figures, log_figures
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.train import make_brain
@@ -98,7 +98,7 @@ def _finish_fold(brain, hparams, name, folder):
     """Tests the best epoch; predictions.csv last, as it says that all is done."""
     best = best_checkpoint(brain.checkpointer.find_checkpoints())
     state = torch.load(best.paramfiles["student"], map_location="cpu")
-    unwrap(brain.trained).load_state_dict(state)
+    unwrapped(brain.trained).load_state_dict(state)
     manifest, labels = hparams["tested"]
     logits = class_logits(brain, manifest)
     scale = getattr(brain.modules.loss, "scale", 1.0)

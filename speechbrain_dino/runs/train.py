@@ -13,7 +13,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.embeddings.export import export_inference_folder
 from speechbrain_dino.embeddings.extract import embed
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.command_line import start_run
 from speechbrain_dino.runs.prepare import crops_of, prepare
@@ -154,7 +154,7 @@ def _load_average(brain, number):
     )
     if last:
         state = average_checkpoints(last, brain.evaluated)
-        unwrap(brain.modules[brain.evaluated]).load_state_dict(state)
+        unwrapped(brain.modules[brain.evaluated]).load_state_dict(state)
     return [checkpoint.meta.get("epoch") for checkpoint in last]
 
 

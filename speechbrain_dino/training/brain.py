@@ -14,7 +14,7 @@ from speechbrain_dino.augment.crops import augmented
 from speechbrain_dino.losses.objective import owner_of
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.training.checkpoints import save_epoch
 from speechbrain_dino.training.collapse import CollapseError
 from speechbrain_dino.training.log import Clock, log_epoch, log_step
@@ -110,7 +110,7 @@ class TrainingBrain(sb.Brain):
         return Embedder(
             self.modules.compute_features,
             self.modules.mean_var_norm,
-            self.result_of(unwrap(self.modules[self.evaluated])).embedding_model,
+            self.result_of(unwrapped(self.modules[self.evaluated])).embedding_model,
         )
 
     def result_of(self, module):
@@ -245,7 +245,7 @@ class TrainingBrain(sb.Brain):
         for parameter in self.held_still():
             parameter.grad = None
         norm = clip_gradients(
-            unwrap(self.trained).parameters(),
+            unwrapped(self.trained).parameters(),
             self.hparams.clip_norm,
             self.hparams.clip_per_tensor,
         )

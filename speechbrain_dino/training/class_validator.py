@@ -8,7 +8,7 @@ from speechbrain.utils.distributed import ddp_broadcast, if_main_process
 
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.metrics.classification import unweighted_recall
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import evaluating, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,8 @@ def class_logits(brain, manifest):
         device=brain.device,
         batch_seconds=brain.hparams.batch_seconds,
     )
-    head = unwrap(brain.trained).head
-    training = head.training
-    with torch.no_grad():
+    head = unwrapped(brain.trained).head
+    with torch.no_grad(), evaluating(head):
         vectors = torch.from_numpy(np.array(table.vectors)).to(brain.device)
-        logits = head.eval()(vectors).float().cpu().numpy()
-    head.train(training)
+        logits = head(vectors).float().cpu().numpy()
     return logits

@@ -4,11 +4,11 @@ import logging
 
 import speechbrain as sb
 import torch
-import torch.distributed as dist
 
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import evaluating, unwrapped
 from speechbrain_dino.training.brain import TrainingBrain
 from speechbrain_dino.training.safe_step import KeptBuffers
+from speechbrain_dino.utils.distributed import process_count, summed
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ClassifierBrain(TrainingBrain):
         self.speeds = getattr(self.hparams, "speed_classes", None)
         self.copy_paste = getattr(self.hparams, "copy_paste", None)
         self.held = affine_split(
-            unwrap(self.trained).encoder, self.hparams.affine_layers
+            unwrapped(self.trained).encoder, self.hparams.affine_layers
         )
         self.holding = False
 
@@ -164,12 +164,8 @@ class ClassifierBrain(TrainingBrain):
         out = torch.nonzero(~kept).flatten()
         if not len(out):
             return labels, corrected
-        student = unwrap(self.trained)
-        modes = {part: part.training for part in student.modules()}
-        student.eval()
-        _, cosines = student([self.features(waves[:, out])])
-        for part, training in modes.items():
-            part.training = training
+        with evaluating(unwrapped(self.trained)) as student:
+            _, cosines = student([self.features(waves[:, out])])
         found, sure = self.modules.correction(cosines)
         corrected[out] = sure
         return labels.index_copy(
@@ -182,11 +178,7 @@ def _share_of_all(count):
 
     Gates leave each process another number of samples.
     """
-    count = count.float()
-    if not (dist.is_available() and dist.is_initialized()):
-        return count.clamp(min=1)
-    dist.all_reduce(count)
-    return count.clamp(min=1) / dist.get_world_size()
+    return summed(count.float()).clamp(min=1) / process_count()
 
 
 def affine_split(encoder, affine_layers):
@@ -226,6 +218,6 @@ def affine_split(encoder, affine_layers):
 
 
 def _named(brain):
-    encoder = unwrap(brain.trained).encoder
+    encoder = unwrapped(brain.trained).encoder
     names = [n for n, _ in encoder.named_children() if n in brain.hparams.affine_layers]
     return ", ".join(names)

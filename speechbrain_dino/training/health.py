@@ -3,13 +3,13 @@
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from speechbrain_dino.losses.dino import dino_cross_entropy
 from speechbrain_dino.metrics.embeddings import effective_rank, embedding_std, entropy
 from speechbrain_dino.training.collapse import CollapseWatch
+from speechbrain_dino.utils.distributed import process_count, summed
 
 
 class HealthMonitor(nn.Module):
@@ -164,11 +164,9 @@ class HealthMonitor(nn.Module):
             ``loss/<name>``. What was never observed is left out.
         """
         spread = self._spread()
-        processes = 1
-        if dist.is_available() and dist.is_initialized():
-            processes = dist.get_world_size()
-            for total in (*self._totals(), spread):
-                dist.all_reduce(total)
+        processes = process_count()
+        for total in (*self._totals(), spread):
+            total.copy_(summed(total))
         nonfinite = self.nonfinite.item() / processes
         steps = round(self.loss_sum[1].item() / processes + nonfinite)
         figures = {

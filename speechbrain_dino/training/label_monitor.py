@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
+
+from speechbrain_dino.utils.distributed import process_count, summed
 
 _NAMES = ("samples", "hits", "used", "used_right", "gated", "gated_wrong")
 _NAMES += ("corrected", "corrected_right", "known")
@@ -131,12 +132,10 @@ class LabelMonitor(nn.Module):
             ``loss``, ``accuracy``, ``steps``, ``nonfinite`` and those of the class'
             description that are known.
         """
-        processes = 1
+        processes = process_count()
         totals = (self.tally, self.loss_sum, self.nonfinite)
-        if dist.is_available() and dist.is_initialized():
-            processes = dist.get_world_size()
-            for total in totals:
-                dist.all_reduce(total)
+        for total in totals:
+            total.copy_(summed(total))
         n = dict(zip(_NAMES, self.tally.tolist()))
         loss, steps = self.loss_sum.tolist()
         nonfinite = self.nonfinite.item() / processes

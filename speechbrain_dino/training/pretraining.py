@@ -4,7 +4,7 @@ import speechbrain as sb
 import torch
 
 from speechbrain_dino.losses.views import NOTHING, Views
-from speechbrain_dino.models.teacher import unwrap
+from speechbrain_dino.models.modes import evaluating, unwrapped
 from speechbrain_dino.training.brain import TrainingBrain
 from speechbrain_dino.training.safe_step import KeptBuffers
 from speechbrain_dino.utils.errors import plain_errors
@@ -22,8 +22,9 @@ class PretrainingBrain(TrainingBrain):
     ``hparams``: ``global_crops``, ``local_crops``, ``student_crops`` ("all", or
     "local": global crops are the teacher's alone), ``teacher_clean`` (whether the
     teacher's crops stay without augmentation), ``momentum_schedule`` and
-    ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of them, each called with (brain,
-    epoch) before an epoch and after resuming within one.
+    ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
+    them, each called with (brain, epoch) before an epoch and after resuming within
+    one.
 
     Arguments
     ---------
@@ -136,7 +137,7 @@ class PretrainingBrain(TrainingBrain):
         )
 
     def _teacher_head(self):
-        return unwrap(self.modules.teacher).branch.head
+        return unwrapped(self.modules.teacher).branch.head
 
     @torch.no_grad()
     def _reference(self, view):
@@ -144,12 +145,8 @@ class PretrainingBrain(TrainingBrain):
         if not self.modules.loss.wants_reference():
             return None
         encoder = self.embedder().embedding_model
-        modes = {part: part.training for part in encoder.modules()}
-        encoder.eval()
-        embeddings = encoder(self.features(view[:1])).flatten(1)
-        for part, training in modes.items():
-            part.training = training
-        return embeddings
+        with evaluating(encoder):
+            return encoder(self.features(view[:1])).flatten(1)
 
     def compute_objectives(self, predictions, batch, stage):
         """What the objective makes of a batch, in float32."""
@@ -174,7 +171,7 @@ class PretrainingBrain(TrainingBrain):
 
     def held_still(self):
         """The prototypes, in the first epochs."""
-        head = unwrap(self.modules.student).head
+        head = unwrapped(self.modules.student).head
         if self.now.progress < self.hparams.freeze_last_layer_epochs:
             prototypes = getattr(head, "prototypes", None)
             return () if prototypes is None else prototypes.parameters()

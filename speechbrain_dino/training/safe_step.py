@@ -1,7 +1,8 @@
 """Parameter groups, gradient clipping and steps that a bad loss cannot reach."""
 
 import torch
-import torch.distributed as dist
+
+from speechbrain_dino.utils.distributed import summed
 
 
 def parameter_groups(module, weight_decay):
@@ -90,15 +91,16 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False):
         raise ValueError(
             f"max_norm={max_norm}; give a positive number, or null for none."
         )
-    grads = [p.grad for p in parameters if p.grad is not None]
+    parameters = [p for p in parameters if p.grad is not None]
+    grads = [p.grad for p in parameters]
     if not grads:
         raise ValueError("no parameter has a gradient: call backward() before this.")
-    norms = torch.stack(torch._foreach_norm(grads))
-    total = norms.norm()
-    if max_norm is not None:
-        scale = max_norm / ((norms if per_tensor else total) + 1e-6)
-        scale = scale.clamp(max=1.0).expand(len(grads))
-        torch._foreach_mul_(grads, list(scale.unbind()))
+    total = torch.nn.utils.get_total_norm(grads, foreach=True)
+    if max_norm is not None and per_tensor:
+        scale = max_norm / (torch.stack(torch._foreach_norm(grads)) + 1e-6)
+        torch._foreach_mul_(grads, list(scale.clamp(max=1.0).unbind()))
+    elif max_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total, foreach=True)
     return total
 
 
@@ -115,11 +117,7 @@ def agreed(finite):
     torch.Tensor
         Boolean scalar, the same in every process.
     """
-    if dist.is_available() and dist.is_initialized():
-        flag = finite.float()
-        dist.all_reduce(flag, dist.ReduceOp.MIN)
-        return flag > 0
-    return finite
+    return summed((~finite).float()) == 0
 
 
 def step_if(optimizer, finite):
