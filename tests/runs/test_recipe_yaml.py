@@ -10,7 +10,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 YAMLS = sorted(RECIPES.glob("*/hparams/*.yaml"))
 
 

@@ -6,7 +6,7 @@ device: ``.item()``, ``.cpu()``, ``if tensor`` and shapes that depend on numbers
 What fake tensors cannot follow: backward (gradients of the right shapes take its
 place), numbers (the k-means of an epoch, whose rows are chosen by value, runs on all
 rows; the gate of an epoch is chosen on the host), and copies *to* the device that wait
-because they lack ``non_blocking`` (tests/test_gpu.py).
+because they lack ``non_blocking`` (tests/gpu/test_gpu.py).
 """
 
 import re
