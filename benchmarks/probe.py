@@ -26,7 +26,7 @@ from speechbrain_dino.data.fold_makers import Fold
 from speechbrain_dino.metrics.classification import unweighted_recall
 from speechbrain_dino.metrics.regression import ccc
 from speechbrain_dino.probing.data import Target
-from speechbrain_dino.probing.inputs import Standardiser
+from speechbrain_dino.probing.inputs import Standardizer
 from speechbrain_dino.probing.linear_models import Multinomial, RidgePath
 from speechbrain_dino.probing.linear_probe import LinearProbe
 from speechbrain_dino.probing.scorer import Scorer
@@ -75,7 +75,7 @@ def run(args):
 
 def compare(vectors, classes, fold):
     """scikit-learn beside it, on one fold."""
-    standard = Standardiser.of(vectors, fold.train)
+    standard = Standardizer.of(vectors, fold.train)
     X, y = standard(vectors, fold.train), classes[fold.train]
     tested = standard(vectors, fold.test)
     print(f"first fold alone, {len(y):,} training utterances:")
@@ -101,7 +101,7 @@ def compare(vectors, classes, fold):
 
 
 def objective(model, X, y, C):
-    """What both minimise, in double precision."""
+    """What both minimize, in double precision."""
     logits = X.astype(np.float64) @ model.coef_.T.astype(np.float64) + model.intercept_
     losses = logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
     return C * losses.sum() + 0.5 * np.sum(model.coef_.astype(np.float64) ** 2)
@@ -125,11 +125,11 @@ class timed:
 def generate(number, dim):
     rng = np.random.default_rng(0)
     classes = rng.choice(CLASSES, number, p=[0.4, 0.25, 0.15, 0.12, 0.08])
-    centres = (0.07 * rng.standard_normal((CLASSES, dim))).astype(np.float32)
+    centers = (0.07 * rng.standard_normal((CLASSES, dim))).astype(np.float32)
     spread = (1 + np.arange(dim, dtype=np.float32)) ** -0.7
     mixed = np.linalg.qr(rng.standard_normal((dim, dim)))[0].astype(np.float32)
     vectors = rng.standard_normal((number, dim), dtype=np.float32)
-    vectors = ((vectors + centres[classes]) * spread) @ mixed
+    vectors = ((vectors + centers[classes]) * spread) @ mixed
     return vectors, classes, rng.integers(0, 500, number)
 
 

@@ -3,7 +3,7 @@
     python benchmarks/scoring.py [--threads 2] [--loop_trials 400]
 
 Embeddings are generated: the time does not depend on what they say. Speakers have one
-centre each, so that the error rates are those of a real system. Each part runs in a
+center each, so that the error rates are those of a real system. Each part runs in a
 process of its own, whose peak memory it prints; seconds of the CPU, summed over
 threads, tell what other work on the machine hides. SpeechBrain's recipe
 (speaker_verification_cosine.py, adaptive S-norm) goes trial by trial: cosine with the
@@ -23,7 +23,7 @@ import torch
 
 from speechbrain_dino.data.trials import read_trials
 from speechbrain_dino.metrics.verification import operating_points
-from speechbrain_dino.scoring.cosine import as_norm, summarise
+from speechbrain_dino.scoring.cosine import as_norm, summarize
 
 DIM, TOP_N = 192, 300
 
@@ -64,10 +64,10 @@ def start(threads, part, arguments):
 
 def generate(rng, utterances, cohort, trials, speakers=1190):
     """Embeddings, cohort, labels and rows of half target and half other trials."""
-    centres = rng.standard_normal((speakers, DIM), dtype=np.float32)
+    centers = rng.standard_normal((speakers, DIM), dtype=np.float32)
     speaker = np.arange(utterances) % speakers
     noise = rng.standard_normal((utterances, DIM), dtype=np.float32)
-    embeddings = centres[speaker] + 2.3 * noise
+    embeddings = centers[speaker] + 2.3 * noise
     enrol = rng.integers(0, utterances, trials)
     # Every utterance is in a trial, as in VoxCeleb1-H.
     enrol[:utterances] = np.arange(min(utterances, trials))
@@ -86,7 +86,7 @@ def voxceleb_h(trials):
     begin, cpu = time.perf_counter(), time.process_time()
     scores = as_norm(embeddings, cohort, enrol, test, TOP_N)
     middle = time.perf_counter()
-    summarise(labels, scores)
+    summarize(labels, scores)
     end = time.perf_counter()
     print(
         f"| {trials:,} | {used:,} | {len(cohort):,} | {middle - begin:.2f} | "

@@ -7,7 +7,7 @@
 
 The step is taken apart: the gradient of the loss is first propagated to the
 embeddings (head and loss), then from there through the encoder, so that "beyond the
-encoder" is what augmentation, log-mels, head, loss, clipping, optimiser and teacher
+encoder" is what augmentation, log-mels, head, loss, clipping, optimizer and teacher
 update cost together. ``--default_malloc`` leaves glibc's memory thresholds alone.
 """
 
@@ -179,7 +179,7 @@ class Step:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.lap("optimiser")
+        self.lap("optimizer")
         self.teacher.update(student, 0.996)
         self.lap("teacher update")
 

@@ -12,7 +12,7 @@ from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.extract import embed as embed_manifest
 from speechbrain_dino.embeddings.pretrained import Pretrained, load_pretrained
 from speechbrain_dino.embeddings.table import EmbeddingTable
-from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarise
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarize
 
 
 def embed(data, model, folder=None, **options):
@@ -137,5 +137,5 @@ def summary(scores):
     for name, table in scores.items():
         if "label" not in table:
             raise ValueError(f"{name} has no labels, so no error rate can be computed")
-        lines[name] = summarise(table["label"].to_numpy(), table["score"].to_numpy())
+        lines[name] = summarize(table["label"].to_numpy(), table["score"].to_numpy())
     return pd.DataFrame.from_dict(lines, orient="index")

@@ -70,7 +70,7 @@ def noise_rir_mini(shared_data):
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
-    """Coloured noise in VoxCeleb's layout."""
+    """Colored noise in VoxCeleb's layout."""
     return make_corpus(tmp_path_factory.mktemp("corpus") / "vox")
 
 

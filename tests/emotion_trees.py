@@ -1,4 +1,4 @@
-"""Emotion corpora in their true formats, and manifests of labelled rows."""
+"""Emotion corpora in their true formats, and manifests of labeled rows."""
 
 import csv
 import json

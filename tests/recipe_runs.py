@@ -86,7 +86,7 @@ speechbrain_dino.runs.train.write_report = lambda folder: None
 
 
 def make_corpus(folder, speakers=8, utterances=4, seed=0):
-    """Coloured noise in VoxCeleb's layout, and a trial list of the last two speakers.
+    """Colored noise in VoxCeleb's layout, and a trial list of the last two speakers.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def make_noises(folder, number=3, seed=1):
 
 
 # What a small training on labels has in other ways than ``TINY``.
-LABELLED = {
+LABELED = {
     "local_crops": 0,
     "chunk_seconds": 0.5,
     "large_margin_seconds": 0.7,
@@ -167,7 +167,7 @@ LABELLED = {
 def write_recipe(path, base="dino", **keys):
     """Writes a YAML that extends a recipe with ``TINY`` and ``keys``."""
     lines = [f"extends: {RECIPE / 'hparams' / f'{base}.yaml'}"]
-    small = TINY if "dino" in Path(base).name else {**TINY, **LABELLED}
+    small = TINY if "dino" in Path(base).name else {**TINY, **LABELED}
     for key, value in {**small, **keys}.items():
         plain = isinstance(value, str) and value.startswith("!")
         lines.append(f"{key}: {value if plain else json.dumps(value)}")

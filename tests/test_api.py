@@ -45,9 +45,9 @@ def test_score_reads_lists_and_tables_of_trials(table, tmp_path):
     assert list(again) == ["enrol", "test", "score"]
     np.testing.assert_allclose(again["score"], expected)
     cohort = np.random.default_rng(1).normal(size=(20, 6))
-    normalised = score(table, path, cohort, top_n=5)["score"]
+    normalized = score(table, path, cohort, top_n=5)["score"]
     expected = as_norm(table.vectors, cohort, [0, 3, 0], [1, 9, 5], top_n=5)
-    np.testing.assert_allclose(normalised, expected)
+    np.testing.assert_allclose(normalized, expected)
     with pytest.raises(ValueError, match="'u10'"):
         score(table, pd.DataFrame({"enrol": ["u0"], "test": ["u10"]}))
 

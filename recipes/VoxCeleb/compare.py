@@ -5,7 +5,7 @@ To run this recipe, do the following:
 > python compare.py hparams/dino_mini.yaml hparams/simclr_mini.yaml --steps 500 \
       --seeds 1 2 3 --data_folder /data/voxceleb_mini --output_folder results/comparison
 
-Every YAML is trained with every seed on the same data, for the same number of optimiser
+Every YAML is trained with every seed on the same data, for the same number of optimizer
 steps (or --minutes of training). The same command goes on where it was stopped. The
 table and the plot of EER over time are written after each run. --jobs 2 trains two at a
 time, each on its share of the cores.

@@ -10,7 +10,7 @@ import numpy as np
 from speechbrain_dino.clustering.filters import Filter, cosine_posteriors
 from speechbrain_dino.clustering.labels import Clustering, load_labels, save_labels
 from speechbrain_dino.clustering.linkage import average_linkage
-from speechbrain_dino.clustering.neighbours import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import scaled_to_unit, sum_rows
 from speechbrain_dino.clustering.stages import (
     Record,
     cut_as_asked,

@@ -19,7 +19,7 @@ import logging
 import numpy as np
 
 from speechbrain_dino.clustering.linkage import cut_tree
-from speechbrain_dino.clustering.neighbours import nearest, scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import nearest, scaled_to_unit, sum_rows
 from speechbrain_dino.utils.progress import progress
 from speechbrain_dino.utils.randomness import generator
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechbrain_dino.clustering.neighbours import (
+from speechbrain_dino.clustering.neighbors import (
     members,
     nearest,
     scaled_to_unit,

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from speechbrain_dino.clustering.neighbours import nearest
+from speechbrain_dino.clustering.neighbors import nearest
 from speechbrain_dino.utils.progress import progress
 
 _NEVER = np.float32(-1e30)  # score of clusters that are part of others

@@ -5,7 +5,7 @@ import numpy as np
 from speechbrain_dino.clustering.filters import Filter, own_posteriors
 from speechbrain_dino.clustering.labels import numbered_by_size
 from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
-from speechbrain_dino.clustering.neighbours import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import scaled_to_unit, sum_rows
 from speechbrain_dino.clustering.stages import (
     Record,
     cut_as_asked,
@@ -59,7 +59,7 @@ class PLDAClustering:
     lda_dim : int
         Dimensions of the speaker space, fewer if the embeddings or clusters are.
     plda_iterations : int
-        Of expectation maximisation.
+        Of expectation maximization.
     min_posterior : float, optional
         Utterances with a lower posterior are left out first.
     min_size, max_size : int, optional

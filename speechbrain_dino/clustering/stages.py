@@ -11,7 +11,7 @@ from speechbrain_dino.clustering.count import choose_number, default_candidates,
 from speechbrain_dino.clustering.kmeans import fit_kmeans
 from speechbrain_dino.clustering.labels import Clustering, numbered_by_size
 from speechbrain_dino.clustering.linkage import cut_tree
-from speechbrain_dino.clustering.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.neighbors import scaled_to_unit
 from speechbrain_dino.scoring.pairs import unit_rows
 
 
@@ -176,7 +176,7 @@ def within(value, low, high, name):
 def unit_points(embeddings, pca_variance=None):
     """Scales embeddings to length 1, perhaps in fewer dimensions.
 
-    With ``pca_variance`` the scaled embeddings are centred, projected onto the
+    With ``pca_variance`` the scaled embeddings are centered, projected onto the
     principal directions that keep this share of their variance, and scaled again.
 
     Arguments

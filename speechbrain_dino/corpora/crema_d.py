@@ -25,7 +25,7 @@ from speechbrain_dino.corpora.crema_d_tables import (
 from speechbrain_dino.corpora.download import download, is_pointer, is_whole
 from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
-    Labelled,
+    Labeled,
     LabelsLeftOut,
     choose_classes,
     emotion_of,
@@ -342,4 +342,4 @@ def _item(source, votes, people, tables):
             "the actor, or prepare with demographics: null"
         )
     person = people.get(actor, {"gender": "", "age": ""})
-    return Labelled(source, emotion, {**person, "sentence": sentence, "level": level})
+    return Labeled(source, emotion, {**person, "sentence": sentence, "level": level})

@@ -1,4 +1,4 @@
-"""From the labelled files of an emotion corpus to its manifest and folds."""
+"""From the labeled files of an emotion corpus to its manifest and folds."""
 
 import logging
 import os
@@ -25,8 +25,8 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
 
     Arguments
     ---------
-    items : list of Labelled
-        All labelled utterances.
+    items : list of Labeled
+        All labeled utterances.
     tables : iterable of str or Path
         The files that labels come from.
     make_folds : callable
@@ -63,7 +63,7 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     options = (rate, full, False, arguments["num_workers"])
     audio = usable_audio(sources, save_folder, *options)
     kept = _keep(list(zip(items, audio)), rate, arguments["min_duration"], left_out)
-    report(len(kept), left_out, "labelled utterance")
+    report(len(kept), left_out, "labeled utterance")
     manifest = Manifest.from_rows(_row(item, *found) for item, found in kept)
     folds, how = make_folds(manifest)
     manifest.to_csv(save_folder / "utterances.csv")
@@ -121,7 +121,7 @@ def _with_audio(items, allow_missing, left_out):
     if missing and not allow_missing:
         more = f"\n  and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
-            f"{len(missing)} labelled utterances have no audio:\n  "
+            f"{len(missing)} labeled utterances have no audio:\n  "
             + "\n  ".join(missing[:5])
             + f"{more}\nExtract the corpus again, or leave them out with "
             "allow_missing: True"

@@ -11,7 +11,7 @@ NO_AGREEMENT = "no_agreement"
 OTHER = "other"
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """An utterance with its emotion.
 
     Arguments

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
-    Labelled,
+    Labeled,
     LabelsLeftOut,
     choose_classes,
     emotion_of,
@@ -157,7 +157,7 @@ def _check_complete(items, codes, allow_missing):
     if not wrong:
         return
     message = (
-        f"IEMOCAP has {sum(SESSIONS.values())} labelled turns, here are {len(items)}:"
+        f"IEMOCAP has {sum(SESSIONS.values())} labeled turns, here are {len(items)}:"
         "\n  " + "\n  ".join(wrong)
     )
     if not allow_missing:
@@ -193,7 +193,7 @@ _NAME = re.compile(r"((Ses(\d\d))[FM]_(impro|script)\w+)_([FM])\w+")
 
 
 def find_turns(data_folder, codes, left_out):
-    """Finds all labelled turns.
+    """Finds all labeled turns.
 
     Arguments
     ---------
@@ -208,7 +208,7 @@ def find_turns(data_folder, codes, left_out):
     -------
     tables : list of Path
         The label files.
-    items : list of Labelled
+    items : list of Labeled
         The turns.
 
     Raises
@@ -310,4 +310,4 @@ def _item(folder, where, dialog, turn, codes):
         "script": SCRIPTS[match[4]],
         **dict(zip(("valence", "arousal", "dominance"), texts)),
     }
-    return Labelled(source, emotion_of(code, codes, where), columns)
+    return Labeled(source, emotion_of(code, codes, where), columns)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
-    Labelled,
+    Labeled,
     LabelsLeftOut,
     choose_classes,
     emotion_of,
@@ -92,7 +92,7 @@ def prepare_msp_podcast(
         Another label file of the same form.
     shared_speakers : str
         What to do with a speaker in two partitions of a fold: "error", or
-        "leave_out": they leave training, or validation, in favour of the test sets.
+        "leave_out": they leave training, or validation, in favor of the test sets.
     allow_missing : bool
         Whether to go on without audio that the labels name.
     sample_rate : int
@@ -135,15 +135,15 @@ def prepare_msp_podcast(
     left_out = LabelsLeftOut()
     table = _find_labels(data_folder, labels)
     audio = _find_audio(data_folder, save_folder, left_out)
-    items, labelled = [], {}
+    items, labeled = [], {}
     for where, name, *fields in read_labels(table):
-        if labelled.setdefault(name, where) != where:
-            raise ValueError(f"{where}: {name} has a label already, {labelled[name]}")
+        if labeled.setdefault(name, where) != where:
+            raise ValueError(f"{where}: {name} has a label already, {labeled[name]}")
         if fields[0]:
             items.append(_item(where, name, fields, audio, data_folder))
         else:
             left_out.add("no_label", name, _NO_LABEL)
-    for name in sorted(audio.keys() - labelled.keys()):
+    for name in sorted(audio.keys() - labeled.keys()):
         left_out.add("no_label", audio[name][0], _NO_LABEL)
 
     def folds(manifest):
@@ -232,7 +232,7 @@ def _item(where, name, fields, audio, data_folder):
     for column, text in zip(_DIMENSIONS.values(), dimensions):
         columns[column] = _number(text, column, where)
     columns["partition"] = _partition(split, where)
-    return Labelled(source, emotion_of(code, CODES, where), columns)
+    return Labeled(source, emotion_of(code, CODES, where), columns)
 
 
 def _partition(name, where):

@@ -89,7 +89,7 @@ def joined(manifests):
 logger = logging.getLogger(__name__)
 
 
-def add_unlabelled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
+def add_unlabeled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
     """Adds what a fold does not test on to the training utterances.
 
     For the key ``set_up`` of a YAML that pretrains. Neither labels nor speakers come
@@ -102,7 +102,7 @@ def add_unlabelled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
     manifest : Manifest
         The training utterances so far.
     prepare : callable
-        Prepares the labelled corpus, called without arguments by the first process;
+        Prepares the labeled corpus, called without arguments by the first process;
         leaves ``utterances.csv`` and ``folds.json`` in the folder.
     folder : str or path
         That folder.
@@ -123,14 +123,14 @@ def add_unlabelled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
     """
     run_on_main(prepare)
     folder = Path(folder)
-    labelled = Manifest.from_csv(folder / "utterances.csv")
-    folds = {f.name: f for f in read_folds(folder / "folds.json", labelled)}
+    labeled = Manifest.from_csv(folder / "utterances.csv")
+    folds = {f.name: f for f in read_folds(folder / "folds.json", labeled)}
     if fold not in folds:
         raise ValueError(
             f"fold={fold!r}: the folds of {folder} are {', '.join(folds)}, name one"
         )
     rows = sorted(chain(folds[fold].train.tolist(), folds[fold].valid.tolist()))
-    added = [u for u in map(labelled.__getitem__, rows) if u.duration >= min_duration]
+    added = [u for u in map(labeled.__getitem__, rows) if u.duration >= min_duration]
     logger.info(
         "%d utterances and, without labels, %d of fold %s; the %d of its test stay out",
         len(manifest),

@@ -14,7 +14,7 @@ class Trials(NamedTuple):
     """int8 (M,): 1 where both utterances have one speaker, else 0; None where the
     list keeps the answers back."""
     enrol: list
-    """Names of the M enrolment utterances."""
+    """Names of the M enrollment utterances."""
     test: list
     """Names of the M test utterances."""
     path: str
@@ -37,7 +37,7 @@ _SCORE_FORMS = (
 
 
 def read_trials(path):
-    """Reads a trial list; the form is recognised by its first line.
+    """Reads a trial list; the form is recognized by its first line.
 
     Forms: VoxCeleb's ``label enrol test`` with labels 1 (one speaker) and 0 (two
     speakers), Kaldi's and wespeaker's ``enrol test target|nontarget``, and
@@ -130,7 +130,7 @@ def _read_columns(path, forms, what):
     lines = text.splitlines()
     if not lines:
         raise ValueError(f"{path}: {what} is empty")
-    fields, label_of = _recognise(lines[0].split(), forms) or (None, None)
+    fields, label_of = _recognize(lines[0].split(), forms) or (None, None)
     # All lines at once, without a list per line to keep, is fast; the first bad one
     # is looked for only if there is one.
     good = fields and {len(line.split()) for line in lines} == {len(fields)}
@@ -146,7 +146,7 @@ def _read_columns(path, forms, what):
     return columns, np.array(labels, dtype=np.int8)
 
 
-def _recognise(row, forms):
+def _recognize(row, forms):
     for fields, label_of in forms:
         if len(row) == len(fields) and (
             label_of is None or row[fields.index("label")] in label_of
@@ -157,7 +157,7 @@ def _recognise(row, forms):
 
 def _raise_first_bad(path, lines, forms):
     rows = (line.split() for line in lines)
-    bad = next(i for i, row in enumerate(rows) if _recognise(row, forms) is None)
+    bad = next(i for i, row in enumerate(rows) if _recognize(row, forms) is None)
     expected = ", or ".join(
         f"'{' '.join(fields)}'"
         + (f" with a label of {' or '.join(label_of)}" if label_of else "")

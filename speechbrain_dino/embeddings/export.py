@@ -114,7 +114,7 @@ def inference_yaml(
 
 def has_learned_state(name, module):
     """Whether a part of an embedder has something to load."""
-    # SpeechBrain's global normalisation keeps its statistics outside the state dict.
+    # SpeechBrain's global normalization keeps its statistics outside the state dict.
     running = getattr(module, "norm_type", None) == "global"
     return (
         name == "embedding_model" or running or any(True for _ in module.parameters())

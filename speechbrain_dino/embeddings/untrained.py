@@ -20,11 +20,11 @@ from speechbrain_dino.models.embedder import Embedder
 def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     """Builds a model as its YAML describes it, without its weights.
 
-    Batch normalisation with its initial statistics would normalise nothing, so that
+    Batch normalization with its initial statistics would normalize nothing, so that
     signals fade or blow up from layer to layer. Its statistics are those of one batch
     of ``utterances`` spread evenly over the manifest, two seconds from the middle of
     each (less where one is shorter), without labels. That these are utterances of the
-    corpus, tested ones among them, can only be in favour of this baseline.
+    corpus, tested ones among them, can only be in favor of this baseline.
 
     Arguments
     ---------
@@ -37,7 +37,7 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     sample_rate : int
         Samples in a second.
     utterances : int
-        How many to set the normalisation by.
+        How many to set the normalization by.
 
     Returns
     -------

@@ -16,7 +16,7 @@ _NEVER = -1e4
 
 
 class NTXent(Objective):
-    """Normalised temperature-scaled cross-entropy (SimCLR, Chen et al. 2020).
+    """Normalized temperature-scaled cross-entropy (SimCLR, Chen et al. 2020).
 
     For an utterance b, its view s and another view t, with cosines c and temperature
     tau: l = -ln e^((c_st - m) / tau) / (e^((c_st - m) / tau) + sum_n sum_t'

@@ -1,4 +1,4 @@
-"""The DINO objective: a pure function of logits, and the module with its centre."""
+"""The DINO objective: a pure function of logits, and the module with its center."""
 
 import torch
 from torch import nn
@@ -54,11 +54,11 @@ def dino_cross_entropy(log_probs, targets, shared=None):
 
 
 class DINOLoss(nn.Module):
-    """Self-distillation without labels (Caron et al. 2021), with a moving centre.
+    """Self-distillation without labels (Caron et al. 2021), with a moving center.
 
     With logits z of the student and v of the teacher, over pairs of different views:
     L = mean_st -q_t . ln p_s, p = softmax(z / student_temp) and
-    q = softmax((v - centre) / teacher_temp). The centre moves *after* the loss, in
+    q = softmax((v - center) / teacher_temp). The center moves *after* the loss, in
     training mode only, by the mean of v over batch, views and all processes.
 
     Arguments
@@ -71,9 +71,9 @@ class DINOLoss(nn.Module):
         Temperature of the teacher; the attribute of the same name may be set before
         any step, by a schedule.
     center_momentum : float
-        Share of the old centre that is kept in a step; 1 holds it fixed.
+        Share of the old center that is kept in a step; 1 holds it fixed.
     centering : str
-        "running": the centre above. "sinkhorn": in its place q is what
+        "running": the center above. "sinkhorn": in its place q is what
         :func:`~speechbrain_dino.losses.dino.sinkhorn` makes of v / teacher_temp (SwAV;
         DINOv2, Oquab et al. 2023).
     sinkhorn_iterations : int
@@ -113,7 +113,7 @@ class DINOLoss(nn.Module):
         self.register_buffer("center", torch.zeros(out_dim))
 
     def forward(self, student, teacher=None, shared=None):
-        """Loss of one batch; moves the centre in training mode.
+        """Loss of one batch; moves the center in training mode.
 
         Arguments
         ---------
@@ -170,12 +170,12 @@ class DINOLoss(nn.Module):
 
     @torch.no_grad()
     def targets(self, teacher):
-        """Centred, sharpened probabilities of the teacher's logits (..., K)."""
+        """Centered, sharpened probabilities of the teacher's logits (..., K)."""
         if self.centering == "sinkhorn":
             scores = teacher.float() / self.teacher_temp
             return sinkhorn(scores, self.sinkhorn_iterations)
-        centred = teacher.float() - self.center
-        return torch.softmax(centred / self.teacher_temp, dim=-1)
+        centered = teacher.float() - self.center
+        return torch.softmax(centered / self.teacher_temp, dim=-1)
 
     @torch.no_grad()
     def move_center(self, teacher, finite=True):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Axes: n = utterances, d = embedding, c = classes, k = sub-centres.
+# Axes: n = utterances, d = embedding, c = classes, k = sub-centers.
 
 
 class AAMSoftmax(nn.Module):

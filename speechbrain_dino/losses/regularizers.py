@@ -51,8 +51,8 @@ class KoLeo(Objective):
             cosines = unit @ everyone.transpose(1, 2)  # (S, B, N)
             own = F.one_hot(own_places(batch, unit.device), number).bool()
             nearest = cosines.masked_fill(own, -2).argmax(-1, keepdim=True)
-        neighbours = everyone.gather(1, nearest.expand(-1, -1, unit.shape[-1]))
-        distances = F.pairwise_distance(unit, neighbours, eps=self.eps)
+        neighbors = everyone.gather(1, nearest.expand(-1, -1, unit.shape[-1]))
+        distances = F.pairwise_distance(unit, neighbors, eps=self.eps)
         return Result(-(distances + self.eps).log().mean(1).sum())
 
 

@@ -46,7 +46,7 @@ class SSPS(Objective):
         Number of utterances whose targets are kept.
     num_clusters : int
         Number of clusters.
-    neighbours : int
+    neighbors : int
         Number of nearest other clusters to take from, in turn.
     first_epoch : float
         First epoch (from 1) with other positives, rounded up.
@@ -73,7 +73,7 @@ class SSPS(Objective):
         of="outputs",
         queue_size=25000,
         num_clusters=25000,
-        neighbours=1,
+        neighbors=1,
         first_epoch=81,
         iterations=10,
         seed=1234,
@@ -83,14 +83,14 @@ class SSPS(Objective):
         self.of = of
         self.embedding_dim = embedding_dim
         self.num_clusters = num_clusters
-        self.neighbours = neighbours
+        self.neighbors = neighbors
         self.first_epoch = math.ceil(first_epoch - 1e-6)
         self.iterations = iterations
         self.seed = seed
         self.epoch = 0
         self.clustered_for = 0  # the epoch that the clusters were made for
         self.queue = Queue(queue_size, targets=(num_views, target_dim))
-        self.register_buffer("nearby", torch.full((num_clusters, neighbours), -1))
+        self.register_buffer("nearby", torch.full((num_clusters, neighbors), -1))
         self.register_buffer("share_found", torch.zeros(()))
 
     # -- epochs ---------------------------------------------------------------
@@ -138,7 +138,7 @@ class SSPS(Objective):
         self.assignments.fill_(-1)
         self.assignments[known] = found
         filled = torch.bincount(found, minlength=self.num_clusters) > 0
-        self.nearby.copy_(nearest_others(centroids, filled, self.neighbours))
+        self.nearby.copy_(nearest_others(centroids, filled, self.neighbors))
         if process_count() > 1:
             # Sums on a GPU need not come out alike in two processes.
             dist.broadcast(self.assignments, 0)
@@ -181,12 +181,12 @@ class SSPS(Objective):
         clusters = self.assignments[items]
         # In turn rather than at random: the same however the batch is shared out.
         turn = items + self.queue.seen
-        wanted = self.nearby[clusters.clamp(min=0), turn % self.neighbours]
+        wanted = self.nearby[clusters.clamp(min=0), turn % self.neighbors]
         wanted = wanted.where(clusters >= 0, -1)
         of_queue = self.assignments[queued.clamp(min=0)].where(queued >= 0, -2)
         match = (of_queue == wanted[:, None]) & (wanted >= 0)[:, None]
         number = match.sum(1)
-        nth = turn // self.neighbours % number.clamp(min=1)
+        nth = turn // self.neighbors % number.clamp(min=1)
         chosen = match & (match.cumsum(1) == nth[:, None] + 1)
         return number > 0, chosen.int().argmax(1)
 

@@ -29,7 +29,7 @@ def bootstrap_intervals(
     scores : array, shape (M,)
         Higher means more alike.
     enrol_speakers : sequence, shape (M,)
-        Speaker of the enrolment side, a name or number.
+        Speaker of the enrollment side, a name or number.
     test_speakers : sequence, shape (M,)
         Speaker of the test side.
     calibrated : bool

@@ -243,7 +243,7 @@ class ClassCounts(NamedTuple):
     Arguments
     ---------
     hits : numpy.ndarray
-        Utterances of the class that were recognised.
+        Utterances of the class that were recognized.
     support : numpy.ndarray
         Utterances of the class.
     predicted : numpy.ndarray

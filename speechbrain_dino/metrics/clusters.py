@@ -10,7 +10,7 @@ def against_truth(labels, truth):
 
     What is left out or of no known speaker takes no part and is counted.
 
-    ``nmi`` (arithmetic normalisation); ``purity``, the share of utterances of their
+    ``nmi`` (arithmetic normalization); ``purity``, the share of utterances of their
     cluster's most frequent speaker; ``speaker_purity``, the same the other way round;
     ``pairs``: of pairs in one cluster the share of one speaker (precision), of pairs
     of one speaker the share in one cluster (recall), and F; ``b_cubed``: the same as

@@ -1,4 +1,4 @@
-"""Label-free figures of embeddings: directions used, neighbours found again."""
+"""Label-free figures of embeddings: directions used, neighbors found again."""
 
 import math
 
@@ -10,7 +10,7 @@ def effective_rank(embeddings):
     """Number of directions that the embeddings use.
 
     The exponential of the entropy of the singular values of the mean-free
-    embeddings, normalised to sum 1 (Roy and Vetterli, 2007): D where all
+    embeddings, normalized to sum 1 (Roy and Vetterli, 2007): D where all
     directions vary alike, 1 where only one does.
 
     Arguments
@@ -34,16 +34,16 @@ def effective_rank(embeddings):
     2.0
     """
     matrix = _embeddings(embeddings, "embeddings").double()
-    centred = matrix - matrix.mean(dim=0)
+    centered = matrix - matrix.mean(dim=0)
     # What the subtraction leaves of equal rows is rounding, not a direction.
-    if centred.norm() <= 1e-12 * matrix.norm():
+    if centered.norm() <= 1e-12 * matrix.norm():
         return 0.0
-    values = torch.linalg.svdvals(centred)
+    values = torch.linalg.svdvals(centered)
     share = values / values.sum()
     return float(torch.special.entr(share).sum().exp())
 
 
-def neighbour_agreement(first, second, k=1):
+def neighbor_agreement(first, second, k=1):
     """Share of utterances that find themselves again under another augmentation.
 
     Needs no labels: 1 where each utterance's embedding is nearest (cosine) to that
@@ -57,7 +57,7 @@ def neighbour_agreement(first, second, k=1):
     second : array or torch.Tensor, shape (N, D)
         Embeddings of other versions of the same utterances in the same order.
     k : int
-        How many nearest neighbours in ``second`` may hold the utterance.
+        How many nearest neighbors in ``second`` may hold the utterance.
 
     Returns
     -------
@@ -72,13 +72,13 @@ def neighbour_agreement(first, second, k=1):
 
     Example
     -------
-    >>> neighbour_agreement([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, -1.0]])
+    >>> neighbor_agreement([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, -1.0]])
     0.5
     """
     first, second = _embeddings(first, "first"), _embeddings(second, "second")
     if first.shape != second.shape:
         raise ValueError(
-            "neighbour_agreement needs two versions of the same utterances, was given "
+            "neighbor_agreement needs two versions of the same utterances, was given "
             f"shapes {tuple(first.shape)} and {tuple(second.shape)}"
         )
     first = torch.nn.functional.normalize(first.float(), dim=1)

@@ -18,7 +18,7 @@ def eer(target_scores, nontarget_scores):
 
     The operating points are all distinct decisions that a threshold can make.
     Where no point has both rates equal, the rate is interpolated linearly
-    between the two neighbouring points at which the sign of (miss rate - false
+    between the two neighboring points at which the sign of (miss rate - false
     alarm rate) changes. Tied scores are one step of both rates, so the value is
     the expectation over a random order of the ties. O(N log N).
 
@@ -50,7 +50,7 @@ def eer(target_scores, nontarget_scores):
 
 
 def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
-    """Smallest normalised detection cost over all thresholds.
+    """Smallest normalized detection cost over all thresholds.
 
     ``cost = c_miss * miss * p_target + c_fa * false_alarm * (1 - p_target)``,
     divided by the cost of the better of the two systems that do not listen,
@@ -92,7 +92,7 @@ def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
 
 
 def act_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
-    """Normalised detection cost at the threshold that theory gives for the prior.
+    """Normalized detection cost at the threshold that theory gives for the prior.
 
     The threshold is ``log(c_fa * (1 - p_target) / (c_miss * p_target))``; the cost
     that of ``min_dcf``. What it lies above ``min_dcf`` is lost by calibration.
@@ -200,7 +200,7 @@ class OperatingPoints(NamedTuple):
     """All distinct decisions of a threshold; a score greater than it is accepted."""
 
     thresholds: np.ndarray
-    """float64 (R,), rising; a value between two neighbouring scores, so that a last
+    """float64 (R,), rising; a value between two neighboring scores, so that a last
     bit of difference in a score does not change the decision."""
     miss: np.ndarray
     """float64 (R,): share of targets not greater than the threshold, from 0 to 1."""
@@ -247,7 +247,7 @@ def _bits(own, other):
 
 
 def cost_weights(p_target, c_miss, c_fa):
-    """Weights of the miss and the false alarm rate in the normalised detection cost.
+    """Weights of the miss and the false alarm rate in the normalized detection cost.
 
     Arguments
     ---------
@@ -345,7 +345,7 @@ def between(values):
     """
     values = np.asarray(values, dtype=np.float64)
     middle = values[:-1] / 2 + values[1:] / 2
-    # Between neighbouring floats the middle rounds to one of them: take the lower.
+    # Between neighboring floats the middle rounds to one of them: take the lower.
     middle = np.where(middle < values[1:], middle, values[:-1])
     below = np.nextafter(values[0], -np.inf)
     return np.concatenate([[below], middle, values[-1:]])

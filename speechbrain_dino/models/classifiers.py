@@ -6,10 +6,10 @@ from torch import nn
 
 
 class CosineClassifier(nn.Module):
-    """Cosines with the centres of the classes, the best of each class' sub-centres.
+    """Cosines with the centers of the classes, the best of each class' sub-centers.
 
-    Sub-centres (Deng et al., ECCV 2020) let a class fall into a main part and others
-    that collect what was labelled wrongly.
+    Sub-centers (Deng et al., ECCV 2020) let a class fall into a main part and others
+    that collect what was labeled wrongly.
 
     Arguments
     ---------
@@ -18,7 +18,7 @@ class CosineClassifier(nn.Module):
     num_classes : int
         Number of classes C.
     sub_centers : int
-        Centres a class, K.
+        Centers a class, K.
 
     Example
     -------

@@ -4,7 +4,7 @@ import torch
 
 
 class Embedder(torch.nn.Module):
-    """Waveforms to embeddings: features, normalisation, encoder.
+    """Waveforms to embeddings: features, normalization, encoder.
 
     The same three parts as in SpeechBrain's ``EncoderClassifier``, which gives the
     same embedding from the exported inference folder.
@@ -44,7 +44,7 @@ class Embedder(torch.nn.Module):
     def frames(self, num_samples):
         """Number of feature frames; utterances equal in it may share a batch.
 
-        A short-time Fourier transform that is centred and padded with zeros gives
+        A short-time Fourier transform that is centered and padded with zeros gives
         an utterance the same frames, whether zeros follow it or nothing. Of other
         features nothing is known, every number of samples counts as different.
 
@@ -82,7 +82,7 @@ class Embedder(torch.nn.Module):
             # In frames, not samples: equal frames must give exactly 1, as alone.
             frames = self.frames(num_samples.to(wavs.device))
             lengths = frames / self.frames(wavs.shape[1])
-            # SpeechBrain's normalisation rounds the product of length and frames up:
+            # SpeechBrain's normalization rounds the product of length and frames up:
             # a last bit too many would take a frame of padding into the mean.
             lengths = torch.where(lengths < 1, lengths * (1 - 1e-6), lengths)
         feats = self.mean_var_norm(self.compute_features(wavs), lengths)

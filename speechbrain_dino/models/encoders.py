@@ -39,7 +39,7 @@ class MaskedResNet(nn.Module):
     """A residual network over log-mels whose embeddings do not depend on padding.
 
     A 3x3 stem of stride 1 without pooling, blocks, mean and standard deviation over
-    time, then a linear layer without bias and batch normalisation. A subclass gives
+    time, then a linear layer without bias and batch normalization. A subclass gives
     the block.
 
     Arguments

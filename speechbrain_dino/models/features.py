@@ -1,4 +1,4 @@
-"""Mean normalisation of log-mels; the log-mels themselves are SpeechBrain's Fbank."""
+"""Mean normalization of log-mels; the log-mels themselves are SpeechBrain's Fbank."""
 
 import torch
 
@@ -12,7 +12,7 @@ class MeanNorm(torch.nn.Module):
     Arguments
     ---------
     window_seconds : float, optional
-        Length of the centred window in seconds, shortened at both ends of the
+        Length of the centered window in seconds, shortened at both ends of the
         utterance; the whole utterance if not given.
     hop_seconds : float
         Time between two frames in seconds.
@@ -36,7 +36,7 @@ class MeanNorm(torch.nn.Module):
             self.window = max(round(window_seconds / hop_seconds), 1)
 
     def forward(self, feats, lengths=None):
-        """Normalises a batch.
+        """Normalizes a batch.
 
         Arguments
         ---------

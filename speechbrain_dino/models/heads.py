@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Prototypes(nn.Module):
-    """Linear layer of unit rows without bias: a weight-normalised layer of gain 1.
+    """Linear layer of unit rows without bias: a weight-normalized layer of gain 1.
 
     Arguments
     ---------
@@ -31,7 +31,7 @@ class Prototypes(nn.Module):
     def __init__(self, in_dim, out_dim):
         super().__init__()
         # The length of a row only sets how fast it turns: as in the original, that
-        # of nn.Linear's initialisation.
+        # of nn.Linear's initialization.
         self.weight = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.data)
 
     def unit_rows(self):
@@ -44,7 +44,7 @@ class Prototypes(nn.Module):
 
 
 class DINOHead(nn.Module):
-    """Multi-layer perceptron, L2 normalisation, prototypes.
+    """Multi-layer perceptron, L2 normalization, prototypes.
 
     The defaults are the paper's: GELU, no BatchNorm, truncated normal weights.
 
@@ -57,13 +57,13 @@ class DINOHead(nn.Module):
     hidden_dim : int
         Size of the hidden layers.
     bottleneck_dim : int
-        Size of the normalised layer in front of the prototypes.
+        Size of the normalized layer in front of the prototypes.
     num_layers : int
         Number of Linear layers before the prototypes.
     batch_norm : bool
         BatchNorm between each hidden Linear and its GELU.
     hand_out : bool
-        Whether the normalised layer is handed out as "bottleneck".
+        Whether the normalized layer is handed out as "bottleneck".
 
     Example
     -------
@@ -115,7 +115,7 @@ class RDINOHead(nn.Module):
     expanded_dim : int
         Size of the wide layer, which is handed out as "expanded".
     bottleneck_dim : int
-        Size of the normalised layer in front of the prototypes, handed out as
+        Size of the normalized layer in front of the prototypes, handed out as
         "bottleneck".
     num_layers : int
         Number of Linear layers before the bottleneck.

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 SPEAKER = "spk_id"
 KINDS = ("auto", "classes", "numbers")
-_UNLABELLED = ("", "nan", "none", "null")
+_UNLABELED = ("", "nan", "none", "null")
 
 
 class ProbeData(NamedTuple):
@@ -108,7 +108,7 @@ def divided_data(
         What is probed for, columns of the manifest.
     group : str, optional
         Column whose values no fold divides. A label is not its own group: if speakers
-        are to be recognised, each must be learnt from, and the group is the session,
+        are to be recognized, each must be learnt from, and the group is the session,
         or None: then utterances are divided whatever they belong to.
     num_folds : int
         Folds, less where there are fewer groups.
@@ -185,7 +185,7 @@ def speakers_of(manifest):
         return None
 
 
-def read_target(data, label, kind="auto", leave_out_unlabelled=False):
+def read_target(data, label, kind="auto", leave_out_unlabeled=False):
     """Reads a label and makes sure that it can be learnt in these folds.
 
     Arguments
@@ -197,7 +197,7 @@ def read_target(data, label, kind="auto", leave_out_unlabelled=False):
     kind : str
         ``classes``, ``numbers`` (a regression), or ``auto``: numbers where all labels
         are, with more than ten different ones, and it is not the column spk_id.
-    leave_out_unlabelled : bool
+    leave_out_unlabeled : bool
         Whether utterances without a label are left out, or an error.
 
     Returns
@@ -216,13 +216,13 @@ def read_target(data, label, kind="auto", leave_out_unlabelled=False):
     used = np.zeros(len(names), bool)
     for fold in data.folds:
         used[np.concatenate(fold[1:])] = True
-    known = np.array([name.lower() not in _UNLABELLED for name in names])
+    known = np.array([name.lower() not in _UNLABELED for name in names])
     missing = np.flatnonzero(used & ~known)
-    if len(missing) and not leave_out_unlabelled:
+    if len(missing) and not leave_out_unlabeled:
         raise ValueError(
             f"{len(missing)} of {used.sum()} utterances have no {label}, such as "
             f"{data.manifest.ids[int(missing[0])]!r}: complete the manifest, or set "
-            "leave_out_unlabelled: True"
+            "leave_out_unlabeled: True"
         )
     folds = [
         Fold(fold.name, *(rows[known[rows]] for rows in fold[1:]))
@@ -247,7 +247,7 @@ def read_target(data, label, kind="auto", leave_out_unlabelled=False):
 def _numeric(label, names):
     if label == SPEAKER:
         return False
-    distinct = {name for name in names if name.lower() not in _UNLABELLED}
+    distinct = {name for name in names if name.lower() not in _UNLABELED}
     try:
         return len({float(name) for name in distinct}) > 10
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a probe is given: checked, standardised, normalised by speaker."""
+"""What a probe is given: checked, standardized, normalized by speaker."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ def is_number(targets):
     return np.issubdtype(np.asarray(targets).dtype, np.floating)
 
 
-class Standardiser(NamedTuple):
+class Standardizer(NamedTuple):
     """Takes the mean off and divides by the deviation.
 
     Arguments
@@ -23,7 +23,7 @@ class Standardiser(NamedTuple):
     Example
     -------
     >>> vectors = np.array([[1.0, 5.0], [3.0, 5.0], [9.0, 9.0]], np.float32)
-    >>> Standardiser.of(vectors, [0, 1])(vectors, [2]).tolist()
+    >>> Standardizer.of(vectors, [0, 1])(vectors, [2]).tolist()
     [[7.0, 4.0]]
     """
 
@@ -43,14 +43,14 @@ class Standardiser(NamedTuple):
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
 
     def __call__(self, vectors, rows):
-        """Some rows of vectors (N, D), standardised (n, D), as float32."""
+        """Some rows of vectors (N, D), standardized (n, D), as float32."""
         chosen = np.array(vectors[rows], dtype=np.float32)
         chosen -= self.mean
         chosen /= self.deviation
         return chosen
 
 
-def normalise_speakers(vectors, speakers):
+def normalize_speakers(vectors, speakers):
     """Takes each speaker's mean off and divides by the speaker's deviation.
 
     Arguments
@@ -73,7 +73,7 @@ def normalise_speakers(vectors, speakers):
     Example
     -------
     >>> vectors = np.array([[1.0], [3.0], [10.0], [30.0]], np.float32)
-    >>> normalise_speakers(vectors, list("aabb")).ravel().tolist()
+    >>> normalize_speakers(vectors, list("aabb")).ravel().tolist()
     [-1.0, 1.0, -1.0, 1.0]
     """
     if speakers is None:
@@ -85,7 +85,7 @@ def normalise_speakers(vectors, speakers):
     _, number = np.unique(speakers, return_inverse=True)
     order = np.argsort(number, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        found[rows] = Standardiser.of(vectors, rows)(vectors, rows)
+        found[rows] = Standardizer.of(vectors, rows)(vectors, rows)
     return found
 
 

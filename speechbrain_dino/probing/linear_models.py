@@ -1,4 +1,4 @@
-"""Linear models whose regularisation is chosen: a whole path for little more than one.
+"""Linear models whose regularization is chosen: a whole path for little more than one.
 
 Same objectives and arguments as scikit-learn's LogisticRegression and Ridge. What they
 add is ``fit_path``: the data are rotated onto the eigenvectors of their covariance
@@ -23,7 +23,7 @@ _ROWS = 1 << 14  # examples of which a copy in double precision is made
 class Multinomial(ClassifierMixin, BaseEstimator):
     """Multinomial logistic regression with an L2 penalty, by preconditioned L-BFGS.
 
-    Minimises sum_i w_i CE(y_i, W x_i + b) + |W|^2 / (2 C), as scikit-learn's
+    Minimizes sum_i w_i CE(y_i, W x_i + b) + |W|^2 / (2 C), as scikit-learn's
     LogisticRegression; in double precision up to four million numbers, where that costs
     nothing, in single precision above. A linear model of embeddings is ill-conditioned:
     their covariance spans several orders of magnitude. In the basis of its eigenvectors
@@ -34,7 +34,7 @@ class Multinomial(ClassifierMixin, BaseEstimator):
     Arguments
     ---------
     C : float
-        Inverse of the regularisation, as in scikit-learn: the sum over the training
+        Inverse of the regularization, as in scikit-learn: the sum over the training
         examples is multiplied by it.
     class_weight : str or dict, optional
         ``balanced`` gives every class the same total weight; a weight for each class,
@@ -114,7 +114,7 @@ class Multinomial(ClassifierMixin, BaseEstimator):
             # of two rows here, so that |W|^2 is half of its own.
             twice = 2.0 if len(classes) == 2 else 1.0
             penalty = twice / (value * weight.sum())
-            coefficients = data.minimise(coefficients, penalty, self.tol, self.max_iter)
+            coefficients = data.minimize(coefficients, penalty, self.tol, self.max_iter)
             model = clone(self).set_params(C=value)
             model.classes_ = classes
             model.coef_, model.intercept_ = data.back(coefficients)
@@ -146,7 +146,7 @@ class _Rotated:
         self.target = torch.from_numpy(target).to(device)
         self.width = X.shape[1]
 
-    def minimise(self, start, penalty, tol, max_iter):
+    def minimize(self, start, penalty, tol, max_iter):
         """Coefficients (K, D + 1), the last column the intercepts."""
         # The bound of the Hessian: with it a step of 1 never overshoots.
         scale = np.append(self.spread / 2 + penalty, 0.5) ** -0.5
@@ -163,7 +163,7 @@ class _Rotated:
         if np.abs(found.jac).max() > max(100 * tol, 1e-4):
             warnings.warn(
                 f"logistic regression stopped after {found.nit} iterations before it "
-                f"converged ({found.message}): raise max_iter, or regularise more",
+                f"converged ({found.message}): raise max_iter, or regularize more",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -235,9 +235,9 @@ class RidgePath(Ridge):
         x_mean, y_mean = X.mean(axis=0, dtype=np.float64), y.mean()
         gram, along = np.zeros((X.shape[1], X.shape[1])), np.zeros(X.shape[1])
         for lo in range(0, len(X), _ROWS):
-            centred = X[lo : lo + _ROWS] - x_mean
-            gram += centred.T @ centred
-            along += centred.T @ (y[lo : lo + _ROWS] - y_mean)
+            centered = X[lo : lo + _ROWS] - x_mean
+            gram += centered.T @ centered
+            along += centered.T @ (y[lo : lo + _ROWS] - y_mean)
         spread, basis = np.linalg.eigh(gram)
         spread, along = spread.clip(min=0), basis.T @ along
         # What has no spread but rounding says nothing, even without a penalty.

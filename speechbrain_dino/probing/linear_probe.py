@@ -6,7 +6,7 @@ import numpy as np
 
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import (
-    Standardiser,
+    Standardizer,
     check_targets,
     check_vectors,
     is_number,
@@ -25,11 +25,11 @@ class FoldOutcome(NamedTuple):
     predicted : numpy.ndarray
         What was predicted for them (n,).
     chosen : float
-        The regularisation that was best in validation.
+        The regularization that was best in validation.
     validation : float
-        The criterion there, with this regularisation.
+        The criterion there, with this regularization.
     scores : dict
-        Regularisation -> the criterion in validation.
+        Regularization -> the criterion in validation.
     """
 
     fold: str
@@ -41,13 +41,13 @@ class FoldOutcome(NamedTuple):
 
 
 class LinearProbe:
-    """A linear model per fold, its regularisation chosen without the test part.
+    """A linear model per fold, its regularization chosen without the test part.
 
-    Features are standardised with the mean and deviation of the training part. The
-    regularisation is the one whose criterion is best on the fold's validation part;
+    Features are standardized with the mean and deviation of the training part. The
+    regularization is the one whose criterion is best on the fold's validation part;
     where a fold has none, on predictions of a cross-validation inside its training
     part in which no group, such as a speaker, is both learnt from and predicted, each
-    of whose models has a standardisation of its own. Then the model is fitted to the
+    of whose models has a standardization of its own. Then the model is fitted to the
     whole training part.
 
     Arguments
@@ -57,10 +57,10 @@ class LinearProbe:
         one with ``fit_path`` (``speechbrain_dino.probing.linear_models``) fits all
         values at once.
     parameter : str
-        Name of the argument that regularises.
+        Name of the argument that regularizes.
     values : sequence of float
         Its values; of equally good ones the first is taken, so begin with the
-        strongest regularisation.
+        strongest regularization.
     criterion : callable
         ``criterion(true, predicted)``, higher is better; such as
         ``speechbrain_dino.metrics.classification.unweighted_recall``.
@@ -134,7 +134,7 @@ class LinearProbe:
         return outcomes
 
     def fit(self, vectors, targets, fold, groups=None):
-        """Chooses the regularisation and fits the model of one fold.
+        """Chooses the regularization and fits the model of one fold.
 
         Arguments
         ---------
@@ -146,11 +146,11 @@ class LinearProbe:
         Returns
         -------
         model : FittedProbe
-            Standardises and predicts.
+            Standardizes and predicts.
         validation : float
             The criterion in validation.
         scores : dict
-            Regularisation -> criterion.
+            Regularization -> criterion.
         """
         if len(fold.valid):
             standard, models = self._path(vectors, targets, fold.train)
@@ -172,7 +172,7 @@ class LinearProbe:
         scores = [float(self.criterion(true, guess)) for guess in guesses]
         if not np.isfinite(scores).any():
             raise ValueError(
-                "the criterion is not a number for any regularisation: the validation "
+                "the criterion is not a number for any regularization: the validation "
                 "part has a single value, take larger ones"
             )
         return [score if np.isfinite(score) else -np.inf for score in scores]
@@ -189,9 +189,9 @@ class LinearProbe:
         return self._scores(targets[train], guesses)
 
     def _path(self, vectors, targets, rows, values=None):
-        """The standardisation, and the estimators fitted with each value in turn."""
+        """The standardization, and the estimators fitted with each value in turn."""
         values = self.values if values is None else values
-        standard = Standardiser.of(vectors, rows)
+        standard = Standardizer.of(vectors, rows)
         X, y = standard(vectors, rows), targets[rows]
         if not is_number(y) and (y == y[0]).all():
             raise ValueError(
@@ -206,19 +206,19 @@ class LinearProbe:
 
 
 class FittedProbe(NamedTuple):
-    """A fitted model with its standardisation.
+    """A fitted model with its standardization.
 
     Arguments
     ---------
-    standard : Standardiser
+    standard : Standardizer
         Of the training part.
     model : object
         The estimator.
     value : float
-        Its regularisation.
+        Its regularization.
     """
 
-    standard: Standardiser
+    standard: Standardizer
     model: Any
     value: float
 

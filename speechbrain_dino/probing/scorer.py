@@ -68,7 +68,7 @@ class Scorer:
         -------
         dict
             ``figures``, with ``validation``, the criterion there (mean over folds),
-            and ``chosen``, the regularisation of each fold.
+            and ``chosen``, the regularization of each fold.
         """
         return self.figures([(fold.rows, fold.predicted) for fold in outcomes]) | {
             "validation": float(np.mean([fold.validation for fold in outcomes])),

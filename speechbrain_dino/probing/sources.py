@@ -148,7 +148,7 @@ class UntrainedEncoder(PretrainedEncoder):
         Arguments
         ---------
         manifest : Manifest
-            Utterances by which its batch normalisation is set.
+            Utterances by which its batch normalization is set.
         sample_rate : int
             Samples in a second.
 

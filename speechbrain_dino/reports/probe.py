@@ -115,11 +115,11 @@ _CONFUSION = (
 def _notes(probe):
     best = probe["best_in_validation"]
     of_best = probe["systems"][best]
-    (parameter, values) = next(iter(probe["regularisation"].items()))
+    (parameter, values) = next(iter(probe["regularization"].items()))
     listed = ", ".join(f"{value:g}" for value in values)
     notes = [
         f"{probe['how']}.",
-        f"Features standardised, {parameter} out of {listed} chosen "
+        f"Features standardized, {parameter} out of {listed} chosen "
         f"in validation by {probe['criterion'].replace('_', ' ')}.",
         f"Best in validation: {best}; best layers: "
         + ", ".join(f"{s}: {layer}" for s, layer in probe["best_layers"].items())

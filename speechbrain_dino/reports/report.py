@@ -196,7 +196,7 @@ def _classes(figures):
 _CONFUSION = "Shares of each class, counts below."
 _DET = "Misses against false alarms at every threshold; the mark is the EER."
 _SCORES = "Scores of the trials; the dashed line is the threshold of the EER."
-_MAP = f"{layout_name()} of test utterances, a colour and mark a speaker."
+_MAP = f"{layout_name()} of test utterances, a color and mark a speaker."
 _TRAINING = "Open marks at epoch 0: before training. Thin line: single steps."
 _HEALTH = "A collapsed model shows here first: no divergence, few prototypes, rank 1."
 

@@ -1,4 +1,4 @@
-"""The table of rounds of pseudo-labelling: in the log, as data, as a page."""
+"""The table of rounds of pseudo-labeling: in the log, as data, as a page."""
 
 import base64
 import io
@@ -127,7 +127,7 @@ def write_rounds_report(output_folder, lines):
         folder.mkdir()
         for name, png in pictures.items():
             (folder / f"{name}.png").write_bytes(png)
-        html = page(output.resolve().name, "Iterative pseudo-labelling", parts)
+        html = page(output.resolve().name, "Iterative pseudo-labeling", parts)
         (folder / "index.html").write_text(html, encoding="utf-8")
     return output / "report" / "index.html"
 

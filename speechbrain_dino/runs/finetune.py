@@ -185,7 +185,7 @@ def set_up_fold(hparams, manifest, column="emotion"):
     hparams : dict
         The YAML's objects: ``data_save_folder`` (with folds.json), ``fold`` (its
         name), ``start_model``, ``from_scratch``, and those of
-        ``labelled.set_up_classifier``. Gets ``classes`` and ``validator``.
+        ``labeled.set_up_classifier``. Gets ``classes`` and ``validator``.
     manifest : speechbrain_dino.data.manifest.Manifest
         All utterances.
     column : str

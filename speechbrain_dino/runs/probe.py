@@ -11,7 +11,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.metrics.classification import MOST_CLASSES, log_figures
 from speechbrain_dino.probing.data import SPEAKER, labels_of, read_target, speakers_of
-from speechbrain_dino.probing.inputs import normalise_speakers
+from speechbrain_dino.probing.inputs import normalize_speakers
 from speechbrain_dino.probing.scorer import Scorer, best_systems
 from speechbrain_dino.probing.sources import compared
 from speechbrain_dino.reports.probe import write_probe_report
@@ -30,7 +30,7 @@ _EMBED = ("precision", "batch_seconds", "window_seconds", "workers", "sample_rat
 
 @together
 def run_probe(launch, hparams):
-    """Embeds labelled utterances and learns linear models of the frozen embeddings.
+    """Embeds labeled utterances and learns linear models of the frozen embeddings.
 
     Arguments
     ---------
@@ -88,7 +88,7 @@ def _targets(hparams, data):
                 f"speaker_norm wants the column {SPEAKER}, which the manifest lacks: "
                 "complete it, or set speaker_norm: False"
             )
-    options = hparams["kind"], hparams["leave_out_unlabelled"]
+    options = hparams["kind"], hparams["leave_out_unlabeled"]
     targets = [read_target(data, column, *options) for column in columns]
     for target in targets:
         number = len(target.classes)
@@ -148,7 +148,7 @@ def _probed(hparams, data, target, tables):
         for fold in target.folds:
             vectors = of_folds[fold.name]
             if hparams["speaker_norm"]:
-                vectors = normalise_speakers(vectors, speakers)
+                vectors = normalize_speakers(vectors, speakers)
             outcomes += probe.run(vectors, target.values, [fold], groups)
         name = f"{name}{MARK}" if hparams["speaker_norm"] else name
         systems[name] = scorer.of_outcomes(outcomes) | {
@@ -165,7 +165,7 @@ def _probed(hparams, data, target, tables):
         "left_out": target.left_out,
         "how": data.how,
         "criterion": probe.criterion_name,
-        "regularisation": {probe.parameter: probe.values},
+        "regularization": {probe.parameter: probe.values},
         "speaker_norm": bool(hparams["speaker_norm"]),
         "best_in_validation": best,
         "best_layers": {source: systems[n]["layer"] for source, n in layers.items()},
@@ -217,7 +217,7 @@ def _log(found):
     few = found["classes"] if len(found["classes"]) <= MOST_CLASSES else ()
     log_figures(found["systems"], few)
     if found["speaker_norm"]:
-        logger.info("%s: normalised by speaker, tested ones too", MARK.strip())
+        logger.info("%s: normalized by speaker, tested ones too", MARK.strip())
     for source, layer in found["best_layers"].items():
         logger.info("Best layer of %s in validation: %s", source, layer)
     logger.info("Best in validation: %s", found["best_in_validation"])

@@ -1,4 +1,4 @@
-"""Iterative pseudo-labelling: embed, cluster, train, evaluate, and again."""
+"""Iterative pseudo-labeling: embed, cluster, train, evaluate, and again."""
 
 import json
 import logging

@@ -65,7 +65,7 @@ def make_brain(hparams, run_opts):
     recoverables = {"counter": hparams["epoch_counter"]}
     crops = hparams["crops"]
     if crops.counts[0] < 2:
-        # Neighbours are looked for among two crops of the same length.
+        # Neighbors are looked for among two crops of the same length.
         crops = crops_of(crops.manifest, hparams, global_crops=2, local_crops=0)
     validator = hparams.get("validator") or Validator(
         crops, hparams["test_manifest"], hparams["lists"], hparams

@@ -161,7 +161,7 @@ def _warn_of_overlap(labels, speakers, source):
     if shared:
         logger.warning(
             "%d speakers of the trial lists are in the cohort %s as well, such as %s: "
-            "normalised scores would know them",
+            "normalized scores would know them",
             len(shared),
             source,
             min(shared),

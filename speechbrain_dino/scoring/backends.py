@@ -11,7 +11,7 @@ from speechbrain_dino.scoring.plda import fit_plda
 
 
 class Cohort(NamedTuple):
-    """Utterances that take no part in the trials, for means and normalisation.
+    """Utterances that take no part in the trials, for means and normalization.
 
     Arguments
     ---------
@@ -67,18 +67,18 @@ class Cohort(NamedTuple):
 
 
 class Cosine:
-    """Cosine scores, perhaps after subtracting a mean and normalising.
+    """Cosine scores, perhaps after subtracting a mean and normalizing.
 
     Arguments
     ---------
     subtract_mean : bool
         Whether to subtract the cohort's mean embedding from all embeddings, the
         cohort's own as well.
-    normalise : callable, optional
+    normalize : callable, optional
         ``(embeddings, cohort, enrol, test) -> scores`` in the place of plain cosine,
         such as ``speechbrain_dino.scoring.cosine.as_norm``.
     cohort_by : str
-        What the members of the cohort are for ``normalise``: ``utterance`` or
+        What the members of the cohort are for ``normalize``: ``utterance`` or
         ``speaker``.
 
     Example
@@ -91,9 +91,9 @@ class Cosine:
     [0.]
     """
 
-    def __init__(self, subtract_mean=False, normalise=None, cohort_by="utterance"):
+    def __init__(self, subtract_mean=False, normalize=None, cohort_by="utterance"):
         self.subtract_mean = subtract_mean
-        self.normalise = normalise
+        self.normalize = normalize
         self.cohort_by = cohort_by
 
     calibrated = False
@@ -102,12 +102,12 @@ class Cosine:
     @property
     def needs_labels(self):
         """Whether the cohort's labels are needed."""
-        return self.normalise is not None and self.cohort_by == "speaker"
+        return self.normalize is not None and self.cohort_by == "speaker"
 
     @property
     def needs_cohort(self):
         """Whether scores depend on a cohort."""
-        return self.subtract_mean or self.normalise is not None
+        return self.subtract_mean or self.normalize is not None
 
     def __call__(self, vectors, enrol, test, cohort):
         """Scores trials.
@@ -128,11 +128,11 @@ class Cosine:
         """
         if self.subtract_mean:
             vectors = subtract_mean(vectors, cohort.vectors)
-            centred = subtract_mean(cohort.vectors, cohort.vectors)
-            cohort = cohort._replace(vectors=centred)
-        if self.normalise is None:
+            centered = subtract_mean(cohort.vectors, cohort.vectors)
+            cohort = cohort._replace(vectors=centered)
+        if self.normalize is None:
             return cosine_scores(vectors, enrol, test)
-        return self.normalise(vectors, cohort.members(self.cohort_by), enrol, test)
+        return self.normalize(vectors, cohort.members(self.cohort_by), enrol, test)
 
     def about(self, cohort):
         """What the scores depend on beside the trial, for tables.
@@ -149,7 +149,7 @@ class Cosine:
         """
         if not self.needs_cohort:
             return {}
-        by = self.cohort_by if self.normalise is not None else "utterance"
+        by = self.cohort_by if self.normalize is not None else "utterance"
         size = len(np.unique(cohort.labels)) if by == "speaker" else len(cohort.vectors)
         return {"cohort": cohort.source, "cohort_by": by, "cohort_size": size}
 
@@ -161,7 +161,7 @@ class LDACosine(Cosine):
     ---------
     dim : int, optional
         Number of directions; as many as the cohort allows if not given.
-    normalise : callable, optional
+    normalize : callable, optional
         See `Cosine`.
     cohort_by : str
         See `Cosine`.
@@ -169,8 +169,8 @@ class LDACosine(Cosine):
 
     needs_cohort = needs_labels = True
 
-    def __init__(self, dim=None, normalise=None, cohort_by="utterance"):
-        super().__init__(False, normalise, cohort_by)
+    def __init__(self, dim=None, normalize=None, cohort_by="utterance"):
+        super().__init__(False, normalize, cohort_by)
         self.dim = dim
         self._fitted = (None, None)
 
@@ -197,23 +197,23 @@ class PLDA:
         Directions of the LDA before it; as many as the cohort allows if not given.
     iterations : int
         Passes of the EM algorithm.
-    normalise : bool
+    normalize : bool
         Whether to apply adaptive S-norm with the cohort's utterances.
     top_n : int
-        How many of the cohort's nearest utterances normalise.
+        How many of the cohort's nearest utterances normalize.
     """
 
     needs_cohort = needs_labels = True
 
-    def __init__(self, lda_dim=None, iterations=20, normalise=False, top_n=300):
+    def __init__(self, lda_dim=None, iterations=20, normalize=False, top_n=300):
         self.lda = LDACosine(lda_dim)
-        self.iterations, self.normalise, self.top_n = iterations, normalise, top_n
+        self.iterations, self.normalize, self.top_n = iterations, normalize, top_n
         self._fitted = (None, None)
 
     @property
     def calibrated(self):
         """Whether scores are log-likelihood ratios."""
-        return not self.normalise
+        return not self.normalize
 
     def __call__(self, vectors, enrol, test, cohort):
         """Scores trials; see `Cosine`. The cohort's labels are needed."""
@@ -223,7 +223,7 @@ class PLDA:
             plda = fit_plda(projected, cohort.labels, self.iterations)
             self._fitted = (cohort, plda)
         plda = self._fitted[1]
-        if self.normalise:
+        if self.normalize:
             return plda.as_norm(lda(vectors), projected, enrol, test, self.top_n)
         return plda.scores(lda(vectors), enrol, test)
 

@@ -11,7 +11,7 @@ from speechbrain_dino.data.trials import read_scores
 from speechbrain_dino.metrics.verification import finite_scores
 from speechbrain_dino.utils.files import replacing
 
-# Weight of the squared coefficients of standardised scores against the loss per
+# Weight of the squared coefficients of standardized scores against the loss per
 # trial: too small to be seen, but scores without any error get a finite slope.
 _RIDGE = 1e-6
 
@@ -83,7 +83,7 @@ class Calibration(NamedTuple):
 def fit_calibration(scores, labels, p_target=0.01):
     """Learns to map scores to log-likelihood ratios by logistic regression.
 
-    Minimises ``p_target * mean over targets of log(1 + exp(-(llr + prior)))`` plus
+    Minimizes ``p_target * mean over targets of log(1 + exp(-(llr + prior)))`` plus
     ``(1 - p_target) * mean over non-targets of log(1 + exp(llr + prior))``, ``prior``
     being the log odds of ``p_target``, so that the share of targets in the list does
     not matter (FoCal; Bruemmer et al., 2007). Several systems are fused. Learn on
@@ -123,7 +123,7 @@ def fit_calibration(scores, labels, p_target=0.01):
         )
     for side, chosen in (("target", is_target), ("non-target", ~is_target)):
         finite_scores(columns[chosen], side)
-    centre, scale = columns.mean(axis=0), columns.std(axis=0)
+    center, scale = columns.mean(axis=0), columns.std(axis=0)
     if not scale.all():
         raise ValueError(
             f"all scores of system {int(np.argmin(scale)) + 1} are equal: they say "
@@ -133,10 +133,10 @@ def fit_calibration(scores, labels, p_target=0.01):
     trials, targets = len(is_target), is_target.sum()
     share = np.where(is_target, p_target / targets, (1 - p_target) / (trials - targets))
     regression = LogisticRegression(C=1 / (_RIDGE * trials), tol=1e-8, max_iter=1000)
-    regression.fit((columns - centre) / scale, is_target, sample_weight=share * trials)
+    regression.fit((columns - center) / scale, is_target, sample_weight=share * trials)
     weights = regression.coef_[0] / scale
     prior = np.log(p_target / (1 - p_target))
-    offset = regression.intercept_[0] - weights @ centre - prior
+    offset = regression.intercept_[0] - weights @ center - prior
     return Calibration(weights, float(offset))
 
 

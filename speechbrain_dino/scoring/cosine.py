@@ -13,7 +13,7 @@ __all__ = [
     "cosine_scores",
     "read_trials",
     "score_trial_list",
-    "summarise",
+    "summarize",
     "write_scores",
 ]
 
@@ -26,7 +26,7 @@ def cosine_scores(embeddings, enrol, test):
     embeddings : array or torch.Tensor, shape (N, D)
         One embedding a row.
     enrol : array, shape (M,)
-        Row numbers of the enrolment utterances.
+        Row numbers of the enrollment utterances.
     test : array, shape (M,)
         Row numbers of the test utterances.
 
@@ -51,9 +51,9 @@ def cosine_scores(embeddings, enrol, test):
 
 
 def as_norm(embeddings, cohort, enrol, test, top_n=300):
-    """Cosine scores after adaptive symmetric score normalisation (AS-norm).
+    """Cosine scores after adaptive symmetric score normalization (AS-norm).
 
-    Each side of a trial is normalised by the mean and the (unbiased) standard
+    Each side of a trial is normalized by the mean and the (unbiased) standard
     deviation of its ``top_n`` highest cosines with the cohort; the score is the
     mean of the two. Every utterance meets the cohort once, in matrix products, no
     matter in how many trials it takes part. The cohort's rows may be utterances, or
@@ -66,7 +66,7 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
     cohort : array or torch.Tensor, shape (C, D)
         Embeddings of speakers who take no part in the trials, at least two.
     enrol : array, shape (M,)
-        Row numbers of the enrolment utterances in ``embeddings``.
+        Row numbers of the enrollment utterances in ``embeddings``.
     test : array, shape (M,)
         Row numbers of the test utterances in ``embeddings``.
     top_n : int or None
@@ -104,7 +104,7 @@ def as_norm(embeddings, cohort, enrol, test, top_n=300):
     )
 
 
-def summarise(labels, scores, calibrated=False):
+def summarize(labels, scores, calibrated=False):
     """The figures of one scored trial list.
 
     Arguments
@@ -131,7 +131,7 @@ def summarise(labels, scores, calibrated=False):
 
     Example
     -------
-    >>> summarise([1, 0, 0], [0.9, 0.1, 0.3])["eer_threshold"]
+    >>> summarize([1, 0, 0], [0.9, 0.1, 0.3])["eer_threshold"]
     0.6
     """
     scores, is_target = np.asarray(scores), np.asarray(labels) == 1
@@ -167,7 +167,7 @@ def score_trial_list(table, trials, scorer=cosine_scores):
     Returns
     -------
     figures : dict
-        See ``summarise``; only ``trials`` where the list has no labels.
+        See ``summarize``; only ``trials`` where the list has no labels.
     scores : numpy.ndarray, shape (M,)
         In the order of the trials.
 
@@ -182,6 +182,6 @@ def score_trial_list(table, trials, scorer=cosine_scores):
         scores = scorer(table.vectors, enrol, test)
         if trials.labels is None:
             return {"trials": len(scores)}, scores
-        return summarise(trials.labels, scores), scores
+        return summarize(trials.labels, scores), scores
     except ValueError as error:
         raise ValueError(f"{trials.path}: {error}") from error

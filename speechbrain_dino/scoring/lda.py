@@ -16,7 +16,7 @@ class LDA(NamedTuple):
     """(D, dim): the directions, best first."""
 
     def __call__(self, embeddings):
-        """Centres, projects, and scales rows to length 1.
+        """Centers, projects, and scales rows to length 1.
 
         Arguments
         ---------

@@ -9,7 +9,7 @@ import pandas as pd
 from speechbrain_dino.data.trials import trial_rows, write_scores
 from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
 from speechbrain_dino.scoring.conditions import trial_conditions
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def score_lists(
         Name -> how, see ``speechbrain_dino.scoring.backends``; the first is the raw
         one.
     cohort : Cohort, optional
-        What normalisation refers to. Without it, ways that need one are left out,
+        What normalization refers to. Without it, ways that need one are left out,
         with a warning.
     output_folder : str or path, optional
         Gets ``scores/<list>.txt`` of the first way and
@@ -203,7 +203,7 @@ class ListFigures:
         Returns
         -------
         figures : dict
-            See ``speechbrain_dino.scoring.cosine.summarise``, and ``intervals``: figure
+            See ``speechbrain_dino.scoring.cosine.summarize``, and ``intervals``: figure
             -> [low, high], which holds 95 % of the draws.
         conditions : list of dict
             See `by_condition`.
@@ -214,7 +214,7 @@ class ListFigures:
             If one kind of trial is missing or a score is not finite.
         """
         labels = self.lists[name].labels
-        figures = summarise(labels, scores, calibrated)
+        figures = summarize(labels, scores, calibrated)
         if name in self._speakers:
             found = bootstrap_intervals(
                 labels,
@@ -283,7 +283,7 @@ def by_condition(labels, scores, conditions):
                 continue
             own = bool((labels[inside] == 0).any())
             used = inside if own else inside | (labels == 0)
-            figures = summarise(labels[used], scores[used])
+            figures = summarize(labels[used], scores[used])
             kept = ("eer", "min_dcf_0.01", "targets", "trials")
             line = {"condition": name, "value": value}
             line |= {key: figures[key] for key in kept}

@@ -14,7 +14,7 @@ def compact(enrol, test):
     Arguments
     ---------
     enrol : array, shape (M,)
-        Row numbers of the enrolment utterances.
+        Row numbers of the enrollment utterances.
     test : array, shape (M,)
         Row numbers of the test utterances.
 
@@ -78,7 +78,7 @@ def row_products(left, right, enrol, test):
     Arguments
     ---------
     left : torch.Tensor, shape (U, D)
-        Vectors of the enrolment side.
+        Vectors of the enrollment side.
     right : torch.Tensor, shape (U, D)
         Vectors of the test side.
     enrol : array, shape (M,)

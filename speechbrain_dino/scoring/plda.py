@@ -4,7 +4,7 @@ The model is that of ``speechbrain.processing.PLDA_LDA`` (simplified PLDA:
 Garcia-Romero and Espy-Wilson, Interspeech 2011) with speakers of full rank: both come
 to the same parameters and scores. SpeechBrain's own does not hold VoxCeleb: its sums by
 speaker compare every label anew for each speaker, and its scores are a matrix of all
-enrolment times all test utterances, up to 150 GB at VoxCeleb1-H's size."""
+enrollment times all test utterances, up to 150 GB at VoxCeleb1-H's size."""
 
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class PLDA(NamedTuple):
         embeddings : array, shape (N, D)
             One embedding a row, treated as those of the training.
         enrol : array, shape (M,)
-            Row numbers of the enrolment utterances.
+            Row numbers of the enrollment utterances.
         test : array, shape (M,)
             Row numbers of the test utterances.
 
@@ -51,7 +51,7 @@ class PLDA(NamedTuple):
         return row_products(left, right, enrol, test) + own[enrol] + own[test]
 
     def as_norm(self, embeddings, cohort, enrol, test, top_n=300):
-        """Log-likelihood ratios after adaptive symmetric score normalisation.
+        """Log-likelihood ratios after adaptive symmetric score normalization.
 
         Arguments
         ---------
@@ -60,7 +60,7 @@ class PLDA(NamedTuple):
         cohort : array, shape (C, D)
             Embeddings of speakers who take no part in the trials.
         enrol : array, shape (M,)
-            Row numbers of the enrolment utterances.
+            Row numbers of the enrollment utterances.
         test : array, shape (M,)
             Row numbers of the test utterances.
         top_n : int or None
@@ -102,12 +102,12 @@ class PLDA(NamedTuple):
 
 
 def fit_plda(embeddings, labels, iterations=20):
-    """Fits a PLDA by expectation maximisation.
+    """Fits a PLDA by expectation maximization.
 
     Arguments
     ---------
     embeddings : array, shape (N, D)
-        Training embeddings, one a row; length-normalised ones, such as ``LDA`` gives,
+        Training embeddings, one a row; length-normalized ones, such as ``LDA`` gives,
         are closer to Gaussian.
     labels : sequence, shape (N,)
         Speaker or pseudo-speaker of each row.
@@ -177,9 +177,9 @@ def _diagonalise(between, within):
 
 
 def _scatter(embeddings, mean):
-    """Sum of the outer products of the centred rows, in double precision."""
+    """Sum of the outer products of the centered rows, in double precision."""
     scatter = np.zeros((len(mean), len(mean)))
     for start in range(0, len(embeddings), 20_000):
-        centred = embeddings[start : start + 20_000] - mean
-        scatter += centred.T @ centred
+        centered = embeddings[start : start + 20_000] - mean
+        scatter += centered.T @ centered
     return scatter

@@ -1,4 +1,4 @@
-"""Cohorts: mean subtraction, averages by speaker, symmetric score normalisation."""
+"""Cohorts: mean subtraction, averages by speaker, symmetric score normalization."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from speechbrain_dino.scoring.pairs import BLOCK, compact
 
 
 def symmetric_norm(scores, enrol, test, against_cohort, cohort_size, top_n=None):
-    """Normalises scores by each side's scores against a cohort (S-norm, AS-norm).
+    """Normalizes scores by each side's scores against a cohort (S-norm, AS-norm).
 
     ``((s - mean_e) / std_e + (s - mean_t) / std_t) / 2`` with the mean and the
     (unbiased) standard deviation of the ``top_n`` highest cohort scores of each side.
@@ -19,7 +19,7 @@ def symmetric_norm(scores, enrol, test, against_cohort, cohort_size, top_n=None)
     scores : array, shape (M,)
         Scores of the trials.
     enrol : array, shape (M,)
-        Numbers of the enrolment utterances.
+        Numbers of the enrollment utterances.
     test : array, shape (M,)
         Numbers of the test utterances.
     against_cohort : callable
@@ -44,7 +44,7 @@ def symmetric_norm(scores, enrol, test, against_cohort, cohort_size, top_n=None)
     top_n = cohort_size if top_n is None else min(top_n, cohort_size)
     if top_n < 2:
         raise ValueError(
-            "score normalisation needs top_n >= 2 and a cohort of at least two "
+            "score normalization needs top_n >= 2 and a cohort of at least two "
             f"embeddings, was given a cohort of {cohort_size} and uses {top_n} of it"
         )
     used, (enrol, test) = compact(enrol, test)

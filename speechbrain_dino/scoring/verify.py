@@ -37,7 +37,7 @@ def verify_lists(
     Returns
     -------
     dict
-        ``{list: figures}``, see ``speechbrain_dino.scoring.cosine.summarise``.
+        ``{list: figures}``, see ``speechbrain_dino.scoring.cosine.summarize``.
 
     Raises
     ------

@@ -102,7 +102,7 @@ class TrainingBrain(sb.Brain):
 
     @property
     def trained(self):
-        """The module that the optimiser moves, perhaps wrapped."""
+        """The module that the optimizer moves, perhaps wrapped."""
         return self.modules[self.networks[0]]
 
     def embedder(self):
@@ -118,7 +118,7 @@ class TrainingBrain(sb.Brain):
         return module
 
     def init_optimizers(self):
-        """Builds the optimiser: no weight decay on biases and 1-D parameters."""
+        """Builds the optimizer: no weight decay on biases and 1-D parameters."""
         groups = parameter_groups(
             self.trained, self.scheduled("weight_decay", 0.0, 0.0)
         )
@@ -135,7 +135,7 @@ class TrainingBrain(sb.Brain):
         super()._compile()
 
     def _wrap_distributed(self):
-        """Wraps the trained module alone; BatchNorm is synchronised on GPUs."""
+        """Wraps the trained module alone; BatchNorm is synchronized on GPUs."""
         if not self.distributed_launch:
             return
         gpu = self.device_type == "cuda"
@@ -191,7 +191,7 @@ class TrainingBrain(sb.Brain):
         Returns
         -------
         torch.Tensor
-            Normalised log-mels (crops batch, frames, mels).
+            Normalized log-mels (crops batch, frames, mels).
         """
         with torch.autocast(self.device_type, enabled=False):
             waves = view.flatten(0, 1).float() / 32768
@@ -316,7 +316,7 @@ class TrainingBrain(sb.Brain):
         return float(loss)
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        # Accumulated gradients are not saved: only between optimiser steps.
+        # Accumulated gradients are not saved: only between optimizer steps.
         if self.step % self.grad_accumulation_factor:
             return False
         return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 CONTENTS = "contents.json"
 _DRAFT, _LEAVING = ".saving-", ".removing-"
-_AGREEMENT = "neighbour_agreement"
+_AGREEMENT = "neighbor_agreement"
 _JUDGED = ("eer/", "uar/", _AGREEMENT)
 
 
@@ -153,7 +153,7 @@ def best_checkpoint(checkpoints):
     """The checkpoint with the lowest EER on the first trial list by name.
 
     Where there is no list, that with the highest recall (``uar/``) or, where nothing
-    was classified either, the highest agreement of neighbours.
+    was classified either, the highest agreement of neighbors.
 
     Arguments
     ---------

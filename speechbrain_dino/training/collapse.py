@@ -1,4 +1,4 @@
-"""Judgement on the figures of epochs: has training collapsed, how, what to change."""
+"""Judgment on the figures of epochs: has training collapsed, how, what to change."""
 
 import math
 from collections import defaultdict
@@ -45,7 +45,7 @@ CAUSES = {
     ),
     ONE_PROTOTYPE: (
         ("teacher_entropy", "mean_entropy", "top_prototype", "ln_k"),
-        "Let the centre move with center_momentum 0.9 (1 holds it); then raise "
+        "Let the center move with center_momentum 0.9 (1 holds it); then raise "
         "teacher_temp_schedule a little, enlarge batch_size (48 or more) or lower "
         "base_lr.",
     ),

@@ -19,7 +19,7 @@ def set_up_pseudo_labels(hparams, manifest, labels_file, truth=None):
     Arguments
     ---------
     hparams : dict
-        The YAML's objects; see ``labelled.set_up_classifier``.
+        The YAML's objects; see ``labeled.set_up_classifier``.
     manifest : speechbrain_dino.data.manifest.Manifest
         The training utterances.
     labels_file : str or path

@@ -18,7 +18,7 @@ def parameter_groups(module, weight_decay):
     Returns
     -------
     list of dict
-        Two parameter groups for a torch optimiser.
+        Two parameter groups for a torch optimizer.
 
     Example
     -------
@@ -121,9 +121,9 @@ def agreed(finite):
 
 
 def step_if(optimizer, finite):
-    """Takes an optimiser step where a flag on the device allows it.
+    """Takes an optimizer step where a flag on the device allows it.
 
-    Fused optimisers decide on the device, as they do for gradient scaling; others
+    Fused optimizers decide on the device, as they do for gradient scaling; others
     make the host wait for the flag.
 
     Arguments

@@ -1,6 +1,6 @@
 """Schedules: pure functions of the fractional epoch t, computed at each step.
 
-``t`` is (finished optimiser steps) / (optimiser steps an epoch). A YAML file names a
+``t`` is (finished optimizer steps) / (optimizer steps an epoch). A YAML file names a
 schedule with its numbers, the Brain calls it with ``t``::
 
     lr_schedule: !name:speechbrain_dino.training.schedules.warmup_cosine

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from speechbrain_dino.metrics.embeddings import effective_rank, neighbour_agreement
+from speechbrain_dino.metrics.embeddings import effective_rank, neighbor_agreement
 from speechbrain_dino.scoring.verify import verify_lists
 from speechbrain_dino.utils.randomness import ORDER, generator
 
@@ -17,7 +17,7 @@ class Validator:
     """Validates the embedding; the brain calls it after each epoch.
 
     Without labels: the effective rank of embeddings, and how often the nearest
-    neighbour of an augmented crop is another crop of the same utterance. With trial
+    neighbor of an augmented crop is another crop of the same utterance. With trial
     lists: their EER, cosine scores of the embeddings of whole utterances.
 
     Arguments
@@ -54,12 +54,12 @@ class Validator:
 
     @torch.no_grad()
     def without_labels(self, brain):
-        """Effective rank, and agreement of neighbours under crops and augmentation."""
+        """Effective rank, and agreement of neighbors under crops and augmentation."""
         views = [self._embed(brain, first) for first in range(0, len(self.items), 32)]
         one, other = (torch.cat(parts) for parts in zip(*views))
         return {
             "effective_rank": float(effective_rank(one)),
-            "neighbour_agreement": float(neighbour_agreement(one, other)),
+            "neighbor_agreement": float(neighbor_agreement(one, other)),
         }
 
     def _embed(self, brain, first):

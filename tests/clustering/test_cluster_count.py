@@ -10,7 +10,7 @@ from speechbrain_dino.clustering.count import (
     spread,
 )
 from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
-from speechbrain_dino.clustering.neighbours import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import scaled_to_unit, sum_rows
 
 
 def speakers(number, utterances, seed, dim=48, sessions=0.5):

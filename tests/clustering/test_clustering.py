@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from speechbrain_dino.clustering.clusterers import AHC, KMeans, KMeansAHC
-from speechbrain_dino.clustering.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.neighbors import scaled_to_unit
 from speechbrain_dino.clustering.stages import unit_points
 
 
@@ -16,9 +16,9 @@ def speakers(number=20, utterances=25, dim=16, noise=0.7, seed=0):
     rng = np.random.default_rng(seed)
     counts = rng.integers(utterances // 2, 2 * utterances, number)
     truth = rng.permutation(np.repeat(np.arange(number), counts))
-    centres = scaled_to_unit(rng.standard_normal((number, dim)))
+    centers = scaled_to_unit(rng.standard_normal((number, dim)))
     spread = noise * rng.standard_normal((len(truth), dim)) / np.sqrt(dim)
-    return scaled_to_unit(centres[truth] + spread), truth
+    return scaled_to_unit(centers[truth] + spread), truth
 
 
 CLUSTERERS = {

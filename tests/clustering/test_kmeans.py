@@ -5,13 +5,13 @@ import pytest
 from sklearn.cluster import KMeans
 
 from speechbrain_dino.clustering.kmeans import fit_kmeans
-from speechbrain_dino.clustering.neighbours import scaled_to_unit
+from speechbrain_dino.clustering.neighbors import scaled_to_unit
 
 
-def clustered(count, centres, dim=16, noise=0.35, seed=0):
+def clustered(count, centers, dim=16, noise=0.35, seed=0):
     rng = np.random.default_rng(seed)
-    directions = scaled_to_unit(rng.standard_normal((centres, dim)))
-    truth = np.arange(count) % centres
+    directions = scaled_to_unit(rng.standard_normal((centers, dim)))
+    truth = np.arange(count) % centers
     drawn = directions[truth] + noise * rng.standard_normal((count, dim))
     return scaled_to_unit(drawn)
 

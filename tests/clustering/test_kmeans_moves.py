@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from speechbrain_dino.clustering.kmeans import fill_empty, move_means
-from speechbrain_dino.clustering.neighbours import (
+from speechbrain_dino.clustering.neighbors import (
     members,
     nearest,
     scaled_to_unit,

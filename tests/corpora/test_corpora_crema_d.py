@@ -129,7 +129,7 @@ def test_an_unknown_emotion_or_actor_is_named(tmp_path):
 
 def test_missing_files_are_named_by_the_tables(tmp_path):
     data = crema_d(tmp_path / "data", NAMES[1:], people=PEOPLE, sentences=NAMES)
-    with pytest.raises(ValueError, match=r"1 labelled .*\n.*1001_DFA_ANG_XX.wav\n"):
+    with pytest.raises(ValueError, match=r"1 labeled .*\n.*1001_DFA_ANG_XX.wav\n"):
         prepare_crema_d(data, tmp_path / "save", **SMALL)
     options = SMALL | {"allow_missing": True}
     summary = prepare_crema_d(data, tmp_path / "save", **options)
@@ -237,7 +237,7 @@ def test_the_real_actors_are_divided_51_8_32(real):
 def test_the_real_files_missing_are_named(real_tables):
     audio = real_tables / "AudioWAV" / "1076_MTI_SAD_XX.wav"
     audio.rename(real_tables / "moved")
-    with pytest.raises(ValueError, match=r"1 labelled .*\n.*/1076_MTI_SAD_XX.wav\n"):
+    with pytest.raises(ValueError, match=r"1 labeled .*\n.*/1076_MTI_SAD_XX.wav\n"):
         prepare_crema_d(real_tables, real_tables.parent / "other", check="headers")
     (real_tables / "moved").rename(audio)  # for the tests after this one
 

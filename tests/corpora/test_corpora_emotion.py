@@ -13,7 +13,7 @@ from emotion_trees import rows_of
 
 from speechbrain_dino.corpora.emotion_corpus import prepare_emotion
 from speechbrain_dino.corpora.emotion_labels import (
-    Labelled,
+    Labeled,
     LabelsLeftOut,
     choose_classes,
     read_table,
@@ -39,7 +39,7 @@ def items_of(folder, names):
     for name in names:
         speaker, emotion, _ = name.split("-")
         source = source_at(str(folder / name), name, name, speaker.strip("?"))
-        items.append(Labelled(source, emotion, {"gender": "", "age": "30"}))
+        items.append(Labeled(source, emotion, {"gender": "", "age": "30"}))
     return items
 
 
@@ -140,7 +140,7 @@ def test_what_is_left_out_is_counted_by_audio_and_label(corpus):
 def test_missing_audio_is_an_error_unless_allowed(corpus):
     folder, names = corpus
     missing = [f"a-sad-{k}.wav" for k in range(3, 10)]
-    with pytest.raises(ValueError, match=r"7 labelled .* no audio") as error:
+    with pytest.raises(ValueError, match=r"7 labeled .* no audio") as error:
         prepare(folder, names + missing)
     assert str(folder / "a-sad-3.wav") in str(error.value)
     assert "and 2 more" in str(error.value)
@@ -193,7 +193,7 @@ def test_folds_that_fail_leave_no_valid_preparation(corpus):
 
 def test_nothing_left_is_an_error(corpus):
     folder, _ = corpus
-    with pytest.raises(ValueError, match="there is no labelled utterance"):
+    with pytest.raises(ValueError, match="there is no labeled utterance"):
         prepare(folder, ["a-fear-1.wav"])
 
 

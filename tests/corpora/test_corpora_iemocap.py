@@ -212,7 +212,7 @@ def test_raters_and_comments_are_no_turns(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     data = small(tmp_path / "data")
     shutil.rmtree(data / "Session3")
-    with pytest.raises(ValueError, match="10039 labelled turns, here are 32") as error:
+    with pytest.raises(ValueError, match="10039 labeled turns, here are 32") as error:
         prepare_iemocap(data, tmp_path / "save", num_workers=1)
     assert "Session3: 0 of 2136 turns" in str(error.value)
     assert "happy: 8 of 1636 turns" in str(error.value)

@@ -174,7 +174,7 @@ def test_a_wrong_entry_is_named(tmp_path):
 def test_what_is_not_there_is_named(tmp_path):
     data = msp_podcast(tmp_path / "data", rows(codes="ASHDN"))
     (data / "Audios" / name_of(3)).unlink()
-    with pytest.raises(ValueError, match=rf"1 labelled .*\n  .*/Audios/{name_of(3)}\n"):
+    with pytest.raises(ValueError, match=rf"1 labeled .*\n  .*/Audios/{name_of(3)}\n"):
         prepare_msp_podcast(data, tmp_path / "save", **SMALL)
     with pytest.raises(ValueError, match="partition 'test3': the manifest has"):
         prepare_msp_podcast(

@@ -187,7 +187,7 @@ def test_room_decays_by_60_db_in_t60():
 @pytest.mark.parametrize("snr", [0.0, 13.0])
 def test_noise_has_the_named_ratio(snr):
     rng = np.random.default_rng(1)
-    speech, noise = rng.standard_normal(16000), rooms.coloured_noise(rng, 16000)
+    speech, noise = rng.standard_normal(16000), rooms.colored_noise(rng, 16000)
     added = rooms.add_noise(speech, noise, snr) - speech
     ratio = 10 * np.log10(np.mean(speech**2) / np.mean(added**2))
     assert ratio == pytest.approx(snr, abs=1e-9)

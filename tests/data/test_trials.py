@@ -39,7 +39,7 @@ def test_read_trials_gives_fields_in_order(tmp_path):
         ("1 b target\n0 d nontarget\n", [1, 0]),
     ],
 )
-def test_read_trials_recognises_the_form(tmp_path, text, labels):
+def test_read_trials_recognizes_the_form(tmp_path, text, labels):
     trials = read_trials(write(tmp_path / "list.txt", text))
     assert (trials.labels is None) == (labels is None)
     if labels is not None:

@@ -1,4 +1,4 @@
-"""Encoders with random weights: the seed's, normalised by speech."""
+"""Encoders with random weights: the seed's, normalized by speech."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_weights_are_those_of_the_seed_not_the_trained_ones(tmp_path, manifest):
     assert first.source.endswith("with random weights, seed 5")
 
 
-def test_batch_normalisation_is_that_of_the_speech(tmp_path, manifest):
+def test_batch_normalization_is_that_of_the_speech(tmp_path, manifest):
     folder = export(tmp_path / "run", 1)
     embedder = load_untrained(folder, manifest, 5).embedder
     assert not any(module.training for module in embedder.modules())

@@ -9,8 +9,8 @@ from speechbrain_dino.losses.ssps import nearest_others, spherical_kmeans
 
 
 def blobs(clusters=6, members=30, dims=16):
-    centres = torch.randn(clusters, dims)
-    x = centres.repeat_interleave(members, 0) + 0.1 * torch.randn(
+    centers = torch.randn(clusters, dims)
+    x = centers.repeat_interleave(members, 0) + 0.1 * torch.randn(
         clusters * members, dims
     )
     return x, np.repeat(np.arange(clusters), members)

@@ -48,7 +48,7 @@ def test_all_student_views_may_be_the_teachers():
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.999, 1.0])
-def test_centre_follows_the_closed_form_over_steps(momentum):
+def test_center_follows_the_closed_form_over_steps(momentum):
     loss = DINOLoss(11, center_momentum=momentum)
     expected = np.zeros(11)
     for _ in range(6):
@@ -90,14 +90,14 @@ def test_views_and_logits_are_the_same_call():
     assert torch.equal(loss.center, objective.criterion.center)
 
 
-def test_centre_rests_in_evaluation():
+def test_center_rests_in_evaluation():
     loss = DINOLoss(8).eval()
     loss(torch.randn(3, 4, 8), torch.randn(2, 4, 8))
     assert loss.center.count_nonzero() == 0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_centre_takes_no_value_that_is_not_finite(bad):
+def test_center_takes_no_value_that_is_not_finite(bad):
     loss = DINOLoss(8)
     loss(torch.randn(3, 4, 8), torch.randn(2, 4, 8))
     before = loss.center.clone()
@@ -107,7 +107,7 @@ def test_centre_takes_no_value_that_is_not_finite(bad):
     assert torch.equal(loss.center, before)
 
 
-def test_no_gradient_reaches_teacher_or_centre():
+def test_no_gradient_reaches_teacher_or_center():
     teacher = torch.randn(2, 4, 8, requires_grad=True)
     loss = DINOLoss(8)
     loss(torch.randn(3, 4, 8, requires_grad=True), teacher).backward()
@@ -131,7 +131,7 @@ def test_teacher_temperature_can_be_set_by_a_schedule():
     assert loss(student, teacher).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_state_dict_carries_the_centre():
+def test_state_dict_carries_the_center():
     loss, other = DINOLoss(8), DINOLoss(8)
     loss(torch.randn(3, 4, 8), torch.randn(2, 4, 8))
     other.load_state_dict(loss.state_dict())
@@ -187,7 +187,7 @@ def _one_process(rank, store, teacher, splits, out):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("splits", [(4, 4), (3, 5)])
-def test_two_processes_have_the_centre_of_one(tmp_path, splits):
+def test_two_processes_have_the_center_of_one(tmp_path, splits):
     teacher = torch.randn(2, 8, 16)
     whole = DINOLoss(16)
     for _ in range(2):

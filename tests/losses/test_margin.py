@@ -58,20 +58,20 @@ def test_gradients_are_finite_at_the_ends_and_in_bf16():
         assert losses.isfinite().all() and grad.isfinite().all()
 
 
-def test_cosines_are_of_the_best_sub_centre():
+def test_cosines_are_of_the_best_sub_center():
     head = CosineClassifier(4, 3, sub_centers=2)
     embeddings = torch.randn(5, 4)
-    centres = head.weight.detach().view(2, 3, 4)
+    centers = head.weight.detach().view(2, 3, 4)
     expected = torch.stack(
-        [F.cosine_similarity(embeddings[:, None], centres[k], dim=-1) for k in (0, 1)]
+        [F.cosine_similarity(embeddings[:, None], centers[k], dim=-1) for k in (0, 1)]
     ).amax(0)
     torch.testing.assert_close(head(embeddings).detach(), expected)
     # Length says nothing.
     torch.testing.assert_close(head(9 * embeddings), head(embeddings))
 
 
-def test_a_sub_centre_takes_what_does_not_fit():
-    # A class of two far parts: one centre lies between them, two sit on them.
+def test_a_sub_center_takes_what_does_not_fit():
+    # A class of two far parts: one center lies between them, two sit on them.
     parts = F.normalize(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]), dim=1).repeat(8, 1)
     other = torch.tensor([[0.0, 0.0, 1.0]]).repeat(16, 1)
     data, labels = torch.cat([parts, other]), torch.arange(2).repeat_interleave(16)

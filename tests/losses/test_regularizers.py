@@ -1,4 +1,4 @@
-"""Regularisers against their formulas, written out as loops."""
+"""Regularizers against their formulas, written out as loops."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_koleo_equals_the_formula(of):
     assert KoLeo(of)(views).loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_koleo_drives_neighbours_apart():
+def test_koleo_drives_neighbors_apart():
     angles = torch.tensor([0.0, 0.1, 2.0], requires_grad=True)
     points = torch.stack([angles.cos(), angles.sin()], dim=1)
     views = make_views()._replace(student=points[None])

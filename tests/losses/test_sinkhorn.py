@@ -46,7 +46,7 @@ def test_any_size_of_scores_is_borne():
         sinkhorn(torch.randn(2, 2), 0)
 
 
-def test_sinkhorn_takes_the_place_of_the_centre():
+def test_sinkhorn_takes_the_place_of_the_center():
     student, teacher = torch.randn(4, 6, 10), torch.randn(2, 6, 10)
     loss = DINOLoss(10, teacher_temp=0.5, centering="sinkhorn")
     flat = slow_sinkhorn((teacher.double() / 0.5).exp().flatten(0, 1), 3)
@@ -60,7 +60,7 @@ def test_sinkhorn_takes_the_place_of_the_centre():
 
 
 def test_sdpn_equals_the_formula():
-    """Soft neighbours of prototypes, sharpened, Sinkhorn, cross-entropy."""
+    """Soft neighbors of prototypes, sharpened, Sinkhorn, cross-entropy."""
     student, teacher = torch.randn(4, 6, 10), torch.randn(1, 6, 10)
     p = torch.softmax(student.double() / 0.1, -1)
     r = torch.softmax(teacher[0].double() / 0.1, -1) ** (1 / 0.25)

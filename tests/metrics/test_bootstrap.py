@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 
 
 @pytest.fixture(params=[1, 9])
@@ -27,7 +27,7 @@ def test_intervals_equal_a_bootstrap_that_repeats_trials(trials):
         count_of = np.bincount(rng.integers(0, 8, 8), minlength=8)
         times = np.where(labels == 1, count_of[enrol], count_of[enrol] * count_of[test])
         rows = np.repeat(np.arange(300), times)
-        slow.append(summarise(labels[rows], scores[rows], calibrated=True))
+        slow.append(summarize(labels[rows], scores[rows], calibrated=True))
     found = bootstrap_intervals(
         *trials, calibrated=True, level=0.8, replicates=40, seed=3
     )
@@ -59,7 +59,7 @@ def test_names_of_speakers_and_order_of_trials_do_not_matter(trials):
 
 def test_the_interval_holds_the_figure_and_grows_with_the_level(trials):
     labels, scores, *_ = trials
-    value = summarise(labels, scores)["eer"]
+    value = summarize(labels, scores)["eer"]
     low, high = bootstrap_intervals(*trials, level=0.95, replicates=300)["eer"]
     inner = bootstrap_intervals(*trials, level=0.5, replicates=300)["eer"]
     assert low < inner[0] < value < inner[1] < high

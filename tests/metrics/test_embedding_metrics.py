@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_dino.metrics.embeddings import effective_rank, neighbour_agreement
+from speechbrain_dino.metrics.embeddings import effective_rank, neighbor_agreement
 
 
 def test_effective_rank_counts_directions():
@@ -22,7 +22,7 @@ def test_effective_rank_counts_directions():
     assert effective_rank(torch.full((5, 3), 0.1)) == 0.0
 
 
-def test_neighbour_agreement_equals_a_loop():
+def test_neighbor_agreement_equals_a_loop():
     generator = torch.Generator().manual_seed(4)
     first = torch.randn(60, 4, generator=generator)
     second = first + 0.7 * torch.randn(60, 4, generator=generator)
@@ -31,17 +31,17 @@ def test_neighbour_agreement_equals_a_loop():
         ranks = [(cosine[i] > cosine[i, i]).sum().item() for i in range(60)]
         expected = sum(rank < k for rank in ranks) / 60
         assert 0 < expected < 1
-        assert neighbour_agreement(first, second, k) == pytest.approx(expected)
+        assert neighbor_agreement(first, second, k) == pytest.approx(expected)
 
 
-def test_neighbour_agreement_of_many_utterances_goes_in_blocks():
+def test_neighbor_agreement_of_many_utterances_goes_in_blocks():
     first = torch.randn(3000, 8)
-    assert neighbour_agreement(first, 2 * first) == 1.0
+    assert neighbor_agreement(first, 2 * first) == 1.0
 
 
-def test_neighbour_agreement_of_equal_embeddings_is_nought():
+def test_neighbor_agreement_of_equal_embeddings_is_nought():
     same = torch.ones(10, 4)
-    assert neighbour_agreement(same, same) == 0.0
+    assert neighbor_agreement(same, same) == 0.0
 
 
 def test_label_free_figures_reject_bad_input():
@@ -50,4 +50,4 @@ def test_label_free_figures_reject_bad_input():
     with pytest.raises(ValueError, match=r"\(1, 2\)"):
         effective_rank([[1.0, 2.0]])
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(3, 3\)"):
-        neighbour_agreement(torch.ones(2, 3), torch.ones(3, 3))
+        neighbor_agreement(torch.ones(2, 3), torch.ones(3, 3))

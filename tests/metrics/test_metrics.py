@@ -121,7 +121,7 @@ def test_min_dcf_is_the_definition(targets, nontargets, p, c_miss, c_fa):
     assert at / scale == pytest.approx(value)
 
 
-def test_min_dcf_equals_speechbrains_after_normalisation():
+def test_min_dcf_equals_speechbrains_after_normalization():
     generator = torch.Generator().manual_seed(2)
     targets = torch.randn(150, generator=generator) + 2
     nontargets = torch.randn(300, generator=generator)
@@ -145,7 +145,7 @@ def test_eer_by_hand(targets, nontargets, expected):
     assert eer(targets, nontargets)[0] == pytest.approx(expected, abs=1e-12)
 
 
-def test_thresholds_decide_as_the_rate_says_for_neighbouring_floats():
+def test_thresholds_decide_as_the_rate_says_for_neighboring_floats():
     low = np.float64(0.3)
     high = np.nextafter(low, 1.0)
     value, threshold = eer([high], [low])

@@ -1,4 +1,4 @@
-"""Mean normalisation."""
+"""Mean normalization."""
 
 import numpy as np
 import pytest

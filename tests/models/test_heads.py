@@ -78,7 +78,7 @@ def test_one_layer_is_one_linear():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-20, 1e10])
-def test_normalisation_survives_autocast_at_any_scale(scale):
+def test_normalization_survives_autocast_at_any_scale(scale):
     head = small_head()
     head.mlp[-1].bias.data.fill_(0.01 * scale)
     x = (torch.randn(8, 6) * scale).requires_grad_()
@@ -99,7 +99,7 @@ def test_copied_head_is_equal_and_apart():
     assert torch.equal(other(x), before)
 
 
-def test_normalised_layer_is_handed_out_on_request():
+def test_normalized_layer_is_handed_out_on_request():
     head = small_head(hand_out=True)
     x = torch.randn(8, 6)
     found = head(x)

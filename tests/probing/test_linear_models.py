@@ -16,10 +16,10 @@ def examples(number=400, dim=20, classes=4, seed=0):
     rng = np.random.default_rng(seed)
     share = np.arange(1, classes + 1)
     y = rng.choice(classes, number, p=share / share.sum())
-    centres = 0.8 * rng.standard_normal((classes, dim))
+    centers = 0.8 * rng.standard_normal((classes, dim))
     spread = 1 / (1 + np.arange(dim)) ** 0.8
     mixed = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
-    X = ((centres[y] + rng.standard_normal((number, dim))) * spread) @ mixed
+    X = ((centers[y] + rng.standard_normal((number, dim))) * spread) @ mixed
     return ((X - X.mean(0)) / X.std(0)).astype(np.float32), y
 
 
@@ -29,7 +29,7 @@ def assert_near(found, wanted, share):
 
 
 def objective(coef, intercept, X, y, weight, C):
-    """What both minimise, in float64; two classes as one row of weights."""
+    """What both minimize, in float64; two classes as one row of weights."""
     logits = X.astype(np.float64) @ coef.T + intercept
     if len(coef) == 1:
         logits = np.hstack([np.zeros_like(logits), logits])

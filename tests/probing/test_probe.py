@@ -24,8 +24,8 @@ def corpus(number=240, dim=12, classes=3, seed=0):
     """Overlapping classes, features of different mean and spread, 12 speakers."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, classes, number)
-    centres = rng.standard_normal((classes, dim))
-    vectors = 0.5 * centres[targets] + rng.standard_normal((number, dim))
+    centers = rng.standard_normal((classes, dim))
+    vectors = 0.5 * centers[targets] + rng.standard_normal((number, dim))
     vectors = vectors * np.geomspace(0.1, 10, dim) + 5.0
     speakers = np.array([f"s{n % 12:02}" for n in range(number)], dtype=object)
     return vectors.astype(np.float32), targets, speakers

@@ -96,7 +96,7 @@ def test_empty_labels_are_an_error_or_left_out(empty):
     data = data_of(table(mood=moods))
     with pytest.raises(ValueError, match="4 of 60 utterances have no mood, such as"):
         read_target(data, "mood")
-    target = read_target(data, "mood", leave_out_unlabelled=True)
+    target = read_target(data, "mood", leave_out_unlabeled=True)
     assert target.classes == ["glad", "sad"] and target.left_out == 4
     (fold,) = target.folds
     assert [len(rows) for rows in fold[1:]] == [29, 8, 19]

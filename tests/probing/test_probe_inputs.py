@@ -8,10 +8,10 @@ from speechbrain_dino.data.fold_makers import Fold
 from speechbrain_dino.probing import inputs as probe_inputs
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import (
-    Standardiser,
+    Standardizer,
     check_targets,
     check_vectors,
-    normalise_speakers,
+    normalize_speakers,
 )
 
 
@@ -20,7 +20,7 @@ def fold(train, valid, test, name="a"):
     return Fold(name, *parts)
 
 
-def test_standardisation_is_that_of_scikit_learn(monkeypatch):
+def test_standardization_is_that_of_scikit_learn(monkeypatch):
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((50, 4)) * [1, 10, 0.1, 1] + 1e3).astype(np.float32)
     vectors[:, 3] = 7.0
@@ -28,27 +28,27 @@ def test_standardisation_is_that_of_scikit_learn(monkeypatch):
     scaler = StandardScaler().fit(vectors[rows].astype(np.float64))
     for block in (1 << 14, 7):
         monkeypatch.setattr(probe_inputs, "_ROWS", block)
-        found = Standardiser.of(vectors, rows)(vectors, others)
+        found = Standardizer.of(vectors, rows)(vectors, others)
         assert found.dtype == np.float32
         wanted = scaler.transform(vectors[others].astype(np.float64))
         np.testing.assert_allclose(found, wanted, atol=2e-3)
     before = vectors.copy()
-    Standardiser.of(vectors, rows)(vectors, slice(None))
+    Standardizer.of(vectors, rows)(vectors, slice(None))
     assert (vectors == before).all()
 
 
-def test_speakers_are_normalised_one_by_one():
+def test_speakers_are_normalized_one_by_one():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((9, 2)).astype(np.float32) * 3 + 1
     speakers = np.array(list("abcabcabd"))
-    found = normalise_speakers(vectors, speakers)
+    found = normalize_speakers(vectors, speakers)
     for name in "ab":
         own = vectors[speakers == name]
         wanted = (own - own.mean(0)) / own.std(0)
         np.testing.assert_allclose(found[speakers == name], wanted, atol=1e-5)
     assert (found[speakers == "d"] == 0).all()  # a speaker of one utterance
     with pytest.raises(ValueError, match="column spk_id"):
-        normalise_speakers(vectors, None)
+        normalize_speakers(vectors, None)
 
 
 def test_folds_that_mean_nothing_are_refused():

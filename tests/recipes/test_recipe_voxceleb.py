@@ -89,7 +89,7 @@ def test_curves_hold_steps_and_epochs(finished):
         assert row["ln_k"] == pytest.approx(np.log(32))
         assert row["kl"] > 0 and 0 <= row["wait"] <= 1
         assert 1 <= row["effective_rank"] <= 8
-        assert 0 <= row["neighbour_agreement"] <= 1
+        assert 0 <= row["neighbor_agreement"] <= 1
         assert 0 <= row["eer/veri_test"] <= 1
 
 
@@ -172,7 +172,7 @@ def test_a_folder_of_audio_without_lists(launcher, tmp_path):
     assert results["verification"] == {} and results["data"]["kept"] == 8
     assert results["data"]["converted"] == 8
     epoch = runs.curves(tmp_path / "out")[-1]
-    assert epoch["kind"] == "epoch" and 0 <= epoch["neighbour_agreement"] <= 1
+    assert epoch["kind"] == "epoch" and 0 <= epoch["neighbor_agreement"] <= 1
     assert (tmp_path / "out" / "inference" / "embedding_model.ckpt").exists()
     assert (tmp_path / "out" / "report" / "index.html").exists()
 

@@ -77,7 +77,7 @@ PARTS = frozenset({"student", "teacher", "loss", "optimizer", "health"})
 
 
 def assert_same_end(folder, uninterrupted, parts=PARTS):
-    """Weights, teacher, centre, optimiser, counters and figures are the same."""
+    """Weights, teacher, center, optimizer, counters and figures are the same."""
     ended, expected = runs.states(folder), runs.states(uninterrupted)
     assert parts < set(expected)
     assert set(ended) == set(expected)

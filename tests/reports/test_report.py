@@ -15,7 +15,7 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.reports import plots
 from speechbrain_dino.reports.report import main, write_report
 from speechbrain_dino.reports.run_folder import read_run
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 
 PICTURES = {"training", "health", "det", "scores", "map"}
 
@@ -33,8 +33,8 @@ def make_run(folder, shift=2.0):
             for i, (y, x) in enumerate(zip(labels, scores))
         ]
         (folder / "scores" / f"{name}.txt").write_text("".join(lines), "utf-8")
-        after[name] = summarise(labels, scores)
-        before[name] = summarise(labels, rng.standard_normal(200))
+        after[name] = summarize(labels, scores)
+        before[name] = summarize(labels, rng.standard_normal(200))
     lines = [
         {"kind": "step", "step": n, "epoch": n / 4, "loss": 9 - n / 4, "lr": 0.1}
         | {"wait": 0.01, "utt_per_s": 20.0}
@@ -262,7 +262,7 @@ def test_training_figure_shows_the_curves(run):
     unknown = [
         a for a in health.axes if a.texts and a.texts[0].get_text() == "not recorded"
     ]
-    assert [a.get_title(loc="left") for a in unknown] == ["Agreement of neighbours"]
+    assert [a.get_title(loc="left") for a in unknown] == ["Agreement of neighbors"]
 
 
 def test_map_shows_some_speakers_spread_over_their_names():

@@ -12,7 +12,7 @@ from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.reports.run_folder import read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import describe
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(tmp_path):
                 f"{y} a/{n} b/{n} {x}\n" for n, (y, x) in enumerate(zip(labels, scores))
             )
             path.write_text("".join(lines), encoding="utf-8")
-            figures[name] = summarise(labels, scores)
+            figures[name] = summarize(labels, scores)
             line = {"condition": "gender", "value": "f<", "eer": 0.125, "targets": 9}
             conditions[name] = [line | {"trials": 1009, "impostors": "own"}]
         scorings[way] = {"lists": figures, "conditions": conditions}

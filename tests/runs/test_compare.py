@@ -22,7 +22,7 @@ from speechbrain_dino.runs.compare.results import (
     markdown,
     minutes_of_training,
     read_compared,
-    summarised,
+    summarized,
     table_lines,
 )
 
@@ -337,7 +337,7 @@ def test_lines_are_means_over_seeds_from_the_untrained_encoder():
 
 def test_a_table_of_what_is_known():
     runs_ = [compared("one", 1, [0.25]), ComparedRun("two", 1, "to do", {}, {})]
-    lines = table_lines(summarised(runs_))
+    lines = table_lines(summarized(runs_))
     assert lines == [
         ["method", "EER % O", "seeds", "not done"],
         ["one", "25.00", "1", ""],

@@ -114,8 +114,8 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
     assert label == [row["predicted"]]
     assert float(score) == pytest.approx(row[f"p_{row['predicted']}"], abs=1e-3)
 
-    labelled = label_audio(tmp_path / "out" / "inference", corpus / "AudioWAV", "cpu")
-    by_name = labelled.set_index(labelled["wav"].str.extract(r"(\w+)\.wav")[0])
+    labeled = label_audio(tmp_path / "out" / "inference", corpus / "AudioWAV", "cpu")
+    by_name = labeled.set_index(labeled["wav"].str.extract(r"(\w+)\.wav")[0])
     for _, row in fold.iterrows():
         assert by_name.loc[row["ID"], "label"] == row["predicted"]
 

@@ -20,13 +20,13 @@ def script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     path = tmp_path / "script.py"
     path.write_text(
-        "import pathlib, sys, neighbour\n"
-        "pathlib.Path(sys.argv[1]).write_text(neighbour.WORD + sys.argv[2])\n"
+        "import pathlib, sys, neighbor\n"
+        "pathlib.Path(sys.argv[1]).write_text(neighbor.WORD + sys.argv[2])\n"
         "assert __name__ == '__main__'\n"
         "sys.exit(int(sys.argv[2]))\n",
         encoding="utf-8",
     )
-    (tmp_path / "neighbour.py").write_text("WORD = 'status '\n", encoding="utf-8")
+    (tmp_path / "neighbor.py").write_text("WORD = 'status '\n", encoding="utf-8")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Rounds of pseudo-labelling: embed, cluster, train, evaluate; killed ones too."""
+"""Rounds of pseudo-labeling: embed, cluster, train, evaluate; killed ones too."""
 
 import json
 

@@ -24,7 +24,7 @@ def cohort():
 ENROL, TEST = np.array([0, 3, 5, 9]), np.array([1, 3, 2, 19])
 
 
-def test_mean_and_normalisation_are_the_formulas(vectors, cohort):
+def test_mean_and_normalization_are_the_formulas(vectors, cohort):
     mean = cohort.vectors.mean(axis=0)
     scores = Cosine(subtract_mean=True)(vectors, ENROL, TEST, cohort)
     np.testing.assert_allclose(
@@ -39,7 +39,7 @@ def test_a_cohort_of_speakers_holds_their_mean_directions(vectors, cohort):
     unit = cohort.vectors / np.linalg.norm(cohort.vectors, axis=1, keepdims=True)
     means = np.stack([unit[cohort.labels == f"s{n}"].mean(axis=0) for n in range(7)])
     np.testing.assert_allclose(cohort.members("speaker"), means, atol=1e-6)
-    way = Cosine(normalise=functools.partial(as_norm, top_n=3), cohort_by="speaker")
+    way = Cosine(normalize=functools.partial(as_norm, top_n=3), cohort_by="speaker")
     expected = as_norm(vectors, means, ENROL, TEST, top_n=3)
     np.testing.assert_allclose(way(vectors, ENROL, TEST, cohort), expected, atol=1e-4)
     about = {"cohort": "others", "cohort_by": "speaker", "cohort_size": 7}

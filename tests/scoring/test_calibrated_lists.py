@@ -11,7 +11,7 @@ from speechbrain_dino.scoring.backends import Cohort, Cosine
 from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.calibration import fit_calibration
 from speechbrain_dino.scoring.conditions import describe
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 from speechbrain_dino.scoring.lists import ListFigures, score_lists
 
 WAYS = {"cosine": Cosine(), "mean": Cosine(subtract_mean=True)}
@@ -72,7 +72,7 @@ def test_every_way_is_calibrated_on_the_named_list(scored):
         figures = dict(about["lists"]["O"])
         intervals = figures.pop("intervals")
         ratios = read(output, f"{way}_calibrated", "O")
-        assert figures == summarise(lists["O"].labels, ratios, calibrated=True)
+        assert figures == summarize(lists["O"].labels, ratios, calibrated=True)
         assert intervals["cllr"][0] < figures["cllr"] < intervals["cllr"][1]
         raw = found[way]["lists"]["O"]
         assert figures["eer"] == pytest.approx(raw["eer"], abs=1e-12)
@@ -102,7 +102,7 @@ def test_systems_are_fused_by_the_names_of_the_trials(scored, tmp_path):
     assert fusion["systems"] == systems and "cohort" not in fusion
     figures = fusion["lists"]["O"]
     assert figures["cllr"] == pytest.approx(
-        summarise(lists["O"].labels, ratios, calibrated=True)["cllr"], rel=1e-9
+        summarize(lists["O"].labels, ratios, calibrated=True)["cllr"], rel=1e-9
     )
     assert figures["eer"] < found["cosine"]["lists"]["O"]["eer"]
 

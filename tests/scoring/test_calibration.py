@@ -1,4 +1,4 @@
-"""Calibration and fusion against direct minimisation."""
+"""Calibration and fusion against direct minimization."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def systems():
 
 @pytest.mark.parametrize("p", [0.01, 0.5])
 @pytest.mark.parametrize("columns", [[0], [0, 1]])
-def test_fit_minimises_the_prior_weighted_objective(systems, p, columns):
+def test_fit_minimizes_the_prior_weighted_objective(systems, p, columns):
     labels, scores = systems
     scores = scores[:, columns]
     prior = np.log(p / (1 - p))
@@ -76,7 +76,7 @@ def test_the_share_of_targets_does_not_matter(systems):
         fit_calibration(scores, labels),
         fit_calibration(scores[more], labels[more]),
     )
-    # The scores are standardised over the list, so the ridge differs a little.
+    # The scores are standardized over the list, so the ridge differs a little.
     np.testing.assert_allclose(few.weights, many.weights, rtol=1e-3)
     assert few.offset == pytest.approx(many.offset, rel=1e-3)
 

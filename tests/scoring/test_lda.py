@@ -1,11 +1,11 @@
-"""LDA against the ratio of scatters that it is to maximise."""
+"""LDA against the ratio of scatters that it is to maximize."""
 
 import warnings
 
 import numpy as np
 import pytest
 
-from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarise
+from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarize
 from speechbrain_dino.scoring.lda import fit_lda
 
 
@@ -27,13 +27,13 @@ def test_lda_keeps_the_directions_of_speakers(rng):
     np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, atol=1e-6)
     rows, columns = np.indices((50, 50)).reshape(2, -1)
     same = rows == columns
-    found = summarise(same, cosine_scores(projected, rows, 50 + columns))["eer"]
-    plain = summarise(same, cosine_scores(everything, rows, 50 + columns))["eer"]
+    found = summarize(same, cosine_scores(projected, rows, 50 + columns))["eer"]
+    plain = summarize(same, cosine_scores(everything, rows, 50 + columns))["eer"]
     assert found < 0.25 < 0.35 < plain
     assert len(as_norm(projected, projected[:50], [50], [51], 20)) == 1
 
 
-def test_lda_maximises_the_ratio_of_scatters(rng):
+def test_lda_maximizes_the_ratio_of_scatters(rng):
     labels = np.repeat(range(60), rng.integers(1, 10, 60))
     embeddings = rng.normal(size=(60, 4))[labels] + rng.normal(size=(len(labels), 4))
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
 from speechbrain_dino.metrics.verification import eer
 from speechbrain_dino.scoring.conditions import describe
-from speechbrain_dino.scoring.cosine import summarise
+from speechbrain_dino.scoring.cosine import summarize
 from speechbrain_dino.scoring.lists import ListFigures, by_condition
 
 
@@ -39,7 +39,7 @@ def test_intervals_are_those_of_the_first_part_of_the_names(scored, calibrated):
     low, high = figures["intervals"]["eer"]
     assert low < figures["eer"] < high
     del figures["intervals"]
-    assert figures == summarise(trials.labels, scores, calibrated)
+    assert figures == summarize(trials.labels, scores, calibrated)
     assert "intervals" not in ListFigures({"O": trials}, table, about)("O", scores)[0]
 
 

@@ -21,7 +21,7 @@ def small():
 
 def test_ways_without_what_they_need_are_left_out(small, caplog):
     table, lists = small
-    ways = {"cosine": Cosine(), "s": Cosine(normalise=as_norm, cohort_by="speaker")}
+    ways = {"cosine": Cosine(), "s": Cosine(normalize=as_norm, cohort_by="speaker")}
     assert list(score_lists(lists, table, ways)) == ["cosine"]
     assert "s needs a cohort and none is given" in caplog.text
     cohort = Cohort(np.random.default_rng(1).normal(size=(9, 4)), None, "c.csv")

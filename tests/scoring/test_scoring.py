@@ -13,7 +13,7 @@ from speechbrain_dino.scoring.cosine import (
     as_norm,
     cosine_scores,
     score_trial_list,
-    summarise,
+    summarize,
 )
 
 
@@ -119,9 +119,9 @@ def test_score_trial_list_gives_plain_figures():
     assert all(type(value) in (int, float) for value in figures.values())
     high, low = scores[:2].min(), scores[2:].max()
     assert low < figures["eer_threshold"] < high
-    assert figures == summarise(labels, scores)
-    unlabelled = trials._replace(labels=None)
-    assert score_trial_list(table, unlabelled)[0] == {"trials": 4}
+    assert figures == summarize(labels, scores)
+    unlabeled = trials._replace(labels=None)
+    assert score_trial_list(table, unlabeled)[0] == {"trials": 4}
 
 
 def test_score_trial_list_takes_any_scorer():
@@ -134,10 +134,10 @@ def test_score_trial_list_takes_any_scorer():
     assert figures["eer"] == 1.0
 
 
-def test_summarise_gives_each_figure_of_the_metrics(rng):
+def test_summarize_gives_each_figure_of_the_metrics(rng):
     labels = rng.integers(0, 2, 300)
     scores = rng.normal(size=300) + 2 * labels
-    figures = summarise(labels, scores, calibrated=True)
+    figures = summarize(labels, scores, calibrated=True)
     sides = scores[labels == 1], scores[labels == 0]
     expected = {"trials": 300, "targets": labels.sum()}
     expected["eer"], expected["eer_threshold"] = metrics.eer(*sides)
@@ -148,7 +148,7 @@ def test_summarise_gives_each_figure_of_the_metrics(rng):
         expected |= {f"min_dcf_{p}": cost, f"min_dcf_{p}_threshold": threshold}
         expected[f"act_dcf_{p}"] = metrics.act_dcf(*sides, p_target=p)
     assert figures == expected
-    assert figures.keys() - summarise(labels, scores).keys() == {
+    assert figures.keys() - summarize(labels, scores).keys() == {
         "cllr",
         "act_dcf_0.01",
         "act_dcf_0.05",

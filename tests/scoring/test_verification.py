@@ -92,9 +92,9 @@ def test_the_training_mean_is_subtracted(corpus, embedder):
     results = verify_lists(
         manifest, [folder / "easy.txt"], embedder, train_table=table, batch_seconds=1.0
     )
-    centred = table.vectors - table.vectors.mean(axis=0)
+    centered = table.vectors - table.vectors.mean(axis=0)
     expected, _ = score_trial_list(
-        EmbeddingTable(table.ids, centred), read_trials(folder / "easy.txt")
+        EmbeddingTable(table.ids, centered), read_trials(folder / "easy.txt")
     )
     plain = verify_lists(manifest, [folder / "easy.txt"], embedder)
     assert results["easy"] == pytest.approx(expected, abs=1e-5)

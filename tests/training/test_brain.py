@@ -15,7 +15,7 @@ SGD = "!name:torch.optim.SGD\n    momentum: 0.9\n    fused: True"
 PLAIN_SGD = "!name:torch.optim.SGD"
 ADAM = "!name:torch.optim.Adam\n    amsgrad: True\n    fused: True"
 PLAIN_ADAM = "!name:torch.optim.AdamW"
-HELD_CENTRE = """!new:speechbrain_dino.losses.dino.DINO
+HELD_CENTER = """!new:speechbrain_dino.losses.dino.DINO
     out_dim: !ref <out_dim>
     center_momentum: 1"""
 
@@ -50,7 +50,7 @@ def copies(module):
 
 
 def each_step(brain, monkeypatch, look):
-    """Calls ``look()`` before each optimiser step; returns what it returned."""
+    """Calls ``look()`` before each optimizer step; returns what it returned."""
     seen, step = [], brain_module.step_if
 
     def looked_at(optimizer, finite):
@@ -90,7 +90,7 @@ def test_schedules_are_the_pure_functions_at_every_step(
         ),
     )
     fit(brain, loader)
-    # Accumulating halves the batches: the number of optimiser steps stays.
+    # Accumulating halves the batches: the number of optimizer steps stays.
     assert len(loader) == STEPS * accumulated
     assert len(groups) == len(momenta) == STEPS * EPOCHS
     schedules = vars(brain.hparams)
@@ -111,7 +111,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(build):
             "--grad_accumulation_factor",
             accumulated,
             embedding_model=runs.PLAIN_ENCODER,
-            loss=HELD_CENTRE,
+            loss=HELD_CENTER,
             opt_class=SGD,
             base_lr=5.0,
         )

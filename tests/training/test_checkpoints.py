@@ -199,7 +199,7 @@ def epochs(saver):
 def test_last_and_best_are_kept_also_between_validations(saver):
     eers = {1: 0.3, 3: 0.1, 5: 0.2, 7: 0.15}
     for epoch in range(1, 9):
-        figures = {"loss": 1.0, "neighbour_agreement": epoch / 10}
+        figures = {"loss": 1.0, "neighbor_agreement": epoch / 10}
         if epoch in eers:
             figures |= {"eer/b": 1 - eers[epoch], "eer/a": eers[epoch]}
         save_epoch(saver, epoch, figures, keep=2)
@@ -208,7 +208,7 @@ def test_last_and_best_are_kept_also_between_validations(saver):
 
 def test_without_lists_the_highest_agreement_is_best(saver):
     for epoch, agreement in enumerate((0.5, 0.9, 0.7, 0.6), 1):
-        save_epoch(saver, epoch, {"neighbour_agreement": agreement}, keep=1)
+        save_epoch(saver, epoch, {"neighbor_agreement": agreement}, keep=1)
     assert epochs(saver) == [2, 4]
 
 

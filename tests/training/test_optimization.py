@@ -118,7 +118,7 @@ def test_no_gradient_at_all_is_named():
 
 # -- steps --------------------------------------------------------------------
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "adam": (torch.optim.Adam, {"lr": 0.1, "amsgrad": True, "fused": True}),
     "adamw": (torch.optim.AdamW, {"lr": 0.1, "fused": True}),
     "sgd": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "fused": True}),
@@ -129,10 +129,10 @@ OPTIMISERS = {
 }
 
 
-@pytest.fixture(params=OPTIMISERS)
+@pytest.fixture(params=OPTIMIZERS)
 def build(request):
-    """Makes the optimiser of a module."""
-    kind, options = OPTIMISERS[request.param]
+    """Makes the optimizer of a module."""
+    kind, options = OPTIMIZERS[request.param]
 
     def build(module):
         optimizer = kind(parameter_groups(module, 0.1), **options)
@@ -143,7 +143,7 @@ def build(request):
 
 
 def state_of(module, optimizer):
-    """Copies of parameters and of everything that the optimiser remembers."""
+    """Copies of parameters and of everything that the optimizer remembers."""
     values = [p.detach().clone() for p in module.parameters()]
     for state in optimizer.state_dict()["state"].values():
         values += [v.clone() for v in state.values() if torch.is_tensor(v)]

@@ -182,8 +182,8 @@ def _write_noises(folder, seed):
             talkers = [voices[i] for i in rng.permutation(len(voices))[:5]]
             noise = sum(np.resize(v / np.std(v), length) for v in talkers)
         else:
-            noise = rooms.coloured_noise(rng, length)
-        kind = "babble" if babble else "coloured"
+            noise = rooms.colored_noise(rng, length)
+        kind = "babble" if babble else "colored"
         path = folder / "noise" / f"{kind}{number:02d}.wav"
         write_wav(path, rooms.to_int16(noise, rng))
 
@@ -224,7 +224,7 @@ def _names(task, session):
 
 
 def _trials(testers, session, rng):
-    """As many impostors as targets, all of the same sex; enrolment is session 1."""
+    """As many impostors as targets, all of the same sex; enrollment is session 1."""
     lines = []
     for task in testers:
         others = [

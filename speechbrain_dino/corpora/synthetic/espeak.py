@@ -31,7 +31,7 @@ ACCENTS = {
 }
 """eSpeak's English accents used here, with where they are spoken."""
 
-_RETRIEVAL_RATE = 22050  # what eSpeak NG's formant synthesiser produces
+_RETRIEVAL_RATE = 22050  # what eSpeak NG's formant synthesizer produces
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 _CALLBACK = ctypes.CFUNCTYPE(

@@ -42,7 +42,7 @@ def room(rng, t60=None):
     return tail
 
 
-def coloured_noise(rng, length):
+def colored_noise(rng, length):
     """Noise with a random spectral slope, band and slow change of loudness.
 
     Arguments
@@ -59,7 +59,7 @@ def coloured_noise(rng, length):
 
     Example
     -------
-    >>> x = coloured_noise(np.random.default_rng(0), 1000)
+    >>> x = colored_noise(np.random.default_rng(0), 1000)
     >>> round(float(np.sqrt(np.mean(x**2))), 6)
     1.0
     """
@@ -96,7 +96,7 @@ def band_pass(x, rng):
 
 
 def shelf(x, rng):
-    """The mild colour of a good microphone: highs up or down by at most 4 dB.
+    """The mild color of a good microphone: highs up or down by at most 4 dB.
 
     Arguments
     ---------
@@ -157,7 +157,7 @@ def degrade(x, rng):
         The degraded copy (time,): room of T60 0.2-0.6 s, noise at 8-20 dB, band-pass.
     """
     wet = fftconvolve(x, room(rng))[: len(x)]
-    noisy = add_noise(wet, coloured_noise(rng, len(x)), rng.uniform(8, 20))
+    noisy = add_noise(wet, colored_noise(rng, len(x)), rng.uniform(8, 20))
     return band_pass(noisy, rng)
 
 

@@ -1,7 +1,7 @@
 """English sentences that do not repeat, out of word lists and numbers."""
 
 _WHO = """the tall captain|my younger sister|a patient teacher|the village baker|our
-new neighbour|the old gardener|a nervous student|the chief engineer|his favourite
+new neighbor|the old gardener|a nervous student|the chief engineer|his favorite
 uncle|the quiet librarian|a travelling musician|the night nurse|her former partner|the
 young pilot|an honest lawyer|the busy waiter|a famous painter|the tired farmer"""
 _DID = """counted|carried away|painted|bought|forgot|described|repaired|photographed|

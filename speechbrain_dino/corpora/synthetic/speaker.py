@@ -62,7 +62,7 @@ def make_speaker(task):
         samples = samples[: int(rng.uniform(MIN_SECONDS, MAX_SECONDS) * RATE)]
         # A session has one microphone and a quiet background.
         clean = rooms.shelf(samples, channel)
-        background = rooms.coloured_noise(channel, int(MAX_SECONDS * RATE))
+        background = rooms.colored_noise(channel, int(MAX_SECONDS * RATE))
         background = np.roll(background, rng.integers(len(background)))
         snr = channel.uniform(25, 45)
         clean = rooms.add_noise(clean, background[: len(clean)], snr)

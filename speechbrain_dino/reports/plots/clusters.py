@@ -3,7 +3,7 @@
 import numpy as np
 
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     DASHES,
     MARKERS,
     caption,
@@ -46,7 +46,7 @@ def _draw_sizes(axis, sizes, left_out):
             places + 0.4 * (number - 0.5),
             100 * share / share.sum(),
             width=0.38,
-            color=COLOURS[number],
+            color=COLORS[number],
             label=f"{name}, {int(share.sum()):,}",
         )
     ends = [(2**k, 2 ** (k + 1) - 1) for k in places.tolist()]
@@ -73,7 +73,7 @@ def _draw_curve(axis, curve):
         axis.plot(
             numbers,
             [line[name] for line in curve],
-            color=COLOURS[number],
+            color=COLORS[number],
             linestyle=DASHES[number],
             linewidth=2.0 if number == 0 else 1.2,
             label=text,
@@ -83,7 +83,7 @@ def _draw_curve(axis, curve):
         best["clusters"],
         best["criterion"],
         MARKERS[0],
-        color=COLOURS[0],
+        color=COLORS[0],
         markeredgecolor="white",
         markersize=9,
         zorder=5,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     DASHES,
     MARKERS,
     caption,
@@ -47,13 +47,13 @@ def _line(axis, runs, name, method, number):
     points = min(len(minutes) for minutes, _ in curves)
     minutes = np.mean([minutes[:points] for minutes, _ in curves], axis=0)
     eers = 100 * np.array([eers[:points] for _, eers in curves])
-    colour = COLOURS[number % len(COLOURS)]
+    color = COLORS[number % len(COLORS)]
     axis.plot(
         minutes,
         eers.mean(0),
         label=method,
-        color=colour,
-        linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
+        color=color,
+        linestyle=DASHES[number // len(COLORS) % len(DASHES)],
         marker=MARKERS[number % len(MARKERS)],
         markersize=4,
         linewidth=1.6,
@@ -62,7 +62,7 @@ def _line(axis, runs, name, method, number):
     )
     if len(runs) > 1:
         low, high = eers.min(0), eers.max(0)
-        axis.fill_between(minutes, low, high, color=colour, alpha=0.1, linewidth=0)
+        axis.fill_between(minutes, low, high, color=color, alpha=0.1, linewidth=0)
 
 
 def _from_untrained(run, name):

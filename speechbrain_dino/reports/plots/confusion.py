@@ -49,9 +49,9 @@ def confusion_figure(counts, classes, title="Confusion"):
         for row, column in np.ndindex(counts.shape):
             share = shares[row, column]
             text = f"{100 * share:.0f} %\n{counts[row, column]:,}"
-            colour = "white" if share > 0.55 else INK
+            color = "white" if share > 0.55 else INK
             axis.text(
-                column, row, text, ha="center", va="center", color=colour, fontsize=9
+                column, row, text, ha="center", va="center", color=color, fontsize=9
             )
     caption(axis, title, "class (test utterances)", "taken for")
     bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.02)

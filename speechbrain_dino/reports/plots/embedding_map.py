@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     GRID,
     INK,
     MARKERS,
@@ -33,7 +33,7 @@ def map_figure(table, about=None, columns=(), speakers=20, utterances=40):
     about : pandas.DataFrame, optional
         A line per row of the table, with a column ``speaker``.
     columns : sequence of str
-        Columns of ``about``; each gets a panel with a colour per value.
+        Columns of ``about``; each gets a panel with a color per value.
     speakers : int
         How many speakers to show, spread over their sorted names.
     utterances : int
@@ -78,11 +78,11 @@ def map_figure(table, about=None, columns=(), speakers=20, utterances=40):
 
 
 def _draw_speakers(axis, places, names, shown):
-    """A colour and mark a speaker, its name above."""
+    """A color and mark a speaker, its name above."""
     for number, name in enumerate(shown):
         own = places[names == name]
-        mark = MARKERS[number // len(COLOURS) % len(MARKERS)]
-        _dots(axis, own, mark, COLOURS[number % len(COLOURS)], 8)
+        mark = MARKERS[number // len(COLORS) % len(MARKERS)]
+        _dots(axis, own, mark, COLORS[number % len(COLORS)], 8)
         axis.annotate(
             name,
             (np.median(own[:, 0]), own[:, 1].max()),
@@ -97,23 +97,23 @@ def _draw_speakers(axis, places, names, shown):
 
 
 def _draw_values(axis, places, values):
-    """A colour a value; what is not known is grey."""
+    """A color a value; what is not known is gray."""
     known = sorted(set(values) - {""})
     for number, value in enumerate(known):
-        mark = MARKERS[number // len(COLOURS) % len(MARKERS)]
+        mark = MARKERS[number // len(COLORS) % len(MARKERS)]
         own = places[values == value]
-        _dots(axis, own, mark, COLOURS[number % len(COLOURS)], 6, label=value)
+        _dots(axis, own, mark, COLORS[number % len(COLORS)], 6, label=value)
     if len(places[values == ""]):
         _dots(axis, places[values == ""], "o", GRID, 6, label="not known")
     legend(axis, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _dots(axis, places, mark, colour, size, **options):
+def _dots(axis, places, mark, color, size, **options):
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
     axis.plot(
         *places.T,
         mark,
-        color=colour,
+        color=color,
         markersize=size,
         linestyle="",
         **edge,
@@ -140,7 +140,7 @@ def layout(vectors):
         By UMAP where the package umap-learn is installed, else by t-SNE.
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    if len(unit) < 4:  # too few to have neighbours
+    if len(unit) < 4:  # too few to have neighbors
         return np.pad(unit, ((0, 0), (0, 2)))[:, :2]
     if layout_name() == "UMAP" and len(unit) > 15:
         return import_module("umap").UMAP(random_state=0).fit_transform(unit)

@@ -1,9 +1,9 @@
-"""What rounds of pseudo-labelling brought."""
+"""What rounds of pseudo-labeling brought."""
 
 from matplotlib.ticker import MaxNLocator
 
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     MARKERS,
     caption,
     legend,
@@ -52,7 +52,7 @@ def _line(axis, table, column, number, name, scale=1):
     axis.plot(
         seen["round"],
         seen[column].astype(float) * scale,
-        color=COLOURS[number % len(COLOURS)],
+        color=COLORS[number % len(COLORS)],
         marker=MARKERS[number % len(MARKERS)],
         linewidth=1.6,
         label=name,

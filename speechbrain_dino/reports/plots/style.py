@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4B8A")
-"""Colours that stay apart for colour-blind eyes (Okabe and Ito), in order of use."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4B8A")
+"""Colors that stay apart for color-blind eyes (Okabe and Ito), in order of use."""
 
 DASHES = (
     "-",

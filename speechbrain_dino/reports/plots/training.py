@@ -3,7 +3,7 @@
 from matplotlib.ticker import MaxNLocator
 
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     DASHES,
     MARKERS,
     MUTED,
@@ -14,7 +14,7 @@ from speechbrain_dino.reports.plots.style import (
 )
 
 
-def _line(axis, table, column, colour=COLOURS[0], scale=1.0, **options):
+def _line(axis, table, column, color=COLORS[0], scale=1.0, **options):
     """Draws a column against the epoch; says so where there is none."""
     if column not in table or table[column].isna().all():
         axis.text(0.5, 0.5, "not recorded", ha="center", va="center", color=MUTED)
@@ -26,19 +26,19 @@ def _line(axis, table, column, colour=COLOURS[0], scale=1.0, **options):
     if len(seen) < 60:
         options = {"marker": "o", "markersize": 3.5, **options}
     axis.plot(
-        seen["epoch"], seen[column] * scale, color=colour, linewidth=1.6, **options
+        seen["epoch"], seen[column] * scale, color=color, linewidth=1.6, **options
     )
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=seen["epoch"].max() > 5))
 
 
-def _smooth(axis, table, column, colour, scale=1.0):
+def _smooth(axis, table, column, color, scale=1.0):
     """Draws a column that jumps about, pale, and its running mean."""
     if column in table:
         values = table[column] * scale
-        axis.plot(table["epoch"], values, color=colour, alpha=0.3, linewidth=0.8)
+        axis.plot(table["epoch"], values, color=color, alpha=0.3, linewidth=0.8)
         mean = values.rolling(max(1, len(table) // 25), center=True, min_periods=1)
         table = table.assign(**{column: mean.mean()})
-    _line(axis, table, column, colour, marker="")
+    _line(axis, table, column, color, marker="")
 
 
 def training_figure(steps, epochs, before=None):
@@ -65,23 +65,23 @@ def training_figure(steps, epochs, before=None):
     caption(loss, "Loss", "nats")
     if "loss" in steps:
         loss.plot(
-            steps["epoch"], steps["loss"], color=COLOURS[0], alpha=0.35, linewidth=1
+            steps["epoch"], steps["loss"], color=COLORS[0], alpha=0.35, linewidth=1
         )
     _line(loss, epochs if "loss" in epochs else steps, "loss", label="mean of an epoch")
     if "ln_k" in epochs:
         height = epochs["ln_k"].iloc[-1]
-        loss.axhline(height, color=COLOURS[1], linestyle=DASHES[1], linewidth=1.2)
-        loss.plot([], [], color=COLOURS[1], linestyle=DASHES[1], label="ln K (chance)")
+        loss.axhline(height, color=COLORS[1], linestyle=DASHES[1], linewidth=1.2)
+        loss.plot([], [], color=COLORS[1], linestyle=DASHES[1], label="ln K (chance)")
     if loss.lines:
         legend(loss)
     _errors(errors, epochs, before or {})
     caption(rate, "Learning rate", "", "epoch")
-    _line(rate, steps, "lr", COLOURS[2], marker="")
+    _line(rate, steps, "lr", COLORS[2], marker="")
     caption(speed, "Speed", "utterances / s", "epoch")
-    _smooth(speed, steps, "utt_per_s", COLOURS[3])
+    _smooth(speed, steps, "utt_per_s", COLORS[3])
     speed.set_ylim(bottom=0)
     caption(wait, "Waiting for data", "% of the time", "epoch")
-    _smooth(wait, steps, "wait", COLOURS[4], scale=100)
+    _smooth(wait, steps, "wait", COLORS[4], scale=100)
     wait.set_ylim(bottom=0)
     return figure
 
@@ -93,18 +93,18 @@ def _errors(axis, epochs, before):
         _line(axis, epochs, "eer")
         return
     for number, name in enumerate(names):
-        colour = COLOURS[number % len(COLOURS)]
+        color = COLORS[number % len(COLORS)]
         marker = MARKERS[number % len(MARKERS)]
-        _line(axis, epochs, f"eer/{name}", colour, 100, marker=marker, label=name)
+        _line(axis, epochs, f"eer/{name}", color, 100, marker=marker, label=name)
         if "eer" in before.get(name, {}):
             start = 100 * before[name]["eer"]
-            axis.plot(0, start, marker, color=colour, markerfacecolor="white")
+            axis.plot(0, start, marker, color=color, markerfacecolor="white")
     axis.set_ylim(bottom=0)
     legend(axis)
 
 
 def health_figure(epochs):
-    """What would show a collapse: entropy, divergence, prototypes, spread, neighbours.
+    """What would show a collapse: entropy, divergence, prototypes, spread, neighbors.
 
     Arguments
     ---------
@@ -122,12 +122,12 @@ def health_figure(epochs):
         ("prototypes_used", "Prototypes in use", "", 1),
         ("embedding_std", "Spread of the embeddings", "standard deviation", 1),
         ("effective_rank", "Rank of the embeddings", "effective dimensions", 1),
-        ("neighbour_agreement", "Agreement of neighbours", "%", 100),
+        ("neighbor_agreement", "Agreement of neighbors", "%", 100),
     )
     for number, (axis, part) in enumerate(zip(axes.flat, parts)):
         column, title, unit, scale = part
         caption(axis, title, unit, "epoch" if number > 2 else "")
-        _line(axis, epochs, column, COLOURS[number], scale)
+        _line(axis, epochs, column, COLORS[number], scale)
     if {"ln_k", "teacher_entropy"} <= set(epochs):
         top = epochs["ln_k"].iloc[-1]
         axes[0, 0].axhline(top, color=MUTED, linestyle=DASHES[1], linewidth=1.2)

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from speechbrain_dino.metrics.verification import eer, operating_points
 from speechbrain_dino.reports.plots.style import (
-    COLOURS,
+    COLORS,
     DASHES,
     INK,
     MARKERS,
@@ -58,7 +58,7 @@ def det_figure(systems):
     Arguments
     ---------
     systems : dict
-        Name of the run or way to score -> {trial list -> (labels, scores)}: a colour a
+        Name of the run or way to score -> {trial list -> (labels, scores)}: a color a
         list, a dash and a mark a system.
 
     Returns
@@ -79,12 +79,12 @@ def det_figure(systems):
             rate = eer(values[labels == 1], values[labels == 0])[0]
             false_alarm, miss = det_points(labels, values)
             inside = (miss > 0) & (false_alarm > 0) & (miss < 1) & (false_alarm < 1)
-            colour = COLOURS[number % len(COLOURS)]
+            color = COLORS[number % len(COLORS)]
             title = f"{name}, {run}" if len(systems) > 1 else name
             axis.plot(
                 norm.ppf(false_alarm[inside]),
                 norm.ppf(miss[inside]),
-                color=colour,
+                color=color,
                 linestyle=DASHES[run_number % len(DASHES)],
                 linewidth=1.8,
             )
@@ -93,14 +93,14 @@ def det_figure(systems):
             axis.plot(
                 *(bounded, bounded),
                 MARKERS[run_number % len(MARKERS)],
-                color=colour,
+                color=color,
                 markeredgecolor="white",
                 markersize=9,
                 zorder=5,
             )
             side.plot(
                 *([], []),
-                color=colour,
+                color=color,
                 linestyle=DASHES[run_number % len(DASHES)],
                 marker=MARKERS[run_number % len(MARKERS)],
                 label=label,
@@ -151,12 +151,12 @@ def score_figure(scores):
     figure, axes = new_figure(3.4 * rows, rows, columns)
     for axis, (name, (labels, values)) in zip(axes.flat, scores.items()):
         bins = np.histogram_bin_edges(values, 60)
-        for label, text, colour in (
-            (0, "different speakers", COLOURS[1]),
-            (1, "same speaker", COLOURS[0]),
+        for label, text, color in (
+            (0, "different speakers", COLORS[1]),
+            (1, "same speaker", COLORS[0]),
         ):
             part = values[labels == label]
-            style = {"bins": bins, "density": True, "color": colour}
+            style = {"bins": bins, "density": True, "color": color}
             axis.hist(part, **style, alpha=0.45, label=f"{text} ({len(part):,})")
             axis.hist(part, **style, histtype="step", linewidth=1.2)
         rate, threshold = eer(values[labels == 1], values[labels == 0])

@@ -23,7 +23,7 @@ from speechbrain_dino.runs.compare.processes import Run, own_threads, run_all
 from speechbrain_dino.runs.compare.results import (
     markdown,
     read_compared,
-    summarised,
+    summarized,
     table_lines,
 )
 from speechbrain_dino.utils.ending import end_on_signals
@@ -73,7 +73,7 @@ def _parser():
     parser.add_argument("yamls", nargs="+", help="one YAML a method")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--steps", type=int, help="optimiser steps of every run")
+    budget.add_argument("--steps", type=int, help="optimizer steps of every run")
     budget.add_argument(
         "--minutes", type=float, help="minutes of training of every run"
     )
@@ -118,7 +118,7 @@ def compare(
     options : list of str
         Options for every run, ``["--data_folder", "/data/VoxCeleb"]``.
     steps : int, optional
-        Optimiser steps of every run; or
+        Optimizer steps of every run; or
     minutes : float, optional
         minutes of training of every run.
     points : int
@@ -129,7 +129,7 @@ def compare(
     Returns
     -------
     dict
-        See ``comparison.summarised``.
+        See ``comparison.summarized``.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def write_comparison(output, methods, seeds, plan):
         for seed in seeds
         for method in methods
     ]
-    table = summarised(runs)
+    table = summarized(runs)
     lines = table_lines(table)
     about = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),

@@ -113,7 +113,7 @@ class Plan:
     path : pathlib.Path
         The file; what lies there must have the same budget.
     steps : int or None
-        Optimiser steps of every run; or
+        Optimizer steps of every run; or
     minutes : float or None
         minutes of training of every run.
     options : list of str

@@ -11,7 +11,7 @@ from speechbrain_dino.reports.run_folder import read_run
 
 HEALTH = (
     "effective_rank",
-    "neighbour_agreement",
+    "neighbor_agreement",
     "embedding_std",
     "prototypes_used",
     "nonfinite",
@@ -131,7 +131,7 @@ def _json(path):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def summarised(runs):
+def summarized(runs):
     """Means and deviations over the seeds of each method, the best method first.
 
     Arguments
@@ -174,7 +174,7 @@ COLUMNS = (
     ("minutes", "minutes", "{:.1f}", 1),
     ("memory_gb", "memory GiB", "{:.1f}", 1),
     ("effective_rank", "effective rank", "{:.1f}", 1),
-    ("neighbour_agreement", "neighbours %", "{:.1f}", 100),
+    ("neighbor_agreement", "neighbors %", "{:.1f}", 100),
     ("prototypes_used", "prototypes", "{:.0f}", 1),
     ("nonfinite", "bad steps", "{:.0f}", 1),
 )
@@ -186,7 +186,7 @@ def table_lines(table):
     Arguments
     ---------
     table : dict
-        From :func:`summarised`.
+        From :func:`summarized`.
 
     Returns
     -------

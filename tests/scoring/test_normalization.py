@@ -13,11 +13,11 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_subtract_mean_centres_the_cohort_itself(rng):
+def test_subtract_mean_centers_the_cohort_itself(rng):
     cohort = rng.normal(size=(50, 4)).astype(np.float32) + 3
-    centred = subtract_mean(cohort, cohort)
-    assert centred.dtype == np.float32
-    np.testing.assert_allclose(centred.mean(axis=0), 0, atol=1e-6)
+    centered = subtract_mean(cohort, cohort)
+    assert centered.dtype == np.float32
+    np.testing.assert_allclose(centered.mean(axis=0), 0, atol=1e-6)
     one = subtract_mean(cohort[:1], cohort)
     np.testing.assert_allclose(one, cohort[:1] - cohort.mean(axis=0), atol=1e-5)
 

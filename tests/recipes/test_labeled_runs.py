@@ -22,7 +22,7 @@ CORRECT = """!new:speechbrain_dino.losses.label_gates.LabelCorrection
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """A recipe with its data and labels, some of them wrong."""
-    folder = tmp_path_factory.mktemp("labelled")
+    folder = tmp_path_factory.mktemp("labeled")
     data = runs.make_corpus(folder / "vox")
     labels = runs.write_labels(folder, data, wrong=(0, 7, 13, 22), left_out=(3,))
     return runs.write_recipe(
