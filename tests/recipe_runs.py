@@ -189,8 +189,8 @@ def make_brain(recipe, *options):
     if "--device" not in options:
         options += ["--device", "cpu"]
     hparams, run_opts = training_run.start_run([str(recipe), *options])
-    loader = training_run.prepare(hparams, run_opts)
-    return training_run.make_brain(hparams, run_opts), loader
+    run = training_run.prepare(hparams, run_opts)
+    return training_run.make_brain(run), run.loader
 
 
 def environment(**more):

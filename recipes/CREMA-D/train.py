@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Recipe for emotion recognition on CREMA-D: a linear probe, or fine-tuning.
+"""Recipe for emotion recognition: a linear probe, or fine-tuning.
 
 To run this recipe, do the following:
-> python train.py hparams/probe.yaml --data_folder /data/CREMA-D --model M
-> python train.py hparams/finetune.yaml --data_folder /data/CREMA-D --start_model M
+> python train.py hparams/probe.yaml --data_folder F --model M
+> python train.py hparams/finetune.yaml --data_folder F --start_model M
 
-M is an inference folder, or any encoder on the hub that SpeechBrain loads. The YAML
-says what is done. The same command continues a run that was stopped.
+F is the corpus; M is an inference folder, or any encoder on the hub that SpeechBrain
+loads. The YAML chooses the corpus and says what is done; CREMA-D, IEMOCAP and
+MSP-Podcast share this script. The same command continues a run that was stopped.
 
 Authors
  * speechbrain_dino contributors 2026

@@ -14,13 +14,14 @@ Authors
 import sys
 
 from speechbrain_dino.runs.prepare import prepare
-from speechbrain_dino.runs.train import finish_run, make_brain, start_run
+from speechbrain_dino.runs.train import evaluate, export, make_brain, start_run
 from speechbrain_dino.utils.ending import leave_processes
 
 if __name__ == "__main__":
     hparams, run_opts = start_run(sys.argv[1:])
-    train_loader = prepare(hparams, run_opts)
-    brain = make_brain(hparams, run_opts)
-    brain.fit(hparams["epoch_counter"], train_loader)
-    finish_run(brain)
+    run = prepare(hparams, run_opts)
+    brain = make_brain(run)
+    brain.fit(hparams["epoch_counter"], run.loader)
+    results = evaluate(brain, run)
+    export(brain, run, results)
     leave_processes()

@@ -89,7 +89,7 @@ def joined(manifests):
 logger = logging.getLogger(__name__)
 
 
-def add_unlabeled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
+def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
     """Adds what a fold does not test on to the training utterances.
 
     For the key ``set_up`` of a YAML that pretrains. Neither labels nor speakers come
@@ -97,8 +97,8 @@ def add_unlabeled(hparams, manifest, prepare, folder, fold, min_duration=0.0):
 
     Arguments
     ---------
-    hparams : dict
-        The YAML's objects; not read.
+    run : Run
+        Not read.
     manifest : Manifest
         The training utterances so far.
     prepare : callable

@@ -46,7 +46,7 @@ class Probabilities(nn.Module):
         return torch.softmax(self.scale * self.head(embeddings).float(), dim=-1)
 
 
-def export_classifier_folder(output_folder, brain, hparams, results):
+def export_classifier_folder(output_folder, brain, run, results):
     """Writes ``<output_folder>/inference`` with everything to classify a file.
 
     SpeechBrain's ``EncoderClassifier.from_hparams(source=folder)`` loads it, and
@@ -58,8 +58,9 @@ def export_classifier_folder(output_folder, brain, hparams, results):
         The run's folder.
     brain : ClassifierBrain
         With the trained weights.
-    hparams : dict
-        ``start_model``, whose YAML describes the encoder, ``classifier``, ``classes``.
+    run : Run
+        With ``num_classes`` and ``class_names``; its ``hparams`` hold ``start_model``,
+        whose YAML describes the encoder, and ``classifier``.
     results : dict
         Figures for the model card.
 
@@ -68,7 +69,7 @@ def export_classifier_folder(output_folder, brain, hparams, results):
     pathlib.Path
         The inference folder.
     """
-    source = str(hparams["start_model"])
+    source = str(run.hparams["start_model"])
     if Path(source).is_dir():
         source = str(Path(source).resolve())
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
@@ -81,19 +82,19 @@ def export_classifier_folder(output_folder, brain, hparams, results):
         hyperparams,
         [*learned, "classifier", "label_encoder"],
         ("classifier",),
-        _described(hparams["classifier"], hparams["num_classes"], scale),
+        _described(run.hparams["classifier"], run.num_classes, scale),
     )
     folder = Path(output_folder) / "inference"
     with replacing(folder) as draft:
         draft.mkdir()
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
-        (draft / "README.md").write_text(_card(hparams["classes"], results), "utf-8")
+        (draft / "README.md").write_text(_card(run.class_names, results), "utf-8")
         for name in learned:
             save(modules[name], draft / f"{name}.ckpt")
         save(Probabilities(head, scale), draft / "classifier.ckpt")
         names = CategoricalEncoder()
-        names.expect_len(len(hparams["classes"]))
-        names.update_from_iterable(hparams["classes"], sequence_input=False)
+        names.expect_len(len(run.class_names))
+        names.update_from_iterable(run.class_names, sequence_input=False)
         names.save(draft / "label_encoder.ckpt")
     return folder
 

@@ -85,43 +85,43 @@ def _run_fold(launch, hparams, name, folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
     ddp_barrier()
-    loader = prepare(of_fold, launch.run_opts)
-    brain = make_brain(of_fold, launch.run_opts)
-    of_fold["validator"].end_where_stopped(brain)
-    brain.fit(of_fold["epoch_counter"], loader)
+    run = prepare(of_fold, launch.run_opts)
+    brain = make_brain(run)
+    run.validator.end_where_stopped(brain)
+    brain.fit(of_fold["epoch_counter"], run.loader)
     if if_main_process():
-        _finish_fold(brain, of_fold, name, folder)
+        _finish_fold(brain, run, name)
     ddp_barrier()
 
 
-def _finish_fold(brain, hparams, name, folder):
+def _finish_fold(brain, run, name):
     """Tests the best epoch; predictions.csv last, as it says that all is done."""
     best = best_checkpoint(brain.checkpointer.find_checkpoints())
     state = torch.load(best.paramfiles["student"], map_location="cpu")
     unwrapped(brain.trained).load_state_dict(state)
-    manifest, labels = hparams["tested"]
+    manifest, labels = run.tested
     logits = class_logits(brain, manifest)
     scale = getattr(brain.modules.loss, "scale", 1.0)
     probs = torch.softmax(scale * torch.from_numpy(logits), dim=1).numpy()
-    classes = hparams["classes"]
+    classes = run.class_names
     results = update_results(
-        folder / "results.json",
+        run.folder / "results.json",
         {
             "fold": name,
             "epoch": best.meta["epoch"],
             "precision": brain.precision,
             "uar_valid": best.meta.get("uar/valid"),
-            "data": hparams["data"],
+            "data": run.prepared,
             "classes": classes,
         },
     )
-    export_classifier_folder(folder, brain, hparams, results)
+    export_classifier_folder(run.folder, brain, run, results)
     table = pd.DataFrame(probs, columns=[f"p_{name}" for name in classes])
     table.insert(0, "predicted", [classes[k] for k in probs.argmax(1)])
     table.insert(0, "label", [classes[k] for k in labels])
     table.insert(0, "spk_id", [str(name) for name in manifest.column("spk_id")])
     table.insert(0, "ID", list(manifest.ids))
-    with replacing(folder / "predictions.csv") as draft:
+    with replacing(run.folder / "predictions.csv") as draft:
         table.to_csv(draft, index=False)
 
 
@@ -175,17 +175,16 @@ def _copy_model(output, inference):
             (draft / file.name).write_bytes(file.read_bytes())
 
 
-def set_up_fold(hparams, manifest, column="emotion"):
+def set_up_fold(run, manifest, column="emotion"):
     """Takes a fold's training part; for the YAML's ``set_up``.
 
     Features and encoder are those of ``start_model``, whatever they are.
 
     Arguments
     ---------
-    hparams : dict
-        The YAML's objects: ``data_save_folder`` (with folds.json), ``fold`` (its
-        name), ``start_model``, ``from_scratch``, and those of
-        ``labeled.set_up_classifier``. Gets ``classes`` and ``validator``.
+    run : Run
+        Its ``hparams`` hold ``data_save_folder`` (with folds.json), ``fold`` (its
+        name), ``start_model``, ``from_scratch``, and those of ``set_up_classifier``.
     manifest : speechbrain_dino.data.manifest.Manifest
         All utterances.
     column : str
@@ -196,6 +195,7 @@ def set_up_fold(hparams, manifest, column="emotion"):
     speechbrain_dino.data.manifest.Manifest
         The training part.
     """
+    hparams = run.hparams
     fold = fold_named(hparams, manifest)
     classes = classes_of(hparams, manifest, fold, column)
     number = {name: label for label, name in enumerate(classes)}
@@ -210,13 +210,12 @@ def set_up_fold(hparams, manifest, column="emotion"):
         hparams["copy_paste"].set_up(classes)
     # The encoder is there already, weights and all.
     source, hparams["start_model"] = hparams["start_model"], None
-    set_up_classifier(hparams, labels["train"])
+    set_up_classifier(run, labels["train"])
     hparams["start_model"] = source
-    hparams["classes"] = classes
-    hparams["validator"] = ClassValidator(
-        manifest.subset(fold.valid), labels["valid"], hparams
-    )
-    hparams["tested"] = (manifest.subset(fold.test), labels["test"])
+    run.class_names = classes
+    valid = manifest.subset(fold.valid)
+    run.validator = ClassValidator(valid, labels["valid"], hparams)
+    run.tested = (manifest.subset(fold.test), labels["test"])
     return manifest.subset(fold.train)
 
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
 from speechbrain.utils.distributed import (
@@ -14,55 +12,56 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.training.run import Run
 from speechbrain_dino.utils.errors import plain_errors
 
 
 def prepare(hparams, run_opts):
     """Prepares the data and makes the training loader.
 
-    A key ``set_up`` of the YAML, called with (hparams, manifest), may take part of
-    the utterances and build what depends on the data, such as the output layer.
+    A key ``set_up`` of the YAML, called with (run, manifest), may take part of the
+    utterances and build what depends on the data, such as the output layer.
 
     Arguments
     ---------
     hparams : dict
-        The YAML's objects; gets ``crops``, ``test_manifest``, ``lists`` and ``data``.
+        The YAML's objects.
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
 
     Returns
     -------
-    torch.utils.data.DataLoader
-        Batches of crops.
+    Run
+        With crops and loader.
     """
-    hparams["started"] = time.time()
+    run = Run(hparams, run_opts)
     with plain_errors(ValueError, OSError, ImportError):
         run_on_main(hparams["prepare"])
         run_on_main(hparams["prepare_noise"])
-    folder = Path(hparams["data_save_folder"])
-    hparams["data"] = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
+    folder = run.data_folder
+    run.prepared = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
     # Not what lies in the folder: lists of an earlier run may lie there as well.
-    names = hparams["data"].get("trials", {})
-    hparams["lists"] = [folder / "trials" / f"{name}.txt" for name in names]
-    hparams["test_manifest"] = None
-    if hparams["lists"]:
-        hparams["test_manifest"] = Manifest.from_csv(folder / "test.csv")
+    names = run.prepared.get("trials", {})
+    run.lists = [folder / "trials" / f"{name}.txt" for name in names]
+    if run.lists:
+        run.test_manifest = Manifest.from_csv(folder / "test.csv")
     augment = hparams["augment"]
     if hasattr(augment, "load"):
         augment.load()
     manifest = Manifest.from_csv(folder / hparams.get("manifest_file", "train.csv"))
     with plain_errors(ValueError, OSError):
         if hparams.get("set_up") is not None:
-            manifest = hparams["set_up"](hparams, manifest)
-        hparams["crops"] = _training_crops(manifest, hparams)
-        return crop_loader(
-            hparams["crops"],
+            manifest = hparams["set_up"](run, manifest)
+        run.crops = _training_crops(manifest, hparams)
+        run.loader = crop_loader(
+            run.crops,
             _batch_per_process(hparams, run_opts),
             hparams["num_workers"],
             rank=get_rank() or 0,
             world_size=_world_size(),
             pin=torch.cuda.is_available(),
         )
+    return run
 
 
 def crops_of(manifest, hparams, **changed):

@@ -1,9 +1,8 @@
-"""The stations of a training run, for the recipes' ``train.py``."""
+"""The stages of a training run, for the recipes' ``train.py``."""
 
 import json
 import logging
 import time
-from pathlib import Path
 
 from speechbrain.utils.distributed import (
     ddp_barrier,
@@ -25,14 +24,22 @@ from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
-__all__ = ["finish_run", "make_brain", "prepare", "run_training", "start_run"]
+__all__ = [
+    "evaluate",
+    "export",
+    "finish_run",
+    "make_brain",
+    "prepare",
+    "run_training",
+    "start_run",
+]
 
 logger = logging.getLogger(__name__)
 
 
 @together
 def run_training(launch, hparams):
-    """All stations, one after the other: for a YAML's key ``run``.
+    """All stages, one after the other: for a YAML's key ``run``.
 
     Arguments
     ---------
@@ -41,49 +48,49 @@ def run_training(launch, hparams):
     hparams : dict
         What the YAML describes.
     """
-    train_loader = prepare(hparams, launch.run_opts)
-    brain = make_brain(hparams, launch.run_opts)
-    brain.fit(hparams["epoch_counter"], train_loader)
-    finish_run(brain)
+    run = prepare(hparams, launch.run_opts)
+    brain = make_brain(run)
+    brain.fit(hparams["epoch_counter"], run.loader)
+    finish_run(brain, run)
 
 
-def make_brain(hparams, run_opts):
+def make_brain(run):
     """Builds the YAML's brain with its checkpoints, curves and validation.
 
     Arguments
     ---------
-    hparams : dict
-        The YAML's objects, after :func:`prepare`.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        SpeechBrain's run options.
+    run : Run
+        After :func:`prepare`.
 
     Returns
     -------
     TrainingBrain
         Ready to ``fit``.
     """
+    hparams, crops = run.hparams, run.crops
     recoverables = {"counter": hparams["epoch_counter"]}
-    crops = hparams["crops"]
     if crops.counts[0] < 2:
         # Neighbors are looked for among two crops of the same length.
         crops = crops_of(crops.manifest, hparams, global_crops=2, local_crops=0)
-    validator = hparams.get("validator") or Validator(
-        crops, hparams["test_manifest"], hparams["lists"], hparams
-    )
+    validator = run.validator or Validator(crops, run.test_manifest, run.lists, hparams)
+    classes = {}
+    if run.labels is not None:
+        classes = {"labels": run.labels, "num_classes": run.num_classes}
     with plain_errors(ValueError):
         brain = hparams["brain"](
-            curves=Curves(hparams["output_folder"], hparams["tensorboard"]),
+            curves=Curves(run.folder, hparams["tensorboard"]),
             on_epoch_end=validator,
             modules=hparams["modules"],
             opt_class=hparams["opt_class"],
             hparams=hparams,
-            run_opts=run_opts,
+            run_opts=run.run_opts,
             checkpointer=WholeCheckpointer(hparams["save_folder"], recoverables),
+            **classes,
         )
     untrained = brain.checkpointer.find_checkpoint() is None
     if untrained and if_main_process():
         update_results(
-            Path(hparams["output_folder"]) / "results.json",
+            run.folder / "results.json",
             {
                 "verification_before": validator.verify(brain),
                 "precision": brain.precision,
@@ -93,58 +100,94 @@ def make_brain(hparams, run_opts):
     return brain
 
 
-@main_process_only
-def finish_run(brain):
-    """Evaluates the embedding, writes results, inference folder and report.
+def finish_run(brain, run):
+    """Evaluates the embedding, then writes inference folder and report.
 
     Arguments
     ---------
     brain : TrainingBrain
         The trained brain.
+    run : Run
+        The run that it was trained in.
     """
-    hparams = vars(brain.hparams)
-    output = Path(hparams["output_folder"])
+    export(brain, run, evaluate(brain, run))
+
+
+@main_process_only
+def evaluate(brain, run):
+    """Averages the last checkpoints, verifies their embedding and writes results.
+
+    Arguments
+    ---------
+    brain : TrainingBrain
+        The trained brain.
+    run : Run
+        The run that it was trained in.
+
+    Returns
+    -------
+    dict
+        Content of results.json; None on other processes than the first.
+    """
+    hparams = run.hparams
     averaged = _load_average(brain, hparams["average_last"])
-    embedder = brain.embedder()
-    options = {
-        "device": brain.device,
-        "batch_seconds": hparams["batch_seconds"],
-    }
     train_table = None
     if hparams["subtract_mean"]:
         logger.info("Embedding the training utterances for their mean")
-        train_table = embed(hparams["crops"].manifest, embedder, **options)
-        train_table.save(output / "embeddings" / "train")
-    verification = brain.on_epoch_end.verify(brain, output, train_table)
+        train_table = embed(
+            run.crops.manifest,
+            brain.embedder(),
+            device=brain.device,
+            batch_seconds=hparams["batch_seconds"],
+        )
+        train_table.save(run.folder / "embeddings" / "train")
+    verification = brain.on_epoch_end.verify(brain, run.folder, train_table)
     epochs = [row for row in brain.curves.read() if row["kind"] == "epoch"]
     results = update_results(
-        output / "results.json",
+        run.folder / "results.json",
         {
             **provenance(hparams["seed"]),
             "precision": brain.precision,
             "verification": verification,
-            "data": hparams["data"],
-            "seconds": _seconds(output, hparams["started"]),
+            "data": run.prepared,
+            "seconds": _seconds(run.folder, run.started),
             "epochs": hparams["epoch_counter"].current,
             "averaged_epochs": averaged,
             "health": epochs[-1] if epochs else {},
         },
     )
-    export_inference_folder(output, output / "hyperparams.yaml", embedder, results)
-    write_report(output)
-    eers = {f"eer/{name}": figures["eer"] for name, figures in verification.items()}
+    eers = {f"eer/{name}": metrics["eer"] for name, metrics in verification.items()}
     hparams["train_logger"].log_stats({"averaged epochs": averaged}, test_stats=eers)
-    for name, figures in verification.items():
+    for name, metrics in verification.items():
         logger.info(
             "%s: EER %.2f %%, minDCF(0.01) %.3f, minDCF(0.05) %.3f (%d trials)",
             name,
-            100 * figures["eer"],
-            figures["min_dcf_0.01"],
-            figures["min_dcf_0.05"],
-            figures["trials"],
+            100 * metrics["eer"],
+            metrics["min_dcf_0.01"],
+            metrics["min_dcf_0.05"],
+            metrics["trials"],
         )
-    logger.info("Inference folder: %s", output / "inference")
-    logger.info("Report: %s", output / "report" / "index.html")
+    return results
+
+
+@main_process_only
+def export(brain, run, results):
+    """Writes inference folder and report.
+
+    Arguments
+    ---------
+    brain : TrainingBrain
+        The trained brain.
+    run : Run
+        The run that it was trained in.
+    results : dict
+        What :func:`evaluate` returned.
+    """
+    settings = run.folder / "hyperparams.yaml"
+    export_inference_folder(run.folder, settings, brain.embedder(), results)
+    write_report(run.folder)
+    logger.info("Inference folder: %s", run.folder / "inference")
+    logger.info("Report: %s", run.folder / "report" / "index.html")
 
 
 def _load_average(brain, number):

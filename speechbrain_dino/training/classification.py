@@ -19,10 +19,9 @@ class ClassifierBrain(TrainingBrain):
     Needs, beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, the
     module ``student`` (a :class:`~speechbrain_dino.models.branch.Branch` whose head
     gives cosines or logits of classes), a ``loss`` that gives a loss a sample, and in
-    ``hparams``: ``labels`` (int64 tensor, a class a training utterance),
-    ``affine_layers`` and ``affine_epochs`` (first epochs, in which only these layers of
-    the encoder and the output layer learn). Optional modules: ``gate`` and
-    ``correction`` (:mod:`~speechbrain_dino.losses.label_gates`); optional in
+    ``hparams``: ``affine_layers`` and ``affine_epochs`` (first epochs, in which only
+    these layers of the encoder and the output layer learn). Optional modules: ``gate``
+    and ``correction`` (:mod:`~speechbrain_dino.losses.label_gates`); optional in
     ``hparams``: ``speed_classes``
     (:class:`~speechbrain_dino.augment.speeds.SpeedClasses`) and ``copy_paste``
     (:class:`~speechbrain_dino.augment.copy_paste.CopyPaste`); the crops then carry the
@@ -30,11 +29,15 @@ class ClassifierBrain(TrainingBrain):
 
     Arguments
     ---------
+    labels : torch.Tensor
+        Class of each training utterance, int64 (N,).
+    num_classes : int
+        Size of the output layer.
     **kwargs
         Arguments of ``TrainingBrain``.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, labels, num_classes, **kwargs):
         modules = kwargs["modules"]
         for name in ("gate", "correction"):
             if modules.get(name, 0) is None:  # switched off in the YAML
@@ -42,7 +45,8 @@ class ClassifierBrain(TrainingBrain):
         if "gate" in modules:
             self.stateful = (*self.stateful, "gate")
         super().__init__(**kwargs)
-        self.labels = self.hparams.labels.to(self.device)
+        self.labels = labels.to(self.device)
+        self.num_classes = num_classes
         self.speeds = getattr(self.hparams, "speed_classes", None)
         self.copy_paste = getattr(self.hparams, "copy_paste", None)
         self.held = affine_split(
@@ -119,7 +123,7 @@ class ClassifierBrain(TrainingBrain):
             played, which = self.speeds(view[0].float(), draws[0, :, -1])
             view, draws = played[None], draws[..., :-1]
             which = which.to(self.device, non_blocking=True)
-            labels = self.speeds.labels(labels, which, self.hparams.num_classes)
+            labels = self.speeds.labels(labels, which, self.num_classes)
         embeddings, logits = self.modules.student([self.features(view, draws)])
         return {
             "logits": logits,

@@ -12,16 +12,15 @@ from speechbrain_dino.models.embedder import Embedder
 logger = logging.getLogger(__name__)
 
 
-def set_up_classifier(hparams, labels, truth=None):
+def set_up_classifier(run, labels, truth=None):
     """Builds what depends on the labels, for ``ClassifierBrain``.
 
     Arguments
     ---------
-    hparams : dict
-        The YAML's objects: ``embedding_model``, ``classifier`` (called with
-        ``num_classes``), ``modules``, ``start_model`` (an inference folder, a name on
-        the hub, or None) and perhaps ``speed_classes``. Gets ``student``, ``labels``,
-        ``num_classes``.
+    run : Run
+        Its ``hparams`` hold ``embedding_model``, ``classifier`` (called with
+        ``num_classes``), ``modules`` (get ``student``), ``start_model`` (an inference
+        folder, a name on the hub, or None) and perhaps ``speed_classes``.
     labels : numpy.ndarray
         Class of each training utterance, int64 (N,), 0..C-1, each at least once.
     truth : sequence of str, optional
@@ -39,13 +38,12 @@ def set_up_classifier(hparams, labels, truth=None):
             f"labels from {labels.min()} to {labels.max()} were given and {missing} of "
             "these have no utterance: number the classes 0, 1, 2 ... without gaps"
         )
+    hparams, modules = run.hparams, run.hparams["modules"]
     speeds = hparams.get("speed_classes")
-    hparams["num_classes"] = classes * (speeds.factor if speeds else 1)
-    head = hparams["classifier"](num_classes=hparams["num_classes"])
-    student = Branch(hparams["embedding_model"], head)
-    hparams["student"] = hparams["modules"]["student"] = student
-    hparams["labels"] = torch.from_numpy(labels)
-    modules = hparams["modules"]
+    run.labels = torch.from_numpy(labels)
+    run.num_classes = classes * (speeds.factor if speeds else 1)
+    head = hparams["classifier"](num_classes=run.num_classes)
+    modules["student"] = Branch(hparams["embedding_model"], head)
     if modules.get("gate") is not None:
         modules["gate"].set_up(len(labels))
     if truth is not None:

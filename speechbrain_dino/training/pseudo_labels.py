@@ -10,7 +10,7 @@ from speechbrain_dino.training.classifier_setup import set_up_classifier
 logger = logging.getLogger(__name__)
 
 
-def set_up_pseudo_labels(hparams, manifest, labels_file, truth=None):
+def set_up_pseudo_labels(run, manifest, labels_file, truth=None):
     """Takes the utterances that have a pseudo label; for the YAML's ``set_up``.
 
     Labels of other utterances than those of the training manifest are refused: the
@@ -18,8 +18,8 @@ def set_up_pseudo_labels(hparams, manifest, labels_file, truth=None):
 
     Arguments
     ---------
-    hparams : dict
-        The YAML's objects; see ``labeled.set_up_classifier``.
+    run : Run
+        See ``set_up_classifier``.
     manifest : speechbrain_dino.data.manifest.Manifest
         The training utterances.
     labels_file : str or path
@@ -52,9 +52,7 @@ def set_up_pseudo_labels(hparams, manifest, labels_file, truth=None):
         labels_file,
     )
     speakers = true_speakers(manifest, truth)
-    set_up_classifier(
-        hparams, labels[kept], None if speakers is None else speakers[kept]
-    )
+    set_up_classifier(run, labels[kept], None if speakers is None else speakers[kept])
     return manifest.subset(kept)
 
 

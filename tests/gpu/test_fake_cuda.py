@@ -33,12 +33,13 @@ from speechbrain_dino.data.crops import CropBatch
 from speechbrain_dino.embeddings.export import PARTS, export_inference_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.losses.label_gates import DynamicGate, FixedGate, LabelCorrection
-from speechbrain_dino.losses.ssps import nearest_others, spherical_kmeans
+from speechbrain_dino.losses.ssps import SSPS, nearest_others, spherical_kmeans
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
 from speechbrain_dino.runs.finetune import take_encoder, weigh_classes
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.classifier_setup import set_up_classifier
+from speechbrain_dino.training.run import Run
 from speechbrain_dino.training.safe_step import (
     KeptBuffers,
     agreed,
@@ -116,16 +117,15 @@ def hparams_of(recipe, data, **changed):
     return hparams
 
 
-def with_classes(hparams):
-    if "classifier" in hparams:
-        labels = np.arange(ITEMS) % CLASSES
-        set_up_classifier(hparams, labels, [f"speaker{k}" for k in labels])
-    return hparams
-
-
 def brain_of(hparams):
     """The recipe's brain on the device, before its first step."""
+    classes = {}
+    if "classifier" in hparams:
+        run, labels = Run(hparams, None), np.arange(ITEMS) % CLASSES
+        set_up_classifier(run, labels, [f"speaker{k}" for k in labels])
+        classes = {"labels": run.labels, "num_classes": run.num_classes}
     brain = hparams["brain"](
+        **classes,
         curves=None,
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
@@ -134,7 +134,7 @@ def brain_of(hparams):
     )
     brain.loader, brain.epoch, brain.step = range(100), 1, 1
     for part in brain.modules.loss.modules():
-        if hasattr(type(part), "allocate"):
+        if isinstance(part, SSPS):
             part.allocate(ITEMS)
             part.epoch = part.clustered_for = part.first_epoch = 1
     brain.init_optimizers()
@@ -182,7 +182,7 @@ def take_step(hparams, monkeypatch):
 
 @pytest.mark.parametrize("recipe", list(recipes()))
 def test_every_recipe_takes_a_step(recipe, data, monkeypatch):
-    take_step(with_classes(hparams_of(recipe, data)), monkeypatch)
+    take_step(hparams_of(recipe, data), monkeypatch)
 
 
 VOXCELEB = runs.RECIPE / "hparams"
@@ -212,14 +212,14 @@ def test_channel_and_every_speed(data, monkeypatch):
     hparams["speed_classes"] = SpeedClasses([1.0, 0.9, 1.1])
     steps = [*hparams["augment"].steps, AddChannel(prob=1.0)]
     hparams["augment"] = hparams["modules"]["augment"] = CropAugment(*steps)
-    take_step(with_classes(hparams), monkeypatch)
+    take_step(hparams, monkeypatch)
 
 
 @pytest.mark.parametrize("gate", [FixedGate(3.0), DynamicGate(start_epoch=2)])
 def test_gates(data, monkeypatch, gate):
     hparams = hparams_of(VOXCELEB / "pseudo_labels_mini.yaml", data)
     hparams["modules"]["gate"] = gate
-    take_step(with_classes(hparams), monkeypatch)
+    take_step(hparams, monkeypatch)
 
 
 def test_label_correction(data):

@@ -146,10 +146,10 @@ def _one_process(rank, store, inputs, out):
             mine = torch.arange(rank * half, (rank + 1) * half)
             mine, leaves = with_gradients(chosen(views, items=mine))
             value = loss(mine).loss
-            loss.settle()
             # DistributedDataParallel takes the mean of gradients over processes.
             found = [g / 2 for g in gradients(value, leaves)]
             values.append((value.detach(), found))
+            loss.settle()
         results[name] = (values, tensors(loss))
     out[rank] = results
     torch.distributed.destroy_process_group()
@@ -166,8 +166,8 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
         for views in batches:
             views, leaves = with_gradients(views)
             value = loss(views).loss
-            loss.settle()
             values.append((value.detach(), gradients(value, leaves)))
+            loss.settle()
         expected[name] = (values, tensors(loss))
     with mp.Manager() as manager:
         out = manager.dict()

@@ -24,6 +24,18 @@ def load(path, overrides=""):
     return load_hyperpyyaml(read_recipe(path), overrides)
 
 
+def depth(path):
+    """How many files follow each other from a recipe to what it rests on."""
+    bases = YAML(typ="rt").load(path.read_text("utf-8")).get("extends", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    return 1 + max((depth(path.parent / base) for base in bases), default=0)
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def test_chains_of_recipes_are_two_deep(path):
+    assert depth(path) - 1 <= 2
+
+
 def test_replaced_keys_are_followed_by_references(tmp_path):
     base = """
 rate: 0.1
