@@ -229,10 +229,10 @@ class DINO(Objective):
             self.waiting = teacher
         return Result(loss, distributions=distributions)
 
-    def settle(self, finite=True):
+    def settle(self, finite=None):
         """Moves the center."""
         if self.waiting is not None:
-            self.criterion.move_center(self.waiting, finite)
+            self.criterion.move_center(self.waiting, True if finite is None else finite)
             self.waiting = None
 
 
