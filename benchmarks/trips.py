@@ -5,7 +5,7 @@
 Counted with ``sys.setprofile`` over calls into the package: one training step of
 dino_mini.yaml, ``finish_run``, ``verify.py`` and one fold of fine-tuning, on a small
 made corpus. A move is a call into another file than that of the calling function of
-the package. What numbers rest on is where a reader has to look, so fewer is better.
+the package. Each is a place where a reader has to look: fewer is better.
 """
 
 import argparse
@@ -72,9 +72,10 @@ def training_step_and_end(folder):
         log_every=1000,
         number_of_epochs=1,
     )
-    brain, loader = runs.make_brain(
-        recipe, "--output_folder", folder / "run", "--num_workers", "0"
-    )
+    words = [recipe, "--output_folder", folder / "run", "--num_workers", "0"]
+    hparams, run_opts = train.start_run([str(word) for word in words])
+    run = train.prepare(hparams, run_opts)
+    brain = train.make_brain(run)
     step, fit_batch = Trips(), brain.fit_batch
 
     def traced(batch):
@@ -84,10 +85,10 @@ def training_step_and_end(folder):
             return fit_batch(batch)
 
     brain.fit_batch = traced
-    brain.fit(vars(brain.hparams)["epoch_counter"], loader)
+    brain.fit(hparams["epoch_counter"], run.loader)
     end = Trips()
     with end:
-        train.finish_run(brain)
+        train.finish_run(brain, run)
     return step, end
 
 
