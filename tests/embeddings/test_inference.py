@@ -1,6 +1,5 @@
 """The inference folder moves, works offline, and gives the training embedding."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -8,13 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import recipe_runs as runs
 import soundfile
 import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
-import speechbrain_dino
 from speechbrain_dino.embeddings.export import (
     PARTS,
     export_inference_folder,
@@ -155,11 +154,10 @@ def test_a_fresh_process_gives_the_same_embedding(tmp_path):
     folder = export_inference_folder(tmp_path, path, embedder)
     wav = write_wavs(tmp_path)[0]
     (tmp_path / "cwd").mkdir()
-    root = os.path.dirname(os.path.dirname(speechbrain_dino.__file__))
     done = subprocess.run(
         [sys.executable, "-c", OFFLINE, str(folder), wav],
         cwd=tmp_path / "cwd",
-        env={**os.environ, "PYTHONPATH": root},
+        env=runs.environment(),
         capture_output=True,
         text=True,
         check=True,

@@ -263,7 +263,7 @@ def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
     folder, recipe = stage
     yaml = str(recipe("hangs", mood="hangs"))
     code = (
-        "import sys\nfrom speechbrain_dino import compare\n"
+        "import sys\nfrom speechbrain_dino.runs.compare import command as compare\n"
         "compare.MEASURED = 'measured_stub'\n"
         "compare.main(sys.argv[2:], sys.argv[1])"
     )

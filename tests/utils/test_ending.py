@@ -190,7 +190,7 @@ def test_workers_that_hang_are_killed(no_workers_left):
 
 ASKED_TO_END = """
 import os, signal, sys, time
-from speechbrain_dino import ending
+from speechbrain_dino.utils import ending
 ending.GRACE = 0.2
 ending.end_on_signals()
 def end(number):
