@@ -6,6 +6,8 @@ PYTHON = python3
 VENV = .venv
 DEMO = demo
 EXTRAS = dev,demo,m4a,tensorboard
+# Every test computes on one thread; as many run side by side as there are cores.
+PYTEST_ARGS = -n auto --maxprocesses 8
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed-by-make
