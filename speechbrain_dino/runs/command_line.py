@@ -16,10 +16,14 @@ import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from speechbrain.core import DEFAULT_LOG_CONFIG
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_dino.runs.keys import check_keys
 from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
@@ -105,6 +109,9 @@ def launched(argv):
     hparams : dict
         What the YAML describes.
     """
+    if help_asked(argv):
+        print_help(argv)
+        raise SystemExit(0)
     end_on_signals()
     keep_freed_memory()
     check_arguments(argv)
@@ -121,7 +128,15 @@ def launched(argv):
     atexit.register(leave_group)
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
-    launch = Launch(read_recipe(hparams_file), overrides, hparams_file, run_opts)
+    recipe = read_recipe(hparams_file)
+    try:
+        overrides = check_keys(recipe, overrides)
+    except (ValueError, YAMLError) as error:
+        raise SystemExit(f"{hparams_file}: {error}") from error
+    # Said of a logger whose pictures are never asked for.
+    train_logger = logging.getLogger("speechbrain.utils.train_logger")
+    train_logger.addFilter(lambda record: "torchvision" not in record.getMessage())
+    launch = Launch(recipe, overrides, hparams_file, run_opts)
     hparams = launch.build()
     if run_opts.debug and not run_opts.debug_persistently:
         launch = launch.changed(**_debug_keys(hparams))
@@ -130,6 +145,7 @@ def launched(argv):
     folder = hparams["output_folder"]
     _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
     if if_main_process():
+        logger.info("%s: results go to %s", hparams_file, folder)
         choice.log()
     return launch, hparams
 
@@ -177,7 +193,9 @@ def _make_output_folder(folder, hparams_file, recipe, overrides):
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / Path(hparams_file).name
         whole.write_text(recipe, encoding="utf-8")
-        sb.create_experiment_directory(folder, whole, overrides)
+        log_config = Path(scratch) / "log-config.yaml"
+        _write_log_config(log_config)
+        sb.create_experiment_directory(folder, whole, overrides, str(log_config))
     if not if_main_process():
         return
     (Path(folder) / Path(__file__).name).unlink()
@@ -187,6 +205,25 @@ def _make_output_folder(folder, hparams_file, recipe, overrides):
     text = saved.read_text(encoding="utf-8")
     text = text.replace(str(whole), str(Path(hparams_file).resolve()), 1)
     saved.write_text(text, encoding="utf-8")
+
+
+def _write_log_config(path):
+    """SpeechBrain's, but that its own news and names of loggers go to log.txt alone."""
+    yaml = YAML()
+    config = yaml.load(Path(DEFAULT_LOG_CONFIG).read_text("utf-8"))
+    config["formatters"]["console"]["format"] = "%(message)s"
+    config["filters"] = {"for_people": {"()": f"{__name__}.ForPeople"}}
+    config["handlers"]["console"]["filters"] = ["for_people"]
+    yaml.dump(config, path)
+
+
+class ForPeople(logging.Filter):
+    """Passes warnings, and what this package tells."""
+
+    def filter(self, record):
+        """Whether a record is shown in the terminal."""
+        own = not record.name.startswith("speechbrain.")
+        return own or record.levelno >= logging.WARNING
 
 
 def _built(recipe, overrides, hparams_file):

@@ -53,6 +53,13 @@ def read_recipe(path):
     return stream.getvalue()
 
 
+def recipe_files(path):
+    """Files that a recipe consists of, what is extended before what extends it."""
+    files = {}
+    _collect(YAML(typ="rt"), Path(path), (), files)
+    return list(files)
+
+
 def _collect(yaml, path, children, files):
     """Gathers the files' own keys, what is extended before what extends it."""
     resolved = path.resolve()

@@ -54,7 +54,8 @@ def run_verification(hparams, run_opts):
         model = load_pretrained(hparams["model"])
         manifest, lists = _prepared(hparams)
         # Before the embedding, so that what is wrong costs no time.
-        wanted = hparams["calibration_list"], hparams["fuse"]
+        calibration_list = _name_of_list(hparams["calibration_list"], lists)
+        wanted = calibration_list, hparams["fuse"]
         plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
         about = _described(manifest, hparams)
         figures_of = ListFigures(lists, manifest, about, hparams["bootstrap"])
@@ -102,6 +103,12 @@ _EMBED = (
     "workers",
     "sample_rate",
 )
+
+
+def _name_of_list(given, lists):
+    """A trial list's name, also where it is given with the ending of its file."""
+    bare = str(given).removesuffix(".txt")
+    return bare if bare in lists and not Path(str(given)).is_file() else given
 
 
 def _prepared(hparams):

@@ -78,13 +78,56 @@ def log_epoch(brain, epoch, number, figures):
         What health and validation found.
     """
     brain.curves.add("epoch", number, epoch=epoch, **figures)
-    logger.info("epoch %d: %s", epoch, health_line(figures))
+    logger.info("%s", epoch_line(brain, epoch, figures))
+    logger.debug("epoch %d: %s", epoch, health_line(figures))
     validated = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
     brain.hparams.train_logger.log_stats(
         {"epoch": epoch, "lr": brain.optimizer.param_groups[0]["lr"]},
         train_stats={"loss": figures.get("loss", float("nan"))},
         valid_stats=validated or None,
     )
+
+
+def epoch_line(brain, epoch, metrics):
+    """The metrics of an epoch that tell a person how it goes, in one line.
+
+    Arguments
+    ---------
+    brain : speechbrain_dino.training.brain.TrainingBrain
+        The brain, at the end of an epoch.
+    epoch : int
+        Number of the epoch.
+    metrics : dict
+        All metrics of the epoch.
+
+    Returns
+    -------
+    str
+        Loss; EER of the first list, or recall; what shows collapse, or accuracy and
+        share of gated labels; throughput and time left.
+    """
+    parts = [f"loss {metrics['loss']:.3f}"] if "loss" in metrics else []
+    eers = [key for key in metrics if key.startswith("eer/")]
+    parts += [f"EER {100 * metrics[key]:.2f} % ({key[4:]})" for key in eers[:1]]
+    for key, name in (("uar/valid", "UAR"), ("accuracy", "accuracy")):
+        if key in metrics:
+            parts.append(f"{name} {100 * metrics[key]:.1f} %")
+    if metrics.get("gated"):
+        parts.append(f"{100 * metrics['gated']:.0f} % of labels gated")
+    health = brain.modules.health
+    if "effective_rank" in metrics:
+        size = health.embeddings.shape[1]
+        parts.append(f"effective rank {metrics['effective_rank']:.0f} of {size}")
+    if "prototypes_used" in metrics:
+        used = metrics["prototypes_used"]
+        parts.append(f"prototypes {used} of {health.out_dim}")
+    batches = brain.loader.batch_sampler
+    seconds = brain.clock.seconds()
+    utterances = brain.clock.batches * batches.batch_size * batches.world_size
+    parts.append(f"{utterances / seconds:.1f} utterances/s")
+    left = (brain.epoch_counter.limit - epoch) * seconds
+    parts.append(f"{hours(left)} left")
+    return f"epoch {epoch}/{brain.epoch_counter.limit}: {', '.join(parts)}"
 
 
 class Clock:
@@ -118,7 +161,11 @@ class Clock:
 
     def wait_share(self):
         """Share of this epoch's time in which the loader was waited for, 0..1."""
-        return self.waited / max(time.perf_counter() - self.begun, 1e-9)
+        return self.waited / self.seconds()
+
+    def seconds(self):
+        """Time since the epoch began."""
+        return max(time.perf_counter() - self.begun, 1e-9)
 
     def rate(self):
         """Batches a second since the last call."""

@@ -87,10 +87,10 @@ def test_figures_are_those_of_one_process(one_process, two_processes):
 
 def test_results_are_written_once(two_processes):
     folder, output = two_processes
-    assert output.count("epoch 2: loss ") == 1
+    assert output.count("epoch 2/3: loss ") == 1
     assert output.count("Report: ") == 1
     logged = (folder / "log.txt").read_text(encoding="utf-8")
-    assert logged.count("epoch 2: loss ") == 1
+    assert logged.count("epoch 2/3: loss ") == logged.count("epoch 2: loss ") == 1
     assert (folder / "train_log.txt").read_text(encoding="utf-8").count(
         "epoch: 2,"
     ) == 1

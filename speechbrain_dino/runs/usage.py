@@ -1,0 +1,138 @@
+"""What ``--help`` prints: the script, the recipe's keys, SpeechBrain's run options."""
+
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+from speechbrain.utils.run_opts import RunOptions
+
+from speechbrain_dino.runs.recipe_yaml import recipe_files
+
+_KEY = re.compile(r"^(\w+):(?: +(.*?))?(?: +#\s*(.*))?$")
+_SECTION = re.compile(r"^# (.+?) -{3,}$")
+_WIDTH = 88
+
+
+def help_asked(argv):
+    """Whether the command line asks for help."""
+    return any(word in ("-h", "--help") for word in argv)
+
+
+def print_help(argv):
+    """Prints help on the script and, if a recipe is named, on its keys.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line.
+    """
+    recipes = [word for word in argv if word.endswith((".yaml", ".yml"))]
+    script = sys.modules["__main__"]
+    print((script.__doc__ or "").split("\nAuthors\n")[0].strip())
+    if not recipes:
+        folder = Path(getattr(script, "__file__", ".")).parent / "hparams"
+        print("\nRecipes, each with keys of its own (python SCRIPT RECIPE --help):")
+        for path in sorted(folder.glob("*.yaml")):
+            print(f"  hparams/{path.name:30} {_title(path)}"[:_WIDTH])
+        return
+    path = Path(recipes[0])
+    if not path.is_file():
+        raise SystemExit(f"{path} is no file: name a recipe's YAML.")
+    print(f"\n{path}\n{textwrap.indent(_head(path), '  ')}")
+    print("\n".join(key_lines(path)))
+    print("\nRun options of SpeechBrain:")
+    print("\n".join(option_lines()))
+
+
+def _head(path):
+    """The comment at the head of a recipe."""
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if set(line) - set("# "):
+            lines.append(line.lstrip("#").removeprefix(" "))
+    return "\n".join(lines)
+
+
+def _title(path):
+    return _head(path).split("\n")[0] if _head(path) else ""
+
+
+def key_lines(path):
+    """The keys of a recipe with values and comments, in its sections.
+
+    Arguments
+    ---------
+    path : str or path
+        The YAML; what it extends counts as well.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "x.yaml"
+    >>> text = "# Data ---\\nseed: 1   # of all draws\\nvad: no\\nnet: !new:a.B\\n"
+    >>> _ = path.write_text(text)
+    >>> print("\\n".join(key_lines(path)))
+    <BLANKLINE>
+    Data
+      --seed 1                                of all draws
+      --vad no
+    <BLANKLINE>
+    Parts, replaced in the YAML: net
+    """
+    place, comment, values = {}, {}, {}
+    for file in recipe_files(path):
+        section = ""
+        for line in Path(file).read_text("utf-8").splitlines():
+            heading, key = _SECTION.match(line), _KEY.match(line)
+            if heading:
+                section = heading[1]
+            elif key:
+                name = key[1]
+                place.setdefault(name, section)
+                values[name] = key[2] or ""
+                comment[name] = key[3] or comment.get(name, "")
+    place.pop("extends", None)
+    parts = [name for name in place if not values[name] or values[name][0] in "!{"]
+    parts = [n for n in parts if not values[n].startswith(("!ref", "!PLACEHOLDER"))]
+    lines, section = [], ""
+    # Sections in the order in which they come first.
+    for heading in dict.fromkeys(place.values()):
+        for name in (n for n in place if place[n] == heading and n not in parts):
+            if heading != section:
+                lines += ["", heading]
+                section = heading
+            value = values[name].replace("!PLACEHOLDER", "(needed)")
+            left = f"--{name} {value.replace('!ref ', '')}"
+            lines.append(_columns(left, comment[name]))
+    names = ", ".join(name for name in parts if not name.startswith("__"))
+    names = f"Parts, replaced in the YAML: {names}"
+    return [*lines, "", textwrap.fill(names, _WIDTH, subsequent_indent="  ")]
+
+
+def option_lines():
+    """SpeechBrain's run options in order of names, with what they do."""
+    actions = RunOptions._create_parser()._actions
+    named = {a.option_strings[-1]: a for a in actions if a.option_strings}
+    lines = []
+    for name in sorted(named):
+        if name == "--help":
+            continue
+        text = " ".join((named[name].help or "").replace("%%", "%").split())
+        lines.append(_columns(name, text))
+    return lines
+
+
+def _columns(left, right):
+    if not right:
+        return f"  {left}"
+    wrapped = textwrap.wrap(right, _WIDTH - 42) or [""]
+    if len(left) > 38:
+        return "\n".join([f"  {left}", *(" " * 42 + line for line in wrapped)])
+    first = f"  {left:40}{wrapped[0]}"
+    return "\n".join([first, *(" " * 42 + line for line in wrapped[1:])])
