@@ -8,6 +8,7 @@ import pandas as pd
 
 from speechbrain_dino.data.trials import read_scores
 from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.training.curves import Curves
 
 
 class RunFolder(NamedTuple):
@@ -93,7 +94,8 @@ def read_run(folder):
         settings = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
     else:
         missing.append("hyperparams.yaml: the configuration is not known")
-    steps, epochs = _curves(folder / "curves.jsonl")
+    rows = Curves(folder).read()
+    steps, epochs = _last_rows(rows, "step"), _last_rows(rows, "epoch")
     if steps.empty and epochs.empty and "scorings" not in results:
         missing.append("curves.jsonl: no training has been logged here")
     scores = _scores(folder / "scores")
@@ -123,19 +125,10 @@ def read_run(folder):
     )
 
 
-def _curves(path):
-    found = {"step": {}, "epoch": {}}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a run that was killed leaves half a line
-            found[row["kind"]][row[row["kind"]]] = row
-    return tuple(
-        pd.DataFrame([rows[key] for key in sorted(rows)])
-        for rows in (found["step"], found["epoch"])
-    )
+def _last_rows(rows, kind):
+    """A row per step or epoch: where a resumed run repeated one, the last counts."""
+    last = {row[kind]: row for row in rows if row["kind"] == kind}
+    return pd.DataFrame([last[number] for number in sorted(last)])
 
 
 def _scores(folder):

@@ -89,7 +89,7 @@ def test_calibrated_scores_have_more_figures(run):
     assert (line["actDCF (0.01)"], line["Cllr"]) == ("0.7500", "0.2500")
     assert line["minCllr"] == f"{raw['min_cllr']:.4f}"
     assert "learned on O, which is left out" in page
-    assert "1,234 trials of H stand in the list learned on" in page
+    assert "1,234 trials of H are also in the list learned on" in page
     assert "Fusion of cosine, as_norm." in page
     rows = Page(conditions_table(results)).rows
     assert rows[0][3:6] == ["EER, cosine", "EER, as_norm", "EER, fusion"]
