@@ -1,4 +1,4 @@
-"""One page a run: figures, curves, pictures, configuration.
+"""One page per run: metrics, curves, pictures, configuration.
 
     python -m speechbrain_dino.reports.report RUN_FOLDER [OTHER_RUN_FOLDER ...]
 

@@ -17,7 +17,7 @@ _HEALTH += ("kept_precision", "gated_precision", "corrected_precision")
 
 
 def rounds_table(lines):
-    """A row a round.
+    """A row per round.
 
     Arguments
     ---------
@@ -28,8 +28,8 @@ def rounds_table(lines):
     -------
     pandas.DataFrame
         ``round``, ``clusters``, ``kept``, ``label_change``, ``nmi`` and ``purity``
-        where the truth is known, shares of the last epoch, ``eer/<list>``,
-        ``minutes``; what is not known is NaN, what no round knows is left out.
+        with true speakers, shares of the last epoch, ``eer/<list>``, ``minutes``;
+        missing values are NaN, columns that no round has are left out.
 
     Example
     -------
@@ -51,8 +51,8 @@ def rounds_table(lines):
             "purity": truth.get("purity"),
             **{name: health.get(name) for name in _HEALTH},
         }
-        for name, figures in (line.get("verification") or {}).items():
-            row[f"eer/{name}"] = figures["eer"]
+        for name, metrics in (line.get("verification") or {}).items():
+            row[f"eer/{name}"] = metrics["eer"]
         seconds = line.get("seconds")
         row["minutes"] = None if seconds is None else seconds / 60
         rows.append(row)
@@ -60,7 +60,7 @@ def rounds_table(lines):
 
 
 def shown_table(lines):
-    """The table as people read it: shares in per cent, nothing where not known."""
+    """The table as people read it: shares in per cent, nothing where missing."""
     table = rounds_table(lines)
     shown = {}
     for column in table:

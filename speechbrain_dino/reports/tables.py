@@ -128,7 +128,7 @@ def conditions_table(results):
     if not ways:
         return ""
     rows = [
-        # Fusion has nothing of the list on which it was learned.
+        # Fusion leaves out the list on which it was learned.
         (name, line, [way[name][k] if name in way else {} for way in ways.values()])
         for name, lines in next(iter(ways.values())).items()
         for k, line in enumerate(lines)
