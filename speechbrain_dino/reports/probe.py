@@ -1,18 +1,14 @@
 """The page of a probe's run: tables, confusions, folds."""
 
-import base64
-import io
-from html import escape
-from pathlib import Path
-
 from speechbrain_dino.metrics.classification import figures_frame, shown
-from speechbrain_dino.reports.page import details, page, picture, rows_table
+from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.confusion import confusion_figure
-from speechbrain_dino.utils.files import replacing
+
+_MADE = ("seed", "git", "seconds", "hardware", "versions")
 
 
 def write_probe_report(output_folder, results):
-    """Writes ``report/index.html`` and its pictures.
+    """Writes ``report/index.html`` and its pictures; returns the path of the page.
 
     Arguments
     ---------
@@ -20,102 +16,50 @@ def write_probe_report(output_folder, results):
         Folder of the run.
     results : dict
         Content of its results.json.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
     """
-    made = {name: results[name] for name in ("seed", "git", "seconds")}
-    made |= {"hardware": results["hardware"], "versions": results["versions"]}
-    made = rows_table({name: value for name, value in made.items() if value})
-    made += details("Command", results["command"], opened=True)
-    labels = ", ".join(results["probe"])
-    title = f"Linear probe of {results['model']}"
-    summary = f"{labels}, from frozen embeddings"
-    with replacing(Path(output_folder) / "report") as folder:
-        folder.mkdir()
-        inlined = {}
-        for name, figure in probe_figures(results).items():
-            file = io.BytesIO()
-            figure.savefig(file, format="png", facecolor="white")
-            (folder / f"{name}.png").write_bytes(file.getvalue())
-            inlined[name] = base64.b64encode(file.getvalue()).decode("ascii")
-        sections = [*probe_sections(results, inlined), ("How it was made", made)]
-        html = page(title, summary, sections)
-        (folder / "index.html").write_text(html, encoding="utf-8")
-    return Path(output_folder) / "report" / "index.html"
+    probes = results["probe"]
+    return write_page(
+        output_folder,
+        "probe.html",
+        _confusions(probes),
+        title=f"Linear probe of {results['model']}",
+        summary=f"{', '.join(probes)}, from frozen embeddings",
+        probes={label: _tables(probe) for label, probe in probes.items()},
+        made={name: results[name] for name in _MADE if results[name]},
+        command=results["command"],
+    )
 
 
-def probe_figures(results):
-    """Pictures of a probe's results.
-
-    Arguments
-    ---------
-    results : dict
-        Content of results.json; its ``probe`` may be missing.
-
-    Returns
-    -------
-    dict
-        Name -> matplotlib figure: for each label of at most 50 classes the confusions
-        of the first source's layer that is best in validation.
-    """
-    figures = {}
-    for label, probe in results.get("probe", {}).items():
-        source, layer = next(iter(probe["best_layers"].items()))
+def _confusions(probes):
+    """For each label of at most 50 classes: the first source's best layer."""
+    pictures = {}
+    for label, probe in probes.items():
+        best = next(iter(probe["best_layers"].items()))
         name, system = next(
-            (name, found)
-            for name, found in probe["systems"].items()
-            if (found.get("source"), found.get("layer")) == (source, layer)
+            (name, system)
+            for name, system in probe["systems"].items()
+            if (system.get("source"), system.get("layer")) == best
         )
         if system.get("confusion"):
-            title = f"{label}: {name}"
-            counts, classes = system["confusion"], probe["classes"]
-            figure = confusion_figure(counts, classes, title)
-            figures[f"confusion_{label}"] = figure
-    return figures
+            pictures[f"confusion_{label}"] = confusion_figure(
+                system["confusion"], probe["classes"], f"{label}: {name}"
+            )
+    return pictures
 
 
-def probe_sections(results, inlined):
-    """Sections of a page about a probe's results.
-
-    Arguments
-    ---------
-    results : dict
-        Content of results.json; its ``probe`` may be missing.
-    inlined : dict
-        Name of a picture of ``probe_figures`` -> PNG in base64.
-
-    Returns
-    -------
-    list of tuple
-        Title and HTML.
-    """
-    sections = []
-    for label, probe in results.get("probe", {}).items():
-        body = _notes(probe) + _systems(probe)
-        if probe["classes"]:
-            body += _recalls(probe)
-        sections.append((f"Probe: {label}", body))
-        shown = picture(inlined, f"confusion_{label}", _CONFUSION)
-        if shown:
-            sections.append((f"Confusions: {label}", shown))
-        folds = rows_table(_folds(probe))
-        sections.append((f"Folds: {label}", folds))
-    return sections
-
-
-_CONFUSION = (
-    "The layer that is best in validation, test utterances of all folds: shares of "
-    "each class, counts below."
-)
+def _tables(probe):
+    return {
+        "notes": _notes(probe),
+        "systems": _systems(probe),
+        "recalls": _recalls(probe),
+        "folds": _folds(probe),
+    }
 
 
 def _notes(probe):
     best = probe["best_in_validation"]
     of_best = probe["systems"][best]
-    (parameter, values) = next(iter(probe["regularization"].items()))
+    parameter, values = next(iter(probe["regularization"].items()))
     listed = ", ".join(f"{value:g}" for value in values)
     notes = [
         f"{probe['how']}.",
@@ -137,7 +81,7 @@ def _notes(probe):
         notes.append(f"In brackets: 95 % intervals over draws of {over}.")
     if "deviation" in of_best:
         notes.append("Over folds: mean and standard deviation.")
-    return f'<p class="caption">{" ".join(map(escape, notes))}</p>\n'
+    return notes
 
 
 def _systems(probe):
@@ -149,31 +93,29 @@ def _systems(probe):
     frame[f"in validation{unit}"] = [
         form(s["validation"]) if "validation" in s else "-" for s in systems.values()
     ]
-    return rows_table([("system", *frame.columns), *frame.itertuples(name=None)])
+    return [("system", *frame.columns), *frame.itertuples(name=None)]
 
 
 def _recalls(probe):
-    form, lines = shown("uar"), [("recall (%)", *probe["classes"])]
-    for name, figures in probe["systems"].items():
-        if "recalls" not in figures:
-            return ""
-        of_classes = [form(figures["recalls"][c]) for c in probe["classes"]]
-        lines.append((name, *of_classes))
-    return rows_table(lines)
+    if any("recalls" not in metrics for metrics in probe["systems"].values()):
+        return []
+    form, rows = shown("uar"), [("recall (%)", *probe["classes"])]
+    for name, metrics in probe["systems"].items():
+        rows.append((name, *(form(metrics["recalls"][c]) for c in probe["classes"])))
+    return rows
 
 
 def _folds(probe):
     best = probe["systems"][probe["best_in_validation"]]
-    keys = list(best["pooled"])
-    figures = [figures_frame({"": {"pooled": fold}}).iloc[0] for fold in best["folds"]]
+    metrics = [figures_frame({"": {"pooled": fold}}).iloc[0] for fold in best["folds"]]
     few = len(probe["classes"]) <= 10
-    lines = []
-    for number, (name, parts) in enumerate(probe["folds"].items()):
+    rows = []
+    for of_test, (name, parts) in zip(metrics, probe["folds"].items()):
         for part, counts in parts.items():
             counts = counts if few else {k: counts[k] for k in list(counts)[:2]}
-            if not lines:
-                best_of = [f"{title}, best" for title in figures[0].index]
-                lines.append(("fold", "part", *counts, *best_of))
-            own = figures[number] if part == "test" else [""] * len(keys)
-            lines.append((name, part, *counts.values(), *own))
-    return lines
+            if not rows:
+                titles = [f"{title}, best" for title in of_test.index]
+                rows.append(("fold", "part", *counts, *titles))
+            of_part = of_test if part == "test" else [""] * len(of_test)
+            rows.append((name, part, *counts.values(), *of_part))
+    return rows

@@ -1,4 +1,4 @@
-"""One page a run: figures, curves, pictures, configuration.
+"""One page per run: metrics, curves, pictures, configuration.
 
     python -m speechbrain_dino.reports.report RUN_FOLDER [OTHER_RUN_FOLDER ...]
 
@@ -7,20 +7,17 @@ pictures beside it as PNG. Further runs join the first in its table and DET curv
 """
 
 import argparse
-import base64
-import io
 from pathlib import Path
 
 from speechbrain_dino.metrics.classification import figures_frame
 from speechbrain_dino.reports import plots
-from speechbrain_dino.reports.page import details, page, picture, rows_table
+from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.embedding_map import layout_name
 from speechbrain_dino.reports.run_folder import read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import categories
-from speechbrain_dino.utils.files import replacing
 
-_PLAIN = ("model", "seed", "git", "hardware", "seconds")
+_MADE = ("model", "seed", "git", "hardware", "seconds")
 
 
 def write_report(output_folder, others=()):
@@ -51,18 +48,27 @@ def write_report(output_folder, others=()):
     """
     runs = _distinct([read_run(folder) for folder in (output_folder, *others)])
     first = runs[0]
-    figures = _figures(runs)
-    with replacing(first.path / "report") as folder:
-        folder.mkdir()
-        inlined = {}
-        for name, figure in figures.items():
-            file = io.BytesIO()
-            figure.savefig(file, format="png", facecolor="white")
-            (folder / f"{name}.png").write_bytes(file.getvalue())
-            inlined[name] = base64.b64encode(file.getvalue()).decode("ascii")
-        html = page(first.name, _summary(runs), _sections(runs, inlined))
-        (folder / "index.html").write_text(html, encoding="utf-8")
-    return first.path / "report" / "index.html"
+    results = first.results
+    data = results.get("data", {})
+    command = results.get("command", "")
+    return write_page(
+        first.path,
+        "run.html",
+        _pictures(runs),
+        title=first.name,
+        summary=_summary(runs),
+        results=results,
+        verification=results_table(runs),
+        classes=_classes(results.get("finetune")),
+        conditions=conditions_table(results),
+        layout=layout_name(),
+        data={k: v for k, v in data.items() if not isinstance(v, dict)},
+        left_out=_left_out(data.get("left_out", {})),
+        made={name: results[name] for name in _MADE if name in results},
+        command=command if isinstance(command, str) else " ".join(map(str, command)),
+        settings=first.settings,
+        missing=_missing(runs),
+    )
 
 
 def _distinct(runs):
@@ -76,29 +82,29 @@ def _distinct(runs):
     ]
 
 
-def _figures(runs):
+def _pictures(runs):
     """The pictures for which there is something to draw."""
     first = runs[0]
-    figures = {}
+    pictures = {}
     if not (first.steps.empty and first.epochs.empty):
         before = first.results.get("verification_before")
-        figures["training"] = plots.training_figure(first.steps, first.epochs, before)
+        pictures["training"] = plots.training_figure(first.steps, first.epochs, before)
     if not first.epochs.empty:
-        figures["health"] = plots.health_figure(first.epochs)
+        pictures["health"] = plots.health_figure(first.epochs)
     systems = _systems(runs)
     if systems:
-        figures["det"] = plots.det_figure(systems)
+        pictures["det"] = plots.det_figure(systems)
     if first.scores:
-        figures["scores"] = plots.score_figure(_histograms(first))
+        pictures["scores"] = plots.score_figure(_histograms(first))
     tuned = first.results.get("finetune")
     if tuned:
         title = "Emotions, test utterances of all folds"
-        parts = tuned["confusion"], tuned["classes"], title
-        figures["confusion"] = plots.confusion_figure(*parts)
+        counts, classes = tuned["confusion"], tuned["classes"]
+        pictures["confusion"] = plots.confusion_figure(counts, classes, title)
     if first.embeddings is not None and len(first.embeddings):
         kinds = [] if first.about is None else categories(first.about)
-        figures["map"] = plots.map_figure(first.embeddings, first.about, kinds)
-    return figures
+        pictures["map"] = plots.map_figure(first.embeddings, first.about, kinds)
+    return pictures
 
 
 def _systems(runs):
@@ -154,82 +160,42 @@ def _summary(runs):
     return " · ".join(parts)
 
 
-def _sections(runs, inlined):
-    first = runs[0]
-    health = rows_table(first.results.get("health", {}))
-    sections = [
-        ("Speaker verification", results_table(runs), ""),
-        ("Classes", _classes(first.results.get("finetune")), ""),
-        ("Confusions", picture(inlined, "confusion", _CONFUSION), ""),
-        ("Detection error trade-off", picture(inlined, "det", _DET), ""),
-        ("Scores", picture(inlined, "scores", _SCORES), ""),
-        ("Conditions", conditions_table(first.results), ""),
-        ("Map of the embeddings", picture(inlined, "map", _MAP), ""),
-        ("Training", picture(inlined, "training", _TRAINING), ""),
-        ("Health", picture(inlined, "health", _HEALTH), health),
-        ("Data", _data(first.results.get("data", {})), ""),
-        ("How it was made", _making(first), ""),
-        ("Not here", _missing(runs), ""),
-    ]
-    return [(title, body + more) for title, body, more in sections if body or more]
-
-
-def _classes(figures):
-    """Figures of classification, recalls, and what training came to in each fold."""
-    if not figures:
-        return ""
-    frame = figures_frame({"fine-tuned": figures})
-    body = rows_table([("", *frame), *frame.itertuples()])
-    recalls = {
-        f"recall {name}": "" if recall is None else f"{100 * recall:.1f} %"
-        for name, recall in figures["recalls"].items()
-    }
-    lines = [("fold", "best epoch", "UAR in validation", "UAR in test")]
+def _classes(metrics):
+    """Metrics of classification, recalls, and the results of each fold."""
+    if not metrics:
+        return {}
+    frame = figures_frame({"fine-tuned": metrics})
+    recalls = metrics["recalls"].items()
+    folds = [("fold", "best epoch", "UAR in validation", "UAR in test")]
     columns = "fold_names", "epochs", "uar_valid", "folds"
-    for fold, epoch, valid, tested in zip(*(figures[name] for name in columns)):
-        found = valid, tested["uar"]
-        uars = ("" if uar is None else f"{100 * uar:.1f} %" for uar in found)
-        lines.append((fold, epoch, *uars))
-    return body + rows_table(recalls) + rows_table(lines)
+    for fold, epoch, valid, tested in zip(*(metrics[name] for name in columns)):
+        folds.append((fold, epoch, _percent(valid), _percent(tested["uar"])))
+    return {
+        "metrics": [("", *frame), *frame.itertuples()],
+        "recalls": {f"recall {name}": _percent(recall) for name, recall in recalls},
+        "folds": folds,
+    }
 
 
-_CONFUSION = "Shares of each class, counts below."
-_DET = "Misses against false alarms at every threshold; the mark is the EER."
-_SCORES = "Scores of the trials; the dashed line is the threshold of the EER."
-_MAP = f"{layout_name()} of test utterances, a color and mark a speaker."
-_TRAINING = "Open marks at epoch 0: before training. Thin line: single steps."
-_HEALTH = "A collapsed model shows here first: no divergence, few prototypes, rank 1."
+def _percent(share):
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
-def _data(data):
-    plain = {k: v for k, v in data.items() if not isinstance(v, dict)}
-    left_out = data.get("left_out", {})
-    lines = [("left out", "items", "example", "remedy")]
-    for kind, item in left_out.items():
-        lines.append((kind, item["count"], item["example"], item["remedy"]))
-    body = rows_table(plain)
-    return body + (rows_table(lines) if left_out else "")
-
-
-def _making(run):
-    results = run.results
-    body = rows_table({name: results[name] for name in _PLAIN if name in results})
-    command = results.get("command", "")
-    command = command if isinstance(command, str) else " ".join(map(str, command))
-    if command:
-        body += details("Command", command, opened=True)
-    if run.settings:
-        body += details("Configuration (hyperparams.yaml)", run.settings)
-    return body
+def _left_out(kinds):
+    if not kinds:
+        return []
+    columns = "count", "example", "remedy"
+    rows = [(kind, *(kinds[kind][name] for name in columns)) for kind in kinds]
+    return [("left out", "items", "example", "remedy"), *rows]
 
 
 def _missing(runs):
-    lines = {}
+    rows = {}
     for run in runs:
         for text in run.missing:
             name, _, meaning = text.partition(": ")
-            lines[name if len(runs) == 1 else f"{run.name}: {name}"] = meaning
-    return rows_table(lines)
+            rows[name if len(runs) == 1 else f"{run.name}: {name}"] = meaning
+    return rows
 
 
 def main(arguments=None):
@@ -237,9 +203,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Writes the HTML page of a run.")
     parser.add_argument("run_folder", type=Path, help="output folder of the run")
     parser.add_argument("others", nargs="*", type=Path, help="runs to compare with")
-    known = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        print(write_report(known.run_folder, known.others))
+        print(write_report(options.run_folder, options.others))
     except FileNotFoundError as error:
         parser.exit(1, f"{error}\n")
 

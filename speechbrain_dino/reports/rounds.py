@@ -1,17 +1,14 @@
 """The table of rounds of pseudo-labeling: in the log, as data, as a page."""
 
-import base64
-import io
 import logging
 from pathlib import Path
 
 import pandas as pd
 
 from speechbrain_dino.clustering.labels import load_labels
-from speechbrain_dino.reports.page import details, page, picture, rows_table
+from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.clusters import clusters_figure
 from speechbrain_dino.reports.plots.rounds import rounds_figure
-from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +17,7 @@ _HEALTH += ("kept_precision", "gated_precision", "corrected_precision")
 
 
 def rounds_table(lines):
-    """A row a round.
+    """A row per round.
 
     Arguments
     ---------
@@ -31,8 +28,8 @@ def rounds_table(lines):
     -------
     pandas.DataFrame
         ``round``, ``clusters``, ``kept``, ``label_change``, ``nmi`` and ``purity``
-        where the truth is known, shares of the last epoch, ``eer/<list>``,
-        ``minutes``; what is not known is NaN, what no round knows is left out.
+        with true speakers, shares of the last epoch, ``eer/<list>``, ``minutes``;
+        missing values are NaN, columns that no round has are left out.
 
     Example
     -------
@@ -54,8 +51,8 @@ def rounds_table(lines):
             "purity": truth.get("purity"),
             **{name: health.get(name) for name in _HEALTH},
         }
-        for name, figures in (line.get("verification") or {}).items():
-            row[f"eer/{name}"] = figures["eer"]
+        for name, metrics in (line.get("verification") or {}).items():
+            row[f"eer/{name}"] = metrics["eer"]
         seconds = line.get("seconds")
         row["minutes"] = None if seconds is None else seconds / 60
         rows.append(row)
@@ -63,7 +60,7 @@ def rounds_table(lines):
 
 
 def shown_table(lines):
-    """The table as people read it: shares in per cent, nothing where not known."""
+    """The table as people read it: shares in per cent, nothing where missing."""
     table = rounds_table(lines)
     shown = {}
     for column in table:
@@ -108,74 +105,37 @@ def write_rounds_report(output_folder, lines):
     'index.html'
     """
     output = Path(output_folder)
-    pictures = {"rounds": _png(rounds_figure(rounds_table(lines)))}
-    pictures |= _pictures_of_clusters(output, lines)
-    coded = {n: base64.b64encode(png).decode("ascii") for n, png in pictures.items()}
     table = shown_table(lines)
-    sections = [
-        ("Rounds", rows_table([tuple(table), *table.itertuples(index=False)]), _TABLE),
-        ("By round", picture(coded, "rounds", _PICTURE), ""),
-        ("Reports of the rounds", _links(output, lines), ""),
-        ("Clusterings", _clusterings(lines, coded), ""),
-    ]
-    saved = output / "hyperparams.yaml"
-    if saved.is_file():
-        text = saved.read_text(encoding="utf-8")
-        sections.append(("How it was made", details("Configuration", text), ""))
-    parts = [(title, body + more) for title, body, more in sections if body]
-    with replacing(output / "report") as folder:
-        folder.mkdir()
-        for name, png in pictures.items():
-            (folder / f"{name}.png").write_bytes(png)
-        html = page(output.resolve().name, "Iterative pseudo-labeling", parts)
-        (folder / "index.html").write_text(html, encoding="utf-8")
-    return output / "report" / "index.html"
-
-
-_PICTURE = "Round 0 is the model at the start."
-_TABLE = (
-    '<p class="caption">Round 0 is the model at the start. NMI, purity and precisions '
-    "compare with true speakers, for diagnosis alone: training never reads them.</p>"
-)
-
-
-def _links(output, lines):
-    found = [
-        f'<li><a href="../round{line["round"]}/report/index.html">Round '
-        f"{line['round']}</a></li>"
-        for line in lines
-        if (output / f"round{line['round']}" / "report" / "index.html").is_file()
-    ]
-    return f"<ul>{''.join(found)}</ul>" if found else ""
-
-
-def _clusterings(lines, coded):
-    rows = {}
-    for line in lines:
-        for name, value in (line.get("cluster") or {}).items():
-            if not isinstance(value, dict | list):
-                rows[f"round {line['round']}: {name}"] = value
-    shown = (
-        picture(
-            coded, f"clusters_{line['round']}", f"Clusters of round {line['round']}."
-        )
-        for line in lines
+    settings = output / "hyperparams.yaml"
+    return write_page(
+        output,
+        "rounds.html",
+        {"rounds": rounds_figure(rounds_table(lines)), **_clusters(output, lines)},
+        title=output.resolve().name,
+        summary="Iterative pseudo-labeling",
+        rows=[tuple(table), *table.itertuples(index=False)],
+        lines=lines,
+        reported=[
+            line["round"]
+            for line in lines
+            if (output / f"round{line['round']}" / "report" / "index.html").is_file()
+        ],
+        clusterings={
+            f"round {line['round']}: {name}": value
+            for line in lines
+            for name, value in (line.get("cluster") or {}).items()
+            if not isinstance(value, dict | list)
+        },
+        settings=settings.read_text("utf-8") if settings.is_file() else "",
     )
-    return "".join(shown) + rows_table(rows)
 
 
-def _pictures_of_clusters(output, lines):
-    """Name -> PNG of sizes and, where the number was chosen, its curve."""
-    found = {}
+def _clusters(output, lines):
+    """Pictures of sizes and, where the number was chosen, its curve."""
+    pictures = {}
     for line in lines:
         file = output / f"round{line['round']}" / "clusters" / "labels.csv"
         if line.get("cluster") and file.is_file():
-            drawn = clusters_figure(load_labels(file), line["cluster"].get("curve"))
-            found[f"clusters_{line['round']}"] = _png(drawn)
-    return found
-
-
-def _png(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white")
-    return file.getvalue()
+            figure = clusters_figure(load_labels(file), line["cluster"].get("curve"))
+            pictures[f"clusters_{line['round']}"] = figure
+    return pictures

@@ -1,4 +1,4 @@
-"""Reads what a run left behind, as far as it got."""
+"""Reads the output folder of a run, finished or not."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pandas as pd
 
 from speechbrain_dino.data.trials import read_scores
 from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.training.curves import Curves
 
 
 class RunFolder(NamedTuple):
@@ -22,8 +23,8 @@ class RunFolder(NamedTuple):
     results : dict
         ``results.json``, empty if there is none.
     steps, epochs : pandas.DataFrame
-        Lines of the two kinds in ``curves.jsonl``, one row a step or epoch; where a
-        resumed run repeated some, the later ones count.
+        Lines of the two kinds in ``curves.jsonl``, one row per step or epoch; where a
+        resumed run repeated one, the last counts.
     scores : dict
         Trial list -> (labels int8 (M,), scores float64 (M,)).
     ways : dict
@@ -31,11 +32,11 @@ class RunFolder(NamedTuple):
     embeddings : EmbeddingTable or None
         Embeddings of the test utterances.
     about : pandas.DataFrame or None
-        What is known of the test utterances, a line per row of ``embeddings``.
+        Metadata of the test utterances, a line per row of ``embeddings``.
     settings : str
         Text of ``hyperparams.yaml``, empty if there is none.
     missing : list of str
-        What is not there, in words.
+        Missing parts, in words.
     """
 
     path: Path
@@ -62,7 +63,7 @@ def read_run(folder):
     Returns
     -------
     RunFolder
-        What is there, and the names of what is not.
+        Its contents, and the names of missing parts.
 
     Raises
     ------
@@ -92,8 +93,9 @@ def read_run(folder):
     if (folder / "hyperparams.yaml").is_file():
         settings = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
     else:
-        missing.append("hyperparams.yaml: the configuration is not known")
-    steps, epochs = _curves(folder / "curves.jsonl")
+        missing.append("hyperparams.yaml: the configuration is missing")
+    rows = Curves(folder).read()
+    steps, epochs = _last_rows(rows, "step"), _last_rows(rows, "epoch")
     if steps.empty and epochs.empty and "scorings" not in results:
         missing.append("curves.jsonl: no training has been logged here")
     scores = _scores(folder / "scores")
@@ -115,7 +117,7 @@ def read_run(folder):
         steps=steps,
         epochs=epochs,
         scores=scores,
-        ways={name: found for name, found in ways.items() if found},
+        ways={name: lists for name, lists in ways.items() if lists},
         embeddings=embeddings,
         about=about if isinstance(about, pd.DataFrame) else None,
         settings=settings,
@@ -123,26 +125,17 @@ def read_run(folder):
     )
 
 
-def _curves(path):
-    found = {"step": {}, "epoch": {}}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a run that was killed leaves half a line
-            found[row["kind"]][row[row["kind"]]] = row
-    return tuple(
-        pd.DataFrame([rows[key] for key in sorted(rows)])
-        for rows in (found["step"], found["epoch"])
-    )
+def _last_rows(rows, kind):
+    """A row per step or epoch: where a resumed run repeated one, the last counts."""
+    last = {row[kind]: row for row in rows if row["kind"] == kind}
+    return pd.DataFrame([last[number] for number in sorted(last)])
 
 
 def _scores(folder):
     """List -> (labels, scores) of the files in a folder that have labels."""
-    found = {}
+    lists = {}
     for path in sorted(folder.glob("*.txt")):
         trials, scores = read_scores(path)
         if trials.labels is not None:
-            found[path.stem] = (trials.labels, scores)
-    return found
+            lists[path.stem] = (trials.labels, scores)
+    return lists

@@ -33,18 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class StepState(NamedTuple):
-    """Where a step stands in the run; computed once, before the step.
+    """Position of a step in the run; computed once, before the step.
 
-    Arguments
-    ---------
-    number : int
-        Batches seen since the start of the run, this one included.
-    progress : float
-        Epochs since the start, a fraction that moves with optimizer steps.
-    updates : bool
-        Whether the optimizer steps: not while gradients are accumulated.
-    logged : bool
-        Whether metrics are written, for which the host waits for the device.
+    ``number``: batches since the start of the run, this one included; ``progress``:
+    epochs since the start, a fraction that moves with optimizer steps; ``updates``:
+    whether the optimizer steps, as it does not while gradients are accumulated;
+    ``logged``: whether metrics are written, for which the host waits for the device.
     """
 
     number: int
@@ -68,9 +62,9 @@ class TrainingBrain(sb.Brain):
     Arguments
     ---------
     curves : speechbrain_dino.training.curves.Curves
-        Where the figures of steps and epochs go.
+        Where the metrics of steps and epochs go.
     on_epoch_end : callable, optional
-        Called with (brain, epoch, figures) after each epoch; may add figures.
+        Called with (brain, epoch, metrics) after each epoch; may add metrics.
     **kwargs
         Arguments of ``speechbrain.Brain``.
     """
@@ -149,7 +143,7 @@ class TrainingBrain(sb.Brain):
         )
 
     def on_stage_start(self, stage, epoch=None):
-        """Puts the loader where the run stands, also in the middle of an epoch."""
+        """Moves the loader to the run's step, also in the middle of an epoch."""
         if stage != sb.Stage.TRAIN:
             return
         self.epoch = epoch
@@ -178,7 +172,7 @@ class TrainingBrain(sb.Brain):
 
     @torch.no_grad()
     def features(self, view, draws=None):
-        """Augments and transforms the crops of one length.
+        """Normalized log-mels (crops batch, frames, mels) of crops of one length.
 
         Arguments
         ---------
@@ -187,11 +181,6 @@ class TrainingBrain(sb.Brain):
         draws : torch.Tensor, optional
             Uniform numbers for the augmentation (crops, batch, draws), on the CPU;
             without them the crops stay as they are.
-
-        Returns
-        -------
-        torch.Tensor
-            Normalized log-mels (crops batch, frames, mels).
         """
         with torch.autocast(self.device_type, enabled=False):
             waves = view.flatten(0, 1).float() / 32768
@@ -215,18 +204,10 @@ class TrainingBrain(sb.Brain):
         return self.shown_loss
 
     def train_step(self, batch):
-        """Takes one step.
+        """Takes one step on a ``CropBatch`` on the device; returns the loss, detached.
 
-        Arguments
-        ---------
-        batch : speechbrain_dino.data.crops.CropBatch
-            Crops on the device.
-
-        Returns
-        -------
-        torch.Tensor
-            The loss, scalar, without gradient. ``self.finite`` says whether the
-            weights were moved, or will be once gradients are accumulated.
+        ``self.finite`` then says whether the weights were moved, or will be once
+        gradients are accumulated.
         """
         raise NotImplementedError
 
@@ -289,7 +270,7 @@ class TrainingBrain(sb.Brain):
         return schedules
 
     def scheduled(self, name, progress, otherwise):
-        """Value of a schedule at some progress, if the YAML has one of that name."""
+        """Value of a schedule at some progress, if the YAML names one."""
         schedule, _ = self.schedules.get(name, (None, None))
         return otherwise if schedule is None else schedule(progress)
 
@@ -309,7 +290,7 @@ class TrainingBrain(sb.Brain):
     def _batches_before(self):
         return (self.epoch - 1) * len(self.loader)
 
-    # -- figures --------------------------------------------------------------
+    # -- metrics --------------------------------------------------------------
 
     def update_average(self, loss, avg_loss):
         """The loss of the last logged step: an average would wait for the device."""
@@ -325,20 +306,20 @@ class TrainingBrain(sb.Brain):
         """Sums the epoch up, validates and saves; stops a run that has collapsed."""
         if stage != sb.Stage.TRAIN:
             return
-        figures = self.modules.health.epoch_summary()
-        figures["wait"] = self.clock.wait_share()
+        metrics = self.modules.health.epoch_summary()
+        metrics["wait"] = self.clock.wait_share()
         number = self._batches_before() + self.step
         # What is saved from here on begins the next epoch.
         self.step, self.avg_train_loss = 0, 0.0
         if self.on_epoch_end is not None:
-            self.on_epoch_end(self, epoch, figures)
+            self.on_epoch_end(self, epoch, metrics)
         # Before saving: a run killed in between writes the line once more, after
         # forgetting this one; the other way round it would be lost.
-        log_epoch(self, epoch, number, figures)
+        log_epoch(self, epoch, number, metrics)
         if self.checkpointer is not None:
-            save_epoch(self.checkpointer, epoch, figures, self.hparams.keep_checkpoints)
+            save_epoch(self.checkpointer, epoch, metrics, self.hparams.keep_checkpoints)
         with plain_errors(CollapseError):
-            self.modules.health.check(figures)
+            self.modules.health.check(metrics)
 
 
 def unwrap_distributed(module):

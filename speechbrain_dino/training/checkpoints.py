@@ -21,8 +21,8 @@ _JUDGED = ("eer/", "uar/", _AGREEMENT)
 class WholeCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer, safe against being killed while it saves or deletes.
 
-    A checkpoint is written beside its place and renamed once everything lies on the
-    disk, with a list of its files; one that goes is renamed before its files are
+    A checkpoint is written beside its place and renamed once everything is on the
+    disk, with a list of its files; one to delete is renamed before its files are
     removed. Folders that are not whole are passed over with a warning, so that
     recovery takes the newest whole one.
 
@@ -117,26 +117,15 @@ class WholeCheckpointer(Checkpointer):
         return not missing
 
 
-def save_epoch(checkpointer, epoch, figures, keep):
-    """Saves the end of an epoch; keeps the last ones and, beside them, the best.
+def save_epoch(checkpointer, epoch, metrics, keep):
+    """Saves the end of an epoch; keeps the last ``keep`` (>= 1) ones and the best.
 
-    Checkpoints from within an epoch go: this one is newer.
-
-    Arguments
-    ---------
-    checkpointer : speechbrain.utils.checkpoints.Checkpointer
-        Where to save.
-    epoch : int
-        Number of the epoch.
-    figures : dict
-        Figures of the epoch; EERs, recalls (``uar/``) and agreement go into the
-        checkpoint's meta data.
-    keep : int
-        How many of the last are kept, at least 1.
+    Checkpoints from within an epoch are deleted: this one is newer. EERs, recalls
+    (``uar/``) and agreement among ``metrics`` go into the checkpoint's meta data.
     """
     if keep < 1:
         raise ValueError(f"keep_checkpoints is {keep}; at least 1 is needed.")
-    judged = {k: float(v) for k, v in figures.items() if k.startswith(_JUDGED)}
+    judged = {k: float(v) for k, v in metrics.items() if k.startswith(_JUDGED)}
     # NaN would be the best of all, or the worst, by chance.
     judged = {k: v for k, v in judged.items() if math.isfinite(v)}
     checkpointer.save_checkpoint(meta={"epoch": epoch, **judged})
@@ -150,27 +139,18 @@ def save_epoch(checkpointer, epoch, figures, keep):
 
 
 def best_checkpoint(checkpoints):
-    """The checkpoint with the lowest EER on the first trial list by name.
+    """The checkpoint with the lowest EER on the first trial list by name, or None.
 
     Where there is no list, that with the highest recall (``uar/``) or, where nothing
-    was classified either, the highest agreement of neighbors.
-
-    Arguments
-    ---------
-    checkpoints : list of speechbrain.utils.checkpoints.Checkpoint
-        What to choose from; epochs that were not validated take no part.
-
-    Returns
-    -------
-    speechbrain.utils.checkpoints.Checkpoint or None
-        None if no epoch was validated.
+    was classified either, the highest agreement of neighbors. Epochs that were not
+    validated take no part.
     """
     keys = {key for checkpoint in checkpoints for key in checkpoint.meta}
-    known = [
+    candidates = [
         (sign, min((k for k in keys if k.startswith(kind)), default=None))
         for kind, sign in zip(_JUDGED, (-1, 1, 1))
     ]
-    sign, key = next((pair for pair in known if pair[1]), (1, _AGREEMENT))
+    sign, key = next((pair for pair in candidates if pair[1]), (1, _AGREEMENT))
     validated = [checkpoint for checkpoint in checkpoints if key in checkpoint.meta]
     return max(validated, key=lambda c: sign * c.meta[key], default=None)
 
@@ -215,25 +195,10 @@ def _flush_folder(path):
 
 
 def average_checkpoints(checkpoints, name):
-    """Averages one recoverable over checkpoints, as running sums.
+    """Averages the module ``name`` over checkpoints, as running sums.
 
-    Arguments
-    ---------
-    checkpoints : list of speechbrain.utils.checkpoints.Checkpoint
-        What to average.
-    name : str
-        Name of the recoverable, a module.
-
-    Returns
-    -------
-    dict
-        State of the module: means of the floating-point tensors, the first
-        checkpoint's of everything else.
-
-    Raises
-    ------
-    ValueError
-        If there is no checkpoint.
+    Returns its state: means of the floating-point tensors, the first checkpoint's of
+    everything else. Without a checkpoint: ValueError.
     """
     if not checkpoints:
         raise ValueError("no checkpoint was given; at least one is needed.")

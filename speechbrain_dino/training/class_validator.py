@@ -30,31 +30,32 @@ class ClassValidator:
     def __init__(self, manifest, labels, hparams):
         self.manifest, self.labels, self.hparams = manifest, labels, hparams
 
-    def __call__(self, brain, epoch, figures):
-        """Adds ``uar/valid`` to the figures where the epoch is one to validate."""
+    def __call__(self, brain, epoch, metrics):
+        """Adds ``uar/valid`` to the metrics where the epoch is one to validate."""
         every = self.hparams["validate_every"]
         if epoch % every and epoch != self.hparams["number_of_epochs"]:
             return
         if if_main_process():
             logits = class_logits(brain, self.manifest)
-            found = logits.argmax(1)
-            figures["uar/valid"] = unweighted_recall(self.labels, found)
-            figures["accuracy/valid"] = float(np.mean(found == self.labels))
-        seen = [row["uar/valid"] for row in brain.curves.read() if "uar/valid" in row]
-        enough = self.exhausted([*seen, figures.get("uar/valid", 0.0)])
+            predicted = logits.argmax(1)
+            metrics["uar/valid"] = unweighted_recall(self.labels, predicted)
+            metrics["accuracy/valid"] = float(np.mean(predicted == self.labels))
+        rows = brain.curves.read()
+        recalls = [row["uar/valid"] for row in rows if "uar/valid" in row]
+        enough = self.exhausted([*recalls, metrics.get("uar/valid", 0.0)])
         if ddp_broadcast(enough, src=0):
             logger.info("epoch %d: no better validation for a while, enough", epoch)
             brain.epoch_counter.limit = epoch
 
-    def exhausted(self, seen):
+    def exhausted(self, recalls):
         """Whether the last ``patience`` of the recalls brought nothing better."""
         patience = self.hparams["patience"]
-        if patience is None or not seen:
+        if patience is None or not recalls:
             return False
-        return len(seen) - 1 - int(np.argmax(seen)) >= patience
+        return len(recalls) - 1 - int(np.argmax(recalls)) >= patience
 
     def end_where_stopped(self, brain):
-        """A run that had had enough before it was killed does not go on."""
+        """Ends a resumed run that had stopped early before it was killed."""
         rows = [row for row in brain.curves.read() if "uar/valid" in row]
         if self.exhausted([row["uar/valid"] for row in rows]):
             self.hparams["epoch_counter"].limit = rows[-1]["epoch"]
@@ -65,20 +66,7 @@ class ClassValidator:
 
 
 def class_logits(brain, manifest):
-    """Logits of whole utterances.
-
-    Arguments
-    ---------
-    brain : ClassifierBrain
-        The brain.
-    manifest : speechbrain_dino.data.manifest.Manifest
-        Utterances.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (N, C).
-    """
+    """Logits of whole utterances, float32 (N, C)."""
     table = embed(
         manifest,
         brain.embedder(),

@@ -18,7 +18,7 @@ class ClassifierBrain(TrainingBrain):
 
     Needs, beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, the
     module ``student`` (a :class:`~speechbrain_dino.models.branch.Branch` whose head
-    gives cosines or logits of classes), a ``loss`` that gives a loss a sample, and in
+    gives cosines or logits of classes), a ``loss`` that gives a loss per sample, and in
     ``hparams``: ``affine_layers`` and ``affine_epochs`` (first epochs, in which only
     these layers of the encoder and the output layer learn). Optional modules: ``gate``
     and ``correction`` (:mod:`~speechbrain_dino.losses.label_gates`); optional in
@@ -68,7 +68,7 @@ class ClassifierBrain(TrainingBrain):
             self.holding = holding
             for part in self.held:
                 part.requires_grad_(not holding)
-            # The wrapper waits for the gradients of the parameters it was made with.
+            # The wrapper waits for the gradients of the parameters it was built with.
             self._wrap_distributed()
         if holding and self.step == 0:
             logger.info(
@@ -98,18 +98,8 @@ class ClassifierBrain(TrainingBrain):
     def compute_forward(self, batch, stage):
         """Runs encoder and output layer.
 
-        Arguments
-        ---------
-        batch : speechbrain_dino.data.crops.CropBatch
-            One crop an utterance, on the device.
-        stage : speechbrain.Stage
-            Training only.
-
-        Returns
-        -------
-        dict
-            ``logits`` (B, C), ``embeddings`` (B, D), ``labels`` int64 (B,), ``items``
-            int64 (B,), ``waves`` (1, B, time).
+        Returns ``logits`` (B, C), ``embeddings`` (B, D), ``labels`` and ``items`` int64
+        (B,), ``waves`` (1, B, time).
         """
         self._keep_statistics()
         (view,), (draws,) = batch.views, batch.draws
@@ -151,7 +141,7 @@ class ClassifierBrain(TrainingBrain):
                 used = kept | corrected
             # What is not used may be infinite, and 0 x infinity is not 0.
             losses = losses.where(used, 0)
-        self.modules.health.see(
+        self.modules.health.observe(
             logits.detach(), labels, predictions["items"], kept, corrected, new
         )
         return losses.sum() / _share_of_all(used.sum())
@@ -164,16 +154,16 @@ class ClassifierBrain(TrainingBrain):
     def _corrected(self, waves, labels, kept):
         """New labels (B,) and which samples got one, of those that are not kept."""
         corrected = torch.zeros_like(kept)
-        # Waiting for the device here costs less than embedding the whole batch anew.
+        # Waiting for the device here costs less than embedding the whole batch again.
         out = torch.nonzero(~kept).flatten()
         if not len(out):
             return labels, corrected
         with evaluating(unwrapped(self.trained)) as student:
             _, cosines = student([self.features(waves[:, out])])
-        found, sure = self.modules.correction(cosines)
+        predicted, sure = self.modules.correction(cosines)
         corrected[out] = sure
         return labels.index_copy(
-            0, out, torch.where(sure, found, labels[out])
+            0, out, torch.where(sure, predicted, labels[out])
         ), corrected
 
 
@@ -186,24 +176,9 @@ def _share_of_all(count):
 
 
 def affine_split(encoder, affine_layers):
-    """The parts of an encoder that stand before its last, affine layers.
+    """The children of an encoder before its affine layers, which make the embedding.
 
-    Arguments
-    ---------
-    encoder : torch.nn.Module
-        Encoder.
-    affine_layers : sequence of str
-        Names of its children that make the embedding; those it lacks are passed over.
-
-    Returns
-    -------
-    list of torch.nn.Module
-        All other children.
-
-    Raises
-    ------
-    ValueError
-        If the encoder has none of the names.
+    Names that the encoder lacks are passed over; if it has none: ValueError.
 
     Example
     -------

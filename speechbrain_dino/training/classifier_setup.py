@@ -22,14 +22,10 @@ def set_up_classifier(run, labels, truth=None):
         ``num_classes``), ``modules`` (get ``student``), ``start_model`` (an inference
         folder, a name on the hub, or None) and perhaps ``speed_classes``.
     labels : numpy.ndarray
-        Class of each training utterance, int64 (N,), 0..C-1, each at least once.
+        Class of each training utterance, int64 (N,), 0..C-1, each at least once;
+        otherwise ValueError.
     truth : sequence of str, optional
         True speakers (N,), for diagnosis alone.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, or ``start_model`` does not fit.
     """
     classes = int(labels.max()) + 1
     missing = classes - len(np.unique(labels))
@@ -47,7 +43,7 @@ def set_up_classifier(run, labels, truth=None):
     if modules.get("gate") is not None:
         modules["gate"].set_up(len(labels))
     if truth is not None:
-        modules["health"].know(labels, truth)
+        modules["health"].set_truth(labels, truth)
     if hparams["start_model"] is not None:
         start_from(hparams["start_model"], hparams)
     logger.info(
@@ -61,18 +57,8 @@ def set_up_classifier(run, labels, truth=None):
 def start_from(source, hparams):
     """Copies the weights of a trained encoder into ``embedding_model``.
 
-    Arguments
-    ---------
-    source : str or path
-        Inference folder or name on the hub.
-    hparams : dict
-        The YAML's objects ``embedding_model``, ``compute_features`` and
-        ``mean_var_norm``.
-
-    Raises
-    ------
-    ValueError
-        If the encoder is another one, or hears other features.
+    The source is an inference folder or a name on the hub. ValueError if its encoder
+    is another one than the YAML's, or takes other features.
     """
     trained = load_pretrained(source).embedder
     own = Embedder(*(hparams[name] for name in PARTS))
@@ -95,8 +81,8 @@ def start_from(source, hparams):
 def _same_features(one, other):
     """Whether two front-ends make the same of 4 s of noise."""
     noise = torch.randn(1, 64000, generator=torch.Generator().manual_seed(0))
-    made = [
+    feats = [
         e.mean_var_norm(e.compute_features(0.1 * noise), torch.ones(1))
         for e in (one, other)
     ]
-    return made[0].shape == made[1].shape and torch.allclose(*made, atol=1e-4)
+    return feats[0].shape == feats[1].shape and torch.allclose(*feats, atol=1e-4)

@@ -21,15 +21,9 @@ logger = logging.getLogger(__name__)
 class Partners:
     """Which utterances the crops of an utterance come from.
 
-    The clusters lie in memory that loader processes share, so that new ones reach
-    loaders that run already.
-
-    Arguments
-    ---------
-    num_items : int
-        Number of training utterances; at first each is a cluster of its own.
-    utterances : int
-        Utterances that the crops of one are drawn from, at least 2, itself included.
+    The clusters are in memory that loader processes share, so that new ones reach
+    loaders that run already; at first each utterance is a cluster of its own. Crops
+    are drawn from ``utterances`` (at least 2) of them, itself included.
 
     Example
     -------
@@ -52,13 +46,7 @@ class Partners:
         self.size = torch.ones(num_items, dtype=torch.int64).share_memory_()
 
     def set_labels(self, labels):
-        """Takes new clusters.
-
-        Arguments
-        ---------
-        labels : numpy.ndarray
-            Cluster of each training utterance, int64 (N,); negative: none.
-        """
+        """Takes new clusters of all utterances, int64 (N,); negative: none."""
         labels = np.array(labels, dtype=np.int64)
         if labels.shape != self.order.shape:
             raise ValueError(
@@ -77,21 +65,9 @@ class Partners:
             kept.copy_(torch.from_numpy(new))
 
     def rows(self, rng, item, number):
-        """Draws the utterance of each crop; the utterance itself comes first.
+        """Draws the utterance of each of ``number`` crops, the utterance itself first.
 
-        Arguments
-        ---------
-        rng : numpy.random.Generator
-            Source of the numbers.
-        item : int
-            The utterance.
-        number : int
-            Crops.
-
-        Returns
-        -------
-        numpy.ndarray
-            Rows in the manifest, int64 (number,), in turn.
+        Returns rows in the manifest, int64 (number,).
         """
         first, size = int(self.first[item]), int(self.size[item])
         members = self.order[first : first + size].numpy()
@@ -104,8 +80,8 @@ class ClusterCrops:
     """Gives the crops clusters from an epoch on; for the YAML's ``on_epoch_start``.
 
     Clusters come from a file, or the training utterances are embedded and clustered
-    every so many epochs; what was found lies in ``<output_folder>/clusters``, from
-    where a run that was stopped takes it again.
+    every so many epochs; the labels are kept in ``<output_folder>/clusters``, where a
+    resumed run reads them again.
 
     Arguments
     ---------
@@ -149,15 +125,7 @@ class ClusterCrops:
         self.in_force = None
 
     def __call__(self, brain, epoch):
-        """Puts the clusters of an epoch in force.
-
-        Arguments
-        ---------
-        brain : speechbrain_dino.training.pretraining.PretrainingBrain
-            The brain, before the epoch or, after resuming, within it.
-        epoch : int
-            The epoch.
-        """
+        """Applies the clusters of an epoch, before it or, after resuming, within it."""
         dataset = brain.loader.dataset
         if dataset.partners is None:
             dataset.partners = Partners(len(dataset), self.utterances)
@@ -181,7 +149,7 @@ class ClusterCrops:
             )
 
     def _clustered(self, brain, epoch, begun):
-        """The labels that hold since the epoch ``begun``; made if it begins now."""
+        """The labels since the epoch ``begun``; clusters if it begins now."""
         hparams = brain.hparams
         folder = Path(hparams.output_folder) / "clusters" / f"epoch_{begun:04d}"
         source = folder / "labels.csv"

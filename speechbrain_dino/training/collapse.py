@@ -1,4 +1,4 @@
-"""Judgment on the figures of epochs: has training collapsed, how, what to change."""
+"""Judgment on the metrics of epochs: has training collapsed, how, what to change."""
 
 import math
 from collections import defaultdict
@@ -14,15 +14,15 @@ MOST_NONFINITE = 0.5  # share of steps that may be skipped
 
 
 class Diagnosis(NamedTuple):
-    """What went wrong in an epoch, with its figures, and what to change in the YAML."""
+    """What went wrong in an epoch, with its metrics, and what to change in the YAML."""
 
     cause: str
-    figures: str
+    metrics: str
     remedy: str
 
 
 class CollapseError(RuntimeError):
-    """Training has collapsed; the message names cause, figures and remedy."""
+    """Training has collapsed; the message names cause, metrics and remedy."""
 
 
 NONFINITE = "steps without a finite loss or gradient"
@@ -31,7 +31,7 @@ ONE_PROTOTYPE = "collapse to one prototype"
 UNIFORM = "uniform collapse"
 EMBEDDING = "collapse of the embeddings"
 
-# The figures to show with a cause, and what to change in the YAML.
+# The metrics to show with a cause, and what to change in the YAML.
 CAUSES = {
     NONFINITE: (
         ("nonfinite", "steps"),
@@ -63,23 +63,18 @@ CAUSES = {
 
 
 def diagnose(summary, previous=None):
-    """Names the collapse that the figures of one epoch show.
+    """Names the collapse that the metrics of one epoch show; None without one.
 
     One epoch is no proof: a healthy run may start near ln K, or fall back to it for a
     while and leave it again. ``CollapseWatch`` asks for several in a row.
 
     Arguments
     ---------
-    summary : dict
-        Figures of an epoch, from ``HealthMonitor.epoch_summary``.
-    previous : dict, optional
-        Figures of the epoch before: a distribution on its way out of the uniform one
-        (it leaves by a factor an epoch, slowly at first) has not collapsed.
-
-    Returns
-    -------
-    Diagnosis or None
-        None where nothing is wrong, or too few figures are known to tell.
+    summary, previous : dict
+        Metrics of the epoch and of the one before, from
+        ``HealthMonitor.epoch_summary``: a distribution on its way out of the uniform
+        one (it leaves by a factor per epoch, slowly at first) has not collapsed.
+        Metrics that are missing trigger no diagnosis.
 
     Example
     -------
@@ -89,36 +84,36 @@ def diagnose(summary, previous=None):
     >>> diagnose({**stuck, "loss": 3.0, "teacher_entropy": 2.0}) is None
     True
     """
-    # A figure that is not known is nan: it compares as False, and accuses nobody.
-    figure = defaultdict(lambda: math.nan, summary)
-    ln_k, entropy = figure["ln_k"], figure["teacher_entropy"]
+    # A missing metric is nan, compares as False and triggers no diagnosis.
+    values = defaultdict(lambda: math.nan, summary)
+    ln_k, entropy = values["ln_k"], values["teacher_entropy"]
     gap = ln_k - entropy
     gap_before = ln_k - (previous or {}).get("teacher_entropy", math.nan)
     leaving = gap > GROWING * gap_before and gap > LEAST_GAP * ln_k
-    uniform = entropy > NEAR_LN_K * ln_k and figure["loss"] > NEAR_LN_K * ln_k
+    uniform = entropy > NEAR_LN_K * ln_k and values["loss"] > NEAR_LN_K * ln_k
     one_prototype = (
         entropy < CONCENTRATED * ln_k
-        and figure["mean_entropy"] < CONCENTRATED * ln_k
-        and figure["top_prototype"] > 1 - CONCENTRATED
+        and values["mean_entropy"] < CONCENTRATED * ln_k
+        and values["top_prototype"] > 1 - CONCENTRATED
     )
-    flat = figure["embedding_std"] < LEAST_STD or figure["effective_rank"] < LEAST_RANK
-    found = (
-        (NONFINITE, figure["nonfinite"] > MOST_NONFINITE * figure["steps"]),
-        (SAME, figure["teacher_distance"] == 0),
+    flat = values["embedding_std"] < LEAST_STD or values["effective_rank"] < LEAST_RANK
+    checks = (
+        (NONFINITE, values["nonfinite"] > MOST_NONFINITE * values["steps"]),
+        (SAME, values["teacher_distance"] == 0),
         (ONE_PROTOTYPE, one_prototype),
         (UNIFORM, uniform and not leaving),
         (EMBEDDING, flat),
     )
-    for cause, is_so in found:
-        if is_so:
+    for cause, holds in checks:
+        if holds:
             return _explained(cause, summary)
     return None
 
 
 def _explained(cause, summary):
     keys, remedy = CAUSES[cause]
-    known = [f"{key} {summary[key]:.4g}" for key in keys if key in summary]
-    return Diagnosis(cause, ", ".join(known), remedy)
+    parts = [f"{key} {summary[key]:.4g}" for key in keys if key in summary]
+    return Diagnosis(cause, ", ".join(parts), remedy)
 
 
 class CollapseWatch:
@@ -129,17 +124,19 @@ class CollapseWatch:
     patience : int
         Epochs in a row that must show it.
     min_steps : int
-        Steps that these epochs must hold, as an epoch of a small corpus is short.
+        Steps that these epochs must hold: a healthy run may spend hundreds near ln K,
+        and an epoch of a small corpus is short.
     grace : int
-        First epochs that are not judged.
+        First epochs that are not judged: a healthy run, too, starts near ln K. As long
+        as the warm-up of the learning rate is a good choice.
 
     Example
     -------
     >>> watch = CollapseWatch(patience=2, min_steps=100, grace=0)
     >>> summary = {"teacher_distance": 0.0, "steps": 60}
-    >>> watch.see(summary)
+    >>> watch.update(summary)
     >>> watch.check(summary)
-    >>> watch.see(summary)
+    >>> watch.update(summary)
     >>> watch.check(summary)
     Traceback (most recent call last):
     speechbrain_dino.training.collapse.CollapseError: the teacher is its student ...
@@ -152,41 +149,27 @@ class CollapseWatch:
         self.state = {"epochs": 0, "previous": None}
         self.state |= {"cause": None, "streak": 0, "steps": 0}
 
-    def see(self, summary):
-        """Judges an epoch and keeps count.
-
-        Arguments
-        ---------
-        summary : dict
-            Figures of the epoch, from ``HealthMonitor.epoch_summary``.
-        """
+    def update(self, summary):
+        """Judges the summary of an epoch and keeps count."""
         state = self.state
-        found = diagnose(summary, state["previous"])
+        diagnosis = diagnose(summary, state["previous"])
         state["previous"] = summary
         state["epochs"] += 1
-        cause = found.cause if found and state["epochs"] > self.grace else None
+        cause = diagnosis.cause if diagnosis and state["epochs"] > self.grace else None
         if cause != state["cause"]:
             state |= {"cause": cause, "streak": 0, "steps": 0}
         state["streak"] += 1
         state["steps"] += summary.get("steps", 0)
 
     def check(self, summary):
-        """Stops the run where the epochs seen show a collapse that lasts.
+        """Raises CollapseError where the epochs counted show a collapse that lasts.
 
-        Arguments
-        ---------
-        summary : dict
-            Figures of the last epoch seen, for the message.
-
-        Raises
-        ------
-        CollapseError
-            Names cause, figures and remedy.
+        The message names cause, metrics (those of ``summary``) and remedy.
         """
         cause, streak = self.state["cause"], self.state["streak"]
         lasts = streak >= self.patience and self.state["steps"] >= self.min_steps
         if cause and lasts:
-            _, figures, remedy = _explained(cause, summary)
+            _, metrics, remedy = _explained(cause, summary)
             raise CollapseError(
-                f"{cause} in each of the last {streak} epochs ({figures}). {remedy}"
+                f"{cause} in each of the last {streak} epochs ({metrics}). {remedy}"
             )

@@ -1,4 +1,4 @@
-"""What the report draws: figures of a run, one JSON object a line."""
+"""What the report draws: metrics of a run, one JSON object per line."""
 
 import json
 import logging
@@ -11,14 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class Curves:
-    """Appends figures to ``curves.jsonl``, and to TensorBoard where it is installed.
+    """Appends metrics to ``curves.jsonl`` in a run's folder.
 
-    Arguments
-    ---------
-    folder : str or path
-        The run's output folder.
-    tensorboard : bool
-        Whether to write TensorBoard events into ``<folder>/tensorboard`` as well.
+    With ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
 
     Example
     -------
@@ -35,24 +30,18 @@ class Curves:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.writer = _tensorboard(folder) if tensorboard else None
 
-    def add(self, kind, step, **figures):
-        """Appends a line.
+    def add(self, kind, step, **metrics):
+        """Appends a line of kind "step" or "epoch".
 
-        Arguments
-        ---------
-        kind : str
-            "step" or "epoch".
-        step : int
-            Batches seen since the start of the run.
-        **figures : float
-            Numbers by name; NaN and infinity become null, which JSON has.
+        ``step`` counts batches of the whole run. NaN and infinity become null, which
+        JSON has.
         """
         row = {"kind": kind, "step": step}
-        row |= {key: _finite(value) for key, value in figures.items()}
+        row |= {key: _finite(value) for key, value in metrics.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self.writer is not None:
-            for key, value in figures.items():
+            for key, value in metrics.items():
                 self.writer.add_scalar(f"{kind}/{key}", value, step)
             self.writer.flush()
 
@@ -69,14 +58,9 @@ class Curves:
         return rows
 
     def forget_after(self, step, epoch=None):
-        """Drops what a resumed run will write again.
+        """Drops what a resumed run, at batch ``step``, will write again.
 
-        Arguments
-        ---------
-        step : int
-            Batches that the run has behind it.
-        epoch : int, optional
-            Epochs that it has wholly behind it; those of the last batch otherwise.
+        Lines of epochs after ``epoch`` are dropped as well, where it is given.
         """
         if not self.path.exists():
             return

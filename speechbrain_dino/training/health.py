@@ -13,7 +13,7 @@ from speechbrain_dino.utils.distributed import process_count, summed
 
 
 class HealthMonitor(nn.Module):
-    """Gathers figures over an epoch, judges them, stops a collapsed run.
+    """Gathers metrics over an epoch, judges them, stops a collapsed run.
 
     Nothing is read back from the device before ``epoch_summary``. The state is saved
     with the checkpoint, so that an interrupted epoch is summed up whole.
@@ -21,17 +21,12 @@ class HealthMonitor(nn.Module):
     Arguments
     ---------
     out_dim : int or None
-        Number of prototypes K; None for an objective without prototypes, of which the
-        embeddings alone are judged.
+        Number of prototypes K; None for an objective without, of which the embeddings
+        alone are judged.
     embedding_dim : int
         Size D of the embedding.
-    patience : int
-        Epochs in a row that must show the same collapse before the run is stopped.
-    min_steps : int
-        Steps that these epochs must hold: a healthy run may spend hundreds near ln K.
-    grace : int
-        First epochs that are not judged: a healthy run, too, starts near ln K. As
-        long as the warm-up of the learning rate is a good choice.
+    patience, min_steps, grace : int
+        See :class:`~speechbrain_dino.training.collapse.CollapseWatch`.
     window : int
         Embeddings that are kept for standard deviation and effective rank.
 
@@ -40,17 +35,15 @@ class HealthMonitor(nn.Module):
     >>> from speechbrain_dino.losses.dino import DINO
     >>> from speechbrain_dino.losses.views import Views
     >>> objective, monitor = DINO(16), HealthMonitor(out_dim=16, embedding_dim=4)
-    >>> for _ in range(3):
-    ...     student, teacher = torch.randn(6, 8, 16), torch.randn(2, 8, 16)
-    ...     vectors = torch.randn(2, 8, 4)
-    ...     views = Views(student, teacher, teacher_embeddings=vectors, shared=2)
-    ...     result = objective(views)
-    ...     monitor.count(result.loss)
-    ...     monitor.observe(views, result)
+    >>> student, teacher = torch.randn(6, 8, 16), torch.randn(2, 8, 16)
+    >>> vectors = torch.randn(2, 8, 4)
+    >>> views = Views(student, teacher, teacher_embeddings=vectors, shared=2)
+    >>> result = objective(views)
+    >>> monitor.count(result.loss)
+    >>> monitor.observe(views, result)
     >>> summary = monitor.epoch_summary()
     >>> summary["steps"], round(summary["ln_k"], 2), summary["prototypes_used"] <= 16
-    (3, 2.77, True)
-    >>> monitor.check(summary)
+    (1, 2.77, True)
     """
 
     def __init__(
@@ -65,8 +58,8 @@ class HealthMonitor(nn.Module):
         super().__init__()
         self.watch = CollapseWatch(patience, min_steps, grace)
         self.out_dim = out_dim
-        self.rows = 0  # embeddings seen in this epoch
-        self.terms = {}  # further figures of the objective: name -> sum, count
+        self.rows = 0  # embeddings of this epoch
+        self.terms = {}  # further metrics of the objective: name -> sum, count
         prototypes = ("entropy", "kl") if out_dim else ()
         for name in ("loss", *prototypes, "distance"):
             self.register_buffer(f"{name}_sum", torch.zeros(2))  # sum, count
@@ -78,15 +71,7 @@ class HealthMonitor(nn.Module):
 
     @torch.no_grad()
     def count(self, loss, finite=None):
-        """Counts a step.
-
-        Arguments
-        ---------
-        loss : torch.Tensor
-            The loss, scalar.
-        finite : torch.Tensor or bool, optional
-            Whether the step was taken; that of the loss being finite otherwise.
-        """
+        """Counts a step: taken if the loss is finite and ``finite``, if given, on."""
         loss = loss.detach().float()
         taken = loss.isfinite()
         if finite is not None:
@@ -96,16 +81,10 @@ class HealthMonitor(nn.Module):
 
     @torch.no_grad()
     def observe(self, views, result, distance=None):
-        """Looks at one batch closely; meant for logging steps.
+        """Looks closely at a batch, by an objective's ``Views`` and ``Result``.
 
-        Arguments
-        ---------
-        views : Views
-            What the objective was called with.
-        result : Result
-            What it returned.
-        distance : torch.Tensor, optional
-            ``Teacher.distance(student)``.
+        ``distance`` is ``Teacher.distance(student)``. An objective without prototypes
+        although ``out_dim`` was given is a ValueError.
         """
         if self.out_dim:
             self._observe_prototypes(views, result.distributions)
@@ -141,27 +120,21 @@ class HealthMonitor(nn.Module):
         size = len(self.embeddings)
         newest = embeddings[-size:].float()
         end = self.rows + len(newest)
-        # Made on the device: a copy from the host would wait for the device.
+        # Built on the device: a copy from the host would wait for the device.
         places = torch.arange(self.rows, end, device=newest.device) % size
         self.embeddings[places] = newest
         self.rows = end
 
     @torch.no_grad()
     def epoch_summary(self):
-        """Figures of the epoch, over all processes; starts the next one.
+        """Metrics of the epoch, over all processes, which all call it; starts the next.
 
-        Every process must call it, and gets the same figures.
-
-        Returns
-        -------
-        dict
-            ``loss``; with prototypes ``ln_k``, ``teacher_entropy``, ``kl`` (of the
-            student from the teacher, different views), ``mean_entropy`` (of the mean
-            distribution), all in nats, ``prototypes_used`` (that won once) and
-            ``top_prototype`` (share of wins of the first); ``embedding_std``;
-            ``effective_rank`` of the unit embeddings; ``teacher_distance``; ``steps``,
-            ``nonfinite`` (steps skipped); and the objective's own figures as
-            ``loss/<name>``. What was never observed is left out.
+        ``loss``; with prototypes ``ln_k``, ``teacher_entropy``, ``kl`` (of the student
+        from the teacher, different views), ``mean_entropy`` (of the mean distribution),
+        all in nats, ``prototypes_used`` (that won once) and ``top_prototype`` (share of
+        wins of the first); ``embedding_std``; ``effective_rank`` of unit embeddings;
+        ``teacher_distance``; ``steps``, ``nonfinite`` (steps skipped); the objective's
+        own metrics as ``loss/<name>``. What was never observed is left out.
         """
         spread = self._spread()
         processes = process_count()
@@ -169,9 +142,9 @@ class HealthMonitor(nn.Module):
             total.copy_(summed(total))
         nonfinite = self.nonfinite.item() / processes
         steps = round(self.loss_sum[1].item() / processes + nonfinite)
-        figures = {
+        metrics = {
             "loss": _mean(self.loss_sum),
-            **(self._prototype_figures() if self.out_dim else {}),
+            **(self._prototype_metrics() if self.out_dim else {}),
             "embedding_std": _mean(spread[[0, 2]]),
             "effective_rank": _mean(spread[[1, 2]]),
             "teacher_distance": _mean(self.distance_sum),
@@ -182,12 +155,12 @@ class HealthMonitor(nn.Module):
         self.rows = 0
         for total in self._totals():
             total.zero_()
-        known = {key: value for key, value in figures.items() if not math.isnan(value)}
+        summary = {k: value for k, value in metrics.items() if not math.isnan(value)}
         # Counted here and not in check: a checkpoint between the two is complete.
-        self.watch.see(known)
-        return known
+        self.watch.update(summary)
+        return summary
 
-    def _prototype_figures(self):
+    def _prototype_metrics(self):
         probs, wins = self.mean_probs.double(), self.wins.double()
         return {
             "ln_k": math.log(len(probs)),
@@ -213,18 +186,7 @@ class HealthMonitor(nn.Module):
         return kept.new_tensor([embedding_std(unit), effective_rank(unit), 1.0])
 
     def check(self, summary):
-        """Stops the run where the epochs summed up show a collapse that lasts.
-
-        Arguments
-        ---------
-        summary : dict
-            What ``epoch_summary`` returned last.
-
-        Raises
-        ------
-        CollapseError
-            Names cause, figures and remedy.
-        """
+        """Raises CollapseError where the epochs show a collapse that lasts."""
         self.watch.check(summary)
 
     def get_extra_state(self):
@@ -241,16 +203,7 @@ class HealthMonitor(nn.Module):
 
 
 def health_line(summary):
-    """The figures of an epoch in one line for the log.
-
-    Arguments
-    ---------
-    summary : dict
-        From ``HealthMonitor.epoch_summary``.
-
-    Returns
-    -------
-    str
+    """The metrics of an epoch in one line for the log.
 
     Example
     -------

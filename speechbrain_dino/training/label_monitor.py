@@ -1,4 +1,4 @@
-"""Figures of training on labels: accuracy, what was gated, what was corrected."""
+"""Metrics of training on labels: accuracy, what was gated, what was corrected."""
 
 import math
 
@@ -9,15 +9,15 @@ from torch import nn
 from speechbrain_dino.utils.distributed import process_count, summed
 
 _NAMES = ("samples", "hits", "used", "used_right", "gated", "gated_wrong")
-_NAMES += ("corrected", "corrected_right", "known")
+_NAMES += ("corrected", "corrected_right", "gated_known")
 
 
 class LabelMonitor(nn.Module):
-    """Counts over an epoch on the device; true labels serve these figures alone.
+    """Counts over an epoch on the device; true labels serve these metrics alone.
 
-    ``accuracy``: share of samples whose class is found (before any margin).
+    ``accuracy``: share of samples whose class is predicted (before any margin).
     ``gated``: share of samples whose label was not believed. ``corrected``: share
-    that got another label instead. With the truth known: ``kept_precision``, share of
+    that got another label instead. With true speakers: ``kept_precision``, share of
     right labels among those believed; ``gated_precision``, share of wrong ones among
     those not believed; ``corrected_precision``, share of right ones among the new
     labels. A pseudo label is right where the speaker is the most frequent one of the
@@ -26,13 +26,13 @@ class LabelMonitor(nn.Module):
     Example
     -------
     >>> monitor = LabelMonitor()
-    >>> monitor.know([0, 0, 1, 1], ["ann", "ann", "bob", "ann"])
+    >>> monitor.set_truth([0, 0, 1, 1], ["ann", "ann", "bob", "ann"])
     >>> cosines, labels = torch.eye(2)[[0, 1]], torch.tensor([0, 1])
     >>> kept = torch.tensor([True, False])
-    >>> monitor.see(cosines, labels, torch.tensor([0, 3]), kept)
+    >>> monitor.observe(cosines, labels, torch.tensor([0, 3]), kept)
     >>> monitor.count(torch.tensor(0.5))
-    >>> figures = monitor.epoch_summary()
-    >>> figures["gated"], figures["kept_precision"], figures["gated_precision"]
+    >>> metrics = monitor.epoch_summary()
+    >>> metrics["gated"], metrics["kept_precision"], metrics["gated_precision"]
     (0.5, 1.0, 1.0)
     """
 
@@ -46,42 +46,35 @@ class LabelMonitor(nn.Module):
         self.classes = 0
         self.extra = {}
 
-    def know(self, labels, truth):
-        """Takes true labels, for diagnosis.
+    def set_truth(self, labels, truth):
+        """Takes the class of each training utterance, (N,), and its true speaker.
 
-        Arguments
-        ---------
-        labels : sequence of int
-            Class of each training utterance (N,).
-        truth : sequence of str
-            Its true speaker (N,); empty where not known.
+        Speakers are str (N,), empty where unknown, and for diagnosis alone.
         """
         labels = np.asarray(labels)
         names, speakers = np.unique(np.asarray(truth, dtype=str), return_inverse=True)
-        known = names[speakers] != ""
+        has_name = names[speakers] != ""
         self.classes = int(labels.max()) + 1
-        pairs = labels[known].astype(np.int64) * len(names) + speakers[known]
+        pairs = labels[has_name].astype(np.int64) * len(names) + speakers[has_name]
         both, counts = np.unique(pairs, return_counts=True)
         of_class = np.full(self.classes, -1)
         for pair in both[np.argsort(counts, kind="stable")]:  # the most frequent last
             of_class[pair // len(names)] = pair % len(names)
-        speakers = np.where(known, speakers, -2)
+        speakers = np.where(has_name, speakers, -2)
         device = self.tally.device
         self.speakers = torch.from_numpy(speakers).to(device)
         self.of_class = torch.from_numpy(of_class).to(device)
 
     @torch.no_grad()
-    def see(self, logits, labels, items, kept=None, corrected=None, new=None):
-        """Looks at every batch; nothing is read back from the device.
+    def observe(self, logits, labels, items, kept=None, corrected=None, new=None):
+        """Counts a batch; nothing is read back from the device.
 
         Arguments
         ---------
         logits : torch.Tensor
             Cosines or logits (B, C).
-        labels : torch.Tensor
-            Labels int64 (B,), as given.
-        items : torch.Tensor
-            Rows in the training manifest, int64 (B,).
+        labels, items : torch.Tensor
+            Labels as given and rows in the training manifest, int64 (B,).
         kept, corrected : torch.Tensor, optional
             Which labels are believed and which got a new one, bool (B,).
         new : torch.Tensor, optional
@@ -91,22 +84,22 @@ class LabelMonitor(nn.Module):
         kept = everything if kept is None else kept
         corrected = ~everything if corrected is None else corrected
         new = labels if new is None else new
-        right = new_right = known = ~everything
+        right = new_right = has_truth = ~everything
         if self.speakers is not None:
             speakers = self.speakers[items]
-            known = speakers >= 0
+            has_truth = speakers >= 0
             right = self._right(labels, speakers)
             new_right = self._right(new, speakers)
         counts = (
             everything,
             logits.argmax(1) == labels,
-            kept & known,
+            kept & has_truth,
             kept & right,
             ~kept,
-            ~kept & known & ~right,
+            ~kept & has_truth & ~right,
             corrected,
             corrected & new_right,
-            ~kept & known,
+            ~kept & has_truth,
         )
         self.tally += torch.stack([count.sum() for count in counts])
 
@@ -124,13 +117,10 @@ class LabelMonitor(nn.Module):
 
     @torch.no_grad()
     def epoch_summary(self):
-        """Figures of the epoch, over all processes; starts the next one.
+        """Metrics of the epoch over all processes, as a dict; starts the next epoch.
 
-        Returns
-        -------
-        dict
-            ``loss``, ``accuracy``, ``steps``, ``nonfinite`` and those of the class'
-            description that are known.
+        ``loss``, ``accuracy``, ``steps``, ``nonfinite`` and those of the class'
+        description that can be computed.
         """
         processes = process_count()
         totals = (self.tally, self.loss_sum, self.nonfinite)
@@ -139,7 +129,7 @@ class LabelMonitor(nn.Module):
         n = dict(zip(_NAMES, self.tally.tolist()))
         loss, steps = self.loss_sum.tolist()
         nonfinite = self.nonfinite.item() / processes
-        figures = {
+        metrics = {
             "loss": loss / steps if steps else math.nan,
             "accuracy": n["hits"] / max(n["samples"], 1),
             "gated": n["gated"] / max(n["samples"], 1),
@@ -149,21 +139,21 @@ class LabelMonitor(nn.Module):
             "nonfinite": nonfinite,
         }
         if self.speakers is not None:
-            figures |= {
+            metrics |= {
                 "kept_precision": _share(n["used_right"], n["used"]),
-                "gated_precision": _share(n["gated_wrong"], n["known"]),
+                "gated_precision": _share(n["gated_wrong"], n["gated_known"]),
                 "corrected_precision": _share(n["corrected_right"], n["corrected"]),
             }
         for total in totals:
             total.zero_()
-        return {key: value for key, value in figures.items() if not math.isnan(value)}
+        return {key: value for key, value in metrics.items() if not math.isnan(value)}
 
     def get_extra_state(self):
-        """What the epoch began with, such as its gate."""
+        """What was set at the start of the epoch, such as its gate."""
         return dict(self.extra)
 
     def set_extra_state(self, state):
-        """Takes it back."""
+        """Restores it."""
         self.extra = dict(state)
 
     def check(self, summary):

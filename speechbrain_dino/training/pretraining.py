@@ -13,7 +13,7 @@ STUDENT_CROPS = ("all", "local")
 
 
 class PretrainingBrain(TrainingBrain):
-    """Student and teacher see crops; the objective compares what they make of them.
+    """Student and teacher embed crops; the objective compares their outputs.
 
     Needs the module ``student`` (:class:`~speechbrain_dino.models.branch.Branch`)
     beside those of :class:`~speechbrain_dino.training.brain.TrainingBrain`, and, unless
@@ -25,11 +25,6 @@ class PretrainingBrain(TrainingBrain):
     ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
     them, each called with (brain, epoch) before an epoch and after resuming within
     one.
-
-    Arguments
-    ---------
-    **kwargs
-        Arguments of ``TrainingBrain``.
     """
 
     networks = ("student", "teacher")
@@ -44,10 +39,10 @@ class PretrainingBrain(TrainingBrain):
 
     def _check_crops(self):
         global_crops, local_crops = self.hparams.global_crops, self.hparams.local_crops
-        seen = self.hparams.student_crops
-        if seen not in STUDENT_CROPS:
-            raise ValueError(f"student_crops={seen!r}; choose one of {STUDENT_CROPS}")
-        if seen == "local" and not (local_crops and "teacher" in self.modules):
+        choice = self.hparams.student_crops
+        if choice not in STUDENT_CROPS:
+            raise ValueError(f"student_crops={choice!r}; choose one of {STUDENT_CROPS}")
+        if choice == "local" and not (local_crops and "teacher" in self.modules):
             raise ValueError(
                 "student_crops=local leaves the global crops to a teacher: that needs "
                 f"a teacher, and local_crops above 0 ({local_crops} were given)"
@@ -69,7 +64,7 @@ class PretrainingBrain(TrainingBrain):
         super().fit(epoch_counter, train_set, **kwargs)
 
     def on_stage_start(self, stage, epoch=None):
-        """Lets the objective, and what the YAML names, get ready for an epoch."""
+        """Prepares the objective, and what the YAML names, for an epoch."""
         super().on_stage_start(stage, epoch)
         if stage != sb.Stage.TRAIN:
             return
@@ -99,37 +94,24 @@ class PretrainingBrain(TrainingBrain):
         return result.loss.detach()
 
     def compute_forward(self, batch, stage):
-        """Runs student and teacher.
-
-        Arguments
-        ---------
-        batch : speechbrain_dino.data.crops.CropBatch
-            Crops on the device.
-        stage : speechbrain.Stage
-            Training only.
-
-        Returns
-        -------
-        Views
-            What they make of the crops.
-        """
+        """Runs student and teacher on a ``CropBatch``; returns their ``Views``."""
         has_teacher = "teacher" in self.modules
         clean = has_teacher and self.hparams.teacher_clean
         apart = self.hparams.student_crops == "local"
-        heard = [
+        crops = [
             None if apart and clean and number == 0 else self.features(view, draws)
             for number, (view, draws) in enumerate(zip(batch.views, batch.draws))
         ]
         num_global, num_views = len(batch.views[0]), sum(map(len, batch.views))
         teacher = {}
         if has_teacher:
-            crops = self.features(batch.views[0]) if clean else heard[0]
-            teacher = _by_view("teacher", self.modules.teacher([crops]), num_global)
+            feats = self.features(batch.views[0]) if clean else crops[0]
+            teacher = _by_view("teacher", self.modules.teacher([feats]), num_global)
             teacher["project"] = getattr(self._teacher_head(), "prototypes", None)
-        seen = num_views - num_global if apart else num_views
-        student = self.modules.student(heard[1:] if apart else heard)
+        student_views = num_views - num_global if apart else num_views
+        student = self.modules.student(crops[1:] if apart else crops)
         return Views(
-            **_by_view("student", student, seen),
+            **_by_view("student", student, student_views),
             **teacher,
             items=batch.items.to(self.device, non_blocking=True),
             shared=num_global if has_teacher and not apart else 0,
@@ -149,7 +131,7 @@ class PretrainingBrain(TrainingBrain):
             return encoder(self.features(view[:1])).flatten(1)
 
     def compute_objectives(self, predictions, batch, stage):
-        """What the objective makes of a batch, in float32."""
+        """The objective's ``Result`` of a batch, in float32."""
         # Cosines by temperature need more digits than half precision has.
         with torch.autocast(self.device_type, enabled=False):
             return self.modules.loss(predictions.float())
@@ -163,7 +145,7 @@ class PretrainingBrain(TrainingBrain):
         self.modules.teacher.update(self.modules.student, momentum)
 
     def observe(self, views, result):
-        """Shows a batch to the monitor of collapse."""
+        """Shows a batch to the health monitor."""
         distance = None
         if "teacher" in self.modules:
             distance = self.modules.teacher.distance(self.modules.student)

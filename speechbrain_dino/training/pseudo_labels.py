@@ -21,17 +21,12 @@ def set_up_pseudo_labels(run, manifest, labels_file, truth=None):
     run : Run
         See ``set_up_classifier``.
     manifest : speechbrain_dino.data.manifest.Manifest
-        The training utterances.
+        The training utterances; those with a label are returned.
     labels_file : str or path
         ``labels.csv`` of a clustering of these utterances.
     truth : str, optional
-        Column of the manifest with true speakers, for diagnosis: it changes figures in
+        Column of the manifest with true speakers, for diagnosis: it changes metrics in
         the log, never the training.
-
-    Returns
-    -------
-    speechbrain_dino.data.manifest.Manifest
-        The utterances that have a label.
 
     Raises
     ------
@@ -57,25 +52,7 @@ def set_up_pseudo_labels(run, manifest, labels_file, truth=None):
 
 
 def true_speakers(manifest, column):
-    """True speakers for diagnosis.
-
-    Arguments
-    ---------
-    manifest : speechbrain_dino.data.manifest.Manifest
-        Utterances.
-    column : str or None
-        Column with the speakers.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        str (N,), None without a column.
-
-    Raises
-    ------
-    ValueError
-        If the manifest has no such column.
-    """
+    """True speakers, str (N,), of a column (ValueError if none), or None without."""
     if column is None:
         return None
     try:
@@ -91,16 +68,8 @@ def label_change(before, after):
 
     The share of utterances that are not in the largest part of their cluster, when
     each cluster of one clustering is looked at in the other; the larger of the two
-    directions. 0 where the clusters are the same, whatever their numbers.
-
-    Arguments
-    ---------
-    before, after : numpy.ndarray
-        int64 (N,); -1 is a cluster of its own, of what is left out.
-
-    Returns
-    -------
-    float
+    directions. 0 where the clusters are the same, whatever their numbers. Labels are
+    int64 (N,); -1, left out, counts as one cluster.
 
     Example
     -------

@@ -6,19 +6,7 @@ from speechbrain_dino.utils.distributed import summed
 
 
 def parameter_groups(module, weight_decay):
-    """Parts parameters into those with and those without weight decay.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        The trained module.
-    weight_decay : float
-        Decay of the matrices; biases and other 1-D parameters get none.
-
-    Returns
-    -------
-    list of dict
-        Two parameter groups for a torch optimizer.
+    """Two optimizer groups: matrices with weight decay, biases and other 1-D without.
 
     Example
     -------
@@ -38,12 +26,8 @@ def start_momentum(optimizer):
 
     Fused SGD allocates momenta at its first step: from memory that is not cleared if
     that step is not to be taken (:func:`step_if`), and it fails if a parameter gets
-    its first gradient later than others, as a frozen last layer does.
-
-    Arguments
-    ---------
-    optimizer : torch.optim.Optimizer
-        Others than SGD with momentum are left as they are.
+    its first gradient later than others, as a frozen last layer does. Optimizers
+    other than SGD with momentum are left as they are.
 
     Example
     -------
@@ -63,22 +47,17 @@ def start_momentum(optimizer):
 
 @torch.no_grad()
 def clip_gradients(parameters, max_norm=None, per_tensor=False):
-    """Clips gradients over all parameter groups, or each tensor by itself.
+    """Clips gradients; returns the norm of all before clipping, on their device.
 
     Arguments
     ---------
     parameters : iterable of torch.nn.Parameter
-        Those without a gradient are passed over.
+        Those without a gradient are passed over; none with one is a ValueError.
     max_norm : float, optional
         Largest norm that is left alone; None clips nothing.
     per_tensor : bool
         Whether each tensor has the bound for itself (the habit of DINO's authors)
         or all of them together.
-
-    Returns
-    -------
-    torch.Tensor
-        Norm of all gradients before clipping, on their device.
 
     Example
     -------
@@ -105,33 +84,15 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False):
 
 
 def agreed(finite):
-    """Whether a flag holds in all processes.
-
-    Arguments
-    ---------
-    finite : torch.Tensor
-        Boolean scalar.
-
-    Returns
-    -------
-    torch.Tensor
-        Boolean scalar, the same in every process.
-    """
+    """Whether a flag holds in all processes; boolean scalars on the device."""
     return summed((~finite).float()) == 0
 
 
 def step_if(optimizer, finite):
-    """Takes an optimizer step where a flag on the device allows it.
+    """Takes an optimizer step where a boolean scalar on the device allows it.
 
-    Fused optimizers decide on the device, as they do for gradient scaling; others
-    make the host wait for the flag.
-
-    Arguments
-    ---------
-    optimizer : torch.optim.Optimizer
-        Its parameters and moments stay as they are when the flag is off.
-    finite : torch.Tensor
-        Boolean scalar.
+    Parameters and moments stay as they are otherwise. Fused optimizers decide on the
+    device, as for gradient scaling; others make the host wait for the flag.
     """
     fused = all(group.get("fused") for group in optimizer.param_groups)
     if not fused:
@@ -146,16 +107,11 @@ def step_if(optimizer, finite):
 
 
 class KeptBuffers:
-    """Copy of floating-point buffers, to take back what a bad batch did to them.
+    """Copy of floating-point buffers of modules, to undo what a bad batch did to them.
 
-    BatchNorm's statistics move in the forward pass, when it is not yet known that the
+    BatchNorm's statistics move in the forward pass, when it is not yet clear that the
     loss is not finite; one such batch would spoil them for good. Objectives change
     their state in ``settle`` alone, and need no copy.
-
-    Arguments
-    ---------
-    *modules : torch.nn.Module
-        The modules whose buffers are kept.
 
     Example
     -------
@@ -176,13 +132,7 @@ class KeptBuffers:
         return torch.cat([buffer.flatten() for buffer in self.buffers])
 
     def restore_unless(self, finite):
-        """Puts the copy back where a flag is off, decided on the device.
-
-        Arguments
-        ---------
-        finite : torch.Tensor
-            Boolean scalar.
-        """
+        """Puts the copy back where a flag is off, decided on the device."""
         if not self.buffers:
             return
         # One tensor for all: a handful of launches instead of some for each buffer.

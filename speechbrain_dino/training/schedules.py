@@ -1,13 +1,7 @@
-"""Schedules: pure functions of the fractional epoch t, computed at each step.
+"""Schedules: pure functions of t = (optimizer steps) / (optimizer steps per epoch).
 
-``t`` is (finished optimizer steps) / (optimizer steps an epoch). A YAML file names a
-schedule with its numbers, the Brain calls it with ``t``::
-
-    lr_schedule: !name:speechbrain_dino.training.schedules.warmup_cosine
-        peak: 0.0025
-        final: 1.0e-6
-        warmup: 10
-        total: 70
+A YAML file names one with its numbers: ``lr_schedule:
+!name:speechbrain_dino.training.schedules.linear_ramp {start: 1.0, end: 0.1, ramp: 9}``.
 """
 
 import math
@@ -16,22 +10,7 @@ import math
 def warmup_cosine(t, peak, final, warmup, total):
     """From 0 in a straight line to ``peak``, then half a cosine to ``final``.
 
-    Arguments
-    ---------
-    t : float
-        Fractional epoch; beyond ``total`` the value stays ``final``.
-    peak : float
-        Value at the end of the warm-up.
-    final : float
-        Value at the end.
-    warmup : float
-        Epochs of warm-up, 0 for none.
-    total : float
-        Epochs in all.
-
-    Returns
-    -------
-    float
+    The peak is reached after ``warmup`` epochs (0: none), the end after ``total``.
 
     Example
     -------
@@ -48,22 +27,7 @@ def warmup_cosine(t, peak, final, warmup, total):
 
 
 def cosine(t, start, end, total):
-    """Half a cosine from ``start`` to ``end``.
-
-    Arguments
-    ---------
-    t : float
-        Fractional epoch; beyond ``total`` the value stays ``end``.
-    start : float
-        Value at 0.
-    end : float
-        Value at ``total``.
-    total : float
-        Epochs in all.
-
-    Returns
-    -------
-    float
+    """Half a cosine from ``start`` at 0 to ``end`` at ``total`` epochs and after.
 
     Example
     -------
@@ -76,22 +40,7 @@ def cosine(t, start, end, total):
 
 
 def linear_ramp(t, start, end, ramp):
-    """A straight line from ``start`` to ``end``, then ``end``.
-
-    Arguments
-    ---------
-    t : float
-        Fractional epoch.
-    start : float
-        Value at 0.
-    end : float
-        Value from ``ramp`` on.
-    ramp : float
-        Epochs from ``start`` to ``end``, 0 for ``end`` at once.
-
-    Returns
-    -------
-    float
+    """A straight line from ``start`` to ``end`` in ``ramp`` epochs, then ``end``.
 
     Example
     -------
@@ -104,24 +53,7 @@ def linear_ramp(t, start, end, ramp):
 
 
 def constant(t, value):
-    """``value``, whatever ``t`` is: the schedule of what does not change.
-
-    Arguments
-    ---------
-    t : float
-        Fractional epoch.
-    value : float
-        The value.
-
-    Returns
-    -------
-    float
-
-    Example
-    -------
-    >>> constant(3.5, value=0.04)
-    0.04
-    """
+    """``value``, whatever ``t`` is: the schedule of what does not change."""
     return value
 
 
@@ -131,20 +63,11 @@ def in_turn(t, lengths, schedules):
     Arguments
     ---------
     t : float
-        Fractional epoch.
+        Epochs so far.
     lengths : sequence of float
-        Epochs of each; the last goes on. 0 leaves one out.
+        Epochs of each; the last one continues. 0 leaves one out, but not all.
     schedules : sequence of callable or float
         Each is called with the epochs since its own start; numbers are constants.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If the numbers of lengths and schedules differ, or all lengths are 0.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""Looks at a run after each epoch: without labels, and on trial lists where given."""
+"""Validation after each epoch: without labels, and on trial lists where given."""
 
 import logging
 
@@ -23,7 +23,7 @@ class Validator:
     Arguments
     ---------
     data : MultiCropDataset
-        Training crops, two global ones at least; some utterances are taken from it.
+        Training crops, at least two global ones, of which some utterances are embedded.
     test_manifest : speechbrain_dino.data.manifest.Manifest or None
         Utterances of the trial lists.
     trial_lists : list of path
@@ -42,14 +42,14 @@ class Validator:
         self.items = np.sort(order[:wanted])
         self.crops = data
 
-    def __call__(self, brain, epoch, figures):
-        """Adds figures to ``figures`` where the epoch is one to validate."""
+    def __call__(self, brain, epoch, metrics):
+        """Adds metrics to ``metrics`` where the epoch is one to validate."""
         every = self.hparams["validate_every"]
         if epoch % every == 0 or epoch == self.hparams["number_of_epochs"]:
             if if_main_process():
-                figures |= self.without_labels(brain)
+                metrics |= self.without_labels(brain)
                 for name, result in self.verify(brain).items():
-                    figures[f"eer/{name}"] = result["eer"]
+                    metrics[f"eer/{name}"] = result["eer"]
             ddp_barrier()
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The page of a run: right figures, nothing from the network, gaps said aloud."""
+"""The page of a run: right numbers, nothing from the network, gaps named."""
 
 import base64
 import json

@@ -22,7 +22,7 @@ def run(tmp_path):
     labels = np.arange(200) % 2
     scorings = {}
     for way, folder in (("cosine", ""), ("as_norm", "as_norm")):
-        figures, conditions = {}, {}
+        metrics, conditions = {}, {}
         for name in ("O", "H"):
             scores = rng.standard_normal(200) + 2 * labels
             path = tmp_path / "scores" / folder / f"{name}.txt"
@@ -31,10 +31,10 @@ def run(tmp_path):
                 f"{y} a/{n} b/{n} {x}\n" for n, (y, x) in enumerate(zip(labels, scores))
             )
             path.write_text("".join(lines), encoding="utf-8")
-            figures[name] = summarize(labels, scores)
+            metrics[name] = summarize(labels, scores)
             line = {"condition": "gender", "value": "f<", "eer": 0.125, "targets": 9}
             conditions[name] = [line | {"trials": 1009, "impostors": "own"}]
-        scorings[way] = {"lists": figures, "conditions": conditions}
+        scorings[way] = {"lists": metrics, "conditions": conditions}
     about = {"cohort": "others.csv", "cohort_by": "speaker", "cohort_size": 5994}
     scorings["as_norm"] |= about
     scorings["as_norm"]["lists"]["H"]["intervals"] = {"eer": [0.1, 0.2]}
@@ -43,9 +43,9 @@ def run(tmp_path):
     ids = [f"id{s}/s/{u}.wav" for s in range(3) for u in range(6)]
     table = EmbeddingTable(ids, rng.standard_normal((18, 8)))
     table.save(tmp_path / "embeddings" / "test")
-    known = describe(ids)
-    known["gender"] = ["f"] * 12 + ["m"] * 6
-    known.to_csv(tmp_path / "embeddings" / "test" / "metadata.csv", index=False)
+    metadata = describe(ids)
+    metadata["gender"] = ["f"] * 12 + ["m"] * 6
+    metadata.to_csv(tmp_path / "embeddings" / "test" / "metadata.csv", index=False)
     return tmp_path, results
 
 
@@ -65,7 +65,7 @@ def test_every_list_and_way_has_a_line(run):
     assert "others.csv" in page and "95 % interval over draws of speakers" in page
 
 
-def test_calibrated_scores_have_more_figures(run):
+def test_calibrated_scores_have_more_columns(run):
     folder, results = run
     plain = Page(results_table([read_run(folder)])).rows[0]
     assert "minCllr" not in plain and "Cllr" not in plain
@@ -78,8 +78,7 @@ def test_calibrated_scores_have_more_figures(run):
     about = about | {"systems": ["cosine", "as_norm"], "conditions": fused}
     results["scorings"]["fusion"] = about | {"lists": {"H": raw | ratios}}
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    found = read_run(folder)
-    page = results_table([found])
+    page = results_table([read_run(folder)])
     head, *rows = Page(page).rows
     assert [row[:2] for row in rows] == [
         *(["O", way] for way in ("cosine", "as_norm")),
@@ -89,7 +88,7 @@ def test_calibrated_scores_have_more_figures(run):
     assert (line["actDCF (0.01)"], line["Cllr"]) == ("0.7500", "0.2500")
     assert line["minCllr"] == f"{raw['min_cllr']:.4f}"
     assert "learned on O, which is left out" in page
-    assert "1,234 trials of H stand in the list learned on" in page
+    assert "1,234 trials of H are also in the list learned on" in page
     assert "Fusion of cosine, as_norm." in page
     rows = Page(conditions_table(results)).rows
     assert rows[0][3:6] == ["EER, cosine", "EER, as_norm", "EER, fusion"]
@@ -119,8 +118,8 @@ def test_the_page_shows_all_ways(run):
 
 
 def test_the_map_has_a_panel_per_column(run):
-    found = read_run(run[0])
-    figure = plots.map_figure(found.embeddings, found.about, ["gender"])
+    contents = read_run(run[0])
+    figure = plots.map_figure(contents.embeddings, contents.about, ["gender"])
     gender = next(
         axis for axis in figure.axes if axis.get_title(loc="left") == "gender"
     )

@@ -51,14 +51,14 @@ def copies(module):
 
 def each_step(brain, monkeypatch, look):
     """Calls ``look()`` before each optimizer step; returns what it returned."""
-    seen, step = [], brain_module.step_if
+    values, step = [], brain_module.step_if
 
     def looked_at(optimizer, finite):
-        seen.append(look())
+        values.append(look())
         step(optimizer, finite)
 
     monkeypatch.setattr(brain_module, "step_if", looked_at)
-    return seen
+    return values
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
@@ -130,14 +130,14 @@ def test_last_layer_is_frozen_for_its_epochs(build, monkeypatch, optimizer):
     )
     weight = brain.modules.student.head.prototypes.weight
     other = brain.modules.student.head.mlp[0].weight
-    seen = each_step(
+    weights = each_step(
         brain, monkeypatch, lambda: (weight.detach().clone(), other.detach().clone())
     )
     fit(brain, loader)
-    frozen, moving = zip(*seen)
+    frozen, moving = zip(*weights)
     for step in range(2 * STEPS + 1):
         assert torch.equal(frozen[step], frozen[0]), step
-    for step in range(2 * STEPS + 1, len(seen)):
+    for step in range(2 * STEPS + 1, len(weights)):
         assert not torch.equal(frozen[step], frozen[step - 1]), step
     # The learning rate of the first step is 0.
     assert not torch.equal(moving[2], moving[1])
@@ -197,7 +197,7 @@ def test_a_bad_batch_changes_nothing(build, monkeypatch, optimizer, kind):
         changed.append(differing(before, after))
 
     def differing(before, after):
-        counts = "num_batches_tracked"  # says nothing: momentum is not None
+        counts = "num_batches_tracked"  # carries no information: momentum is not None
         statistics = () if kind == "loss" else ("running_mean", "running_var")
         return {
             f"{part}.{name}"
@@ -238,7 +238,7 @@ def test_clipping_covers_all_groups(build, monkeypatch, per_tensor):
         number_of_epochs=1,
         freeze_last_layer_epochs=0,
     )
-    seen = each_step(
+    gradient_norms = each_step(
         brain,
         monkeypatch,
         lambda: [
@@ -247,7 +247,7 @@ def test_clipping_covers_all_groups(build, monkeypatch, per_tensor):
         ],
     )
     fit(brain, loader)
-    for groups in seen:
+    for groups in gradient_norms:
         matrices, vectors = (torch.stack(norms) for norms in groups)
         assert matrices.norm() > 0 and vectors.norm() > 0
         both = torch.cat([matrices, vectors])

@@ -73,8 +73,8 @@ def test_truncated_file_is_passed_over(saver, layer, name, caplog):
     (newest.path / name).write_bytes(content[: len(content) // 2])
     assert recovered(saver, layer) == 1.0
     assert values(saver) == [1.0]
-    told = [r for r in caplog.records if "is not a whole checkpoint" in r.message]
-    assert len(told) == 1 and f"{name} is" in told[0].message
+    warnings = [r for r in caplog.records if "is not a whole checkpoint" in r.message]
+    assert len(warnings) == 1 and f"{name} is" in warnings[0].message
 
 
 @pytest.mark.parametrize("name", ["layer.ckpt", "CKPT.yaml"])
@@ -163,8 +163,8 @@ def test_sigkill_leaves_a_whole_checkpoint(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         rest = process.communicate()[0].split()
         last = int(rest[-1]) if rest else last
-        found = WholeCheckpointer(tmp_path / "save", {"layer": layer})
-        checkpoint = found.recover_if_possible()
+        saver = WholeCheckpointer(tmp_path / "save", {"layer": layer})
+        checkpoint = saver.recover_if_possible()
         assert checkpoint.meta["value"] in (last, last + 1)
         assert (layer.weight == checkpoint.meta["value"]).all()
 
@@ -199,10 +199,10 @@ def epochs(saver):
 def test_last_and_best_are_kept_also_between_validations(saver):
     eers = {1: 0.3, 3: 0.1, 5: 0.2, 7: 0.15}
     for epoch in range(1, 9):
-        figures = {"loss": 1.0, "neighbor_agreement": epoch / 10}
+        metrics = {"loss": 1.0, "neighbor_agreement": epoch / 10}
         if epoch in eers:
-            figures |= {"eer/b": 1 - eers[epoch], "eer/a": eers[epoch]}
-        save_epoch(saver, epoch, figures, keep=2)
+            metrics |= {"eer/b": 1 - eers[epoch], "eer/a": eers[epoch]}
+        save_epoch(saver, epoch, metrics, keep=2)
     assert epochs(saver) == [3, 7, 8]
 
 

@@ -51,14 +51,14 @@ def copies(module):
 
 
 def each_step(brain, monkeypatch, look):
-    seen, step = [], loop.step_if
+    values, step = [], loop.step_if
 
     def looked_at(optimizer, finite):
-        seen.append(look())
+        values.append(look())
         step(optimizer, finite)
 
     monkeypatch.setattr(loop, "step_if", looked_at)
-    return seen
+    return values
 
 
 def test_margin_and_crops_follow_their_schedules(build, monkeypatch):
@@ -71,13 +71,13 @@ def test_margin_and_crops_follow_their_schedules(build, monkeypatch):
         return forward(batch, stage)
 
     monkeypatch.setattr(brain, "compute_forward", watched)
-    seen = each_step(
+    pairs = each_step(
         brain,
         monkeypatch,
         lambda: (brain.modules.loss.margin, brain.optimizer.param_groups[0]["lr"]),
     )
     fit(brain, loader)
-    margins, rates = zip(*seen)
+    margins, rates = zip(*pairs)
     ramp = [0.3 * number / STEPS for number in range(STEPS)]
     expected = [0.3] * STEPS + ramp + [0.5] * STEPS
     assert margins == pytest.approx(expected)
@@ -89,13 +89,13 @@ def test_first_the_last_layers_learn_alone(build, monkeypatch):
     brain, loader = build()
     encoder = brain.modules.student.encoder
     before = copies(brain.modules.student)
-    seen = each_step(brain, monkeypatch, lambda: copies(brain.modules.student))
+    states = each_step(brain, monkeypatch, lambda: copies(brain.modules.student))
     fit(brain, loader)
     last = {"encoder.fc", "head"}
     affine = [n for n in before if any(n.startswith(part) for part in last)]
     others = [n for n in before if n not in affine]
     assert len(affine) >= 3 and len(others) > 20
-    after_first = seen[STEPS]  # at the first step of epoch 2 nothing else has moved
+    after_first = states[STEPS]  # at the first step of epoch 2 nothing else has moved
     for name in affine:
         assert not torch.equal(after_first[name], before[name]), name
     norms = ("running_mean", "running_var")
@@ -106,7 +106,7 @@ def test_first_the_last_layers_learn_alone(build, monkeypatch):
         if not name.endswith(norms):
             assert torch.equal(after_first[name], before[name]), name
         else:
-            assert torch.equal(seen[STEPS - 1][name], before[name]), name
+            assert torch.equal(states[STEPS - 1][name], before[name]), name
     end = copies(brain.modules.student)
     moved = [name for name in others if not torch.equal(end[name], before[name])]
     assert len(moved) > 0.8 * len(others)
@@ -142,7 +142,7 @@ def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
     brain, loader = build(
         gate=SHUT, correction=CORRECT, noise_folder=str(noises), affine_epochs=0
     )
-    seen = []
+    steps = []
     objectives = brain.compute_objectives
 
     def compared(outputs, batch, stage):
@@ -156,13 +156,13 @@ def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
         sure = probs.amax(1) > 0.2
         losses = brain.modules.loss(outputs["logits"], probs.argmax(1))
         by_hand = (losses * sure).sum() / sure.sum().clamp(min=1)
-        seen.append((brain.epoch, loss.item(), by_hand.item(), int(sure.sum())))
+        steps.append((brain.epoch, loss.item(), by_hand.item(), int(sure.sum())))
         return loss
 
     monkeypatch.setattr(brain, "compute_objectives", compared)
     fit(brain, loader)
-    assert any(sure > 0 for _, _, _, sure in seen)
-    for epoch, loss, by_hand, _ in seen:
+    assert any(sure > 0 for _, _, _, sure in steps)
+    for epoch, loss, by_hand, _ in steps:
         expected = by_hand if epoch >= 2 else 0.0  # all gated, none corrected yet
         assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6), epoch
 
@@ -180,10 +180,10 @@ def test_speeds_are_further_classes(build, monkeypatch):
     )
     assert brain.modules.student.head.num_classes == 18
     given = []
-    see = brain.modules.health.see
+    see = brain.modules.health.observe
     monkeypatch.setattr(
         brain.modules.health,
-        "see",
+        "observe",
         lambda logits, labels, *rest: (
             given.append(labels.clone()),
             see(logits, labels, *rest),

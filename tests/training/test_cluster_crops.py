@@ -107,7 +107,7 @@ def test_new_clusters_reach_loaders_that_run(manifest):
     data = dataset(manifest)
     data.partners = Partners(UTTERANCES)
     loader = crop_loader(data, batch_size=3, num_workers=1)
-    seen = []
+    pairs_of_epochs = []
     for epoch, labels in ((1, None), (2, np.zeros(UTTERANCES)), (3, LABELS)):
         if labels is not None:
             data.partners.set_labels(labels)
@@ -116,11 +116,11 @@ def test_new_clusters_reach_loaders_that_run(manifest):
         for batch in loader:
             for rows in sources(batch):
                 pairs |= set(zip(batch.items.tolist(), rows.tolist()))
-        seen.append(pairs)
-    assert all(item == row for item, row in seen[0])
-    assert any(LABELS[item] != LABELS[row] for item, row in seen[1])
-    assert all(LABELS[i] == LABELS[r] or i == r for i, r in seen[2])
-    assert any(item != row for item, row in seen[2])
+        pairs_of_epochs.append(pairs)
+    assert all(item == row for item, row in pairs_of_epochs[0])
+    assert any(LABELS[item] != LABELS[row] for item, row in pairs_of_epochs[1])
+    assert all(LABELS[i] == LABELS[r] or i == r for i, r in pairs_of_epochs[2])
+    assert any(item != row for item, row in pairs_of_epochs[2])
 
 
 def brain_of(manifest, folder):

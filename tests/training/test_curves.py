@@ -1,4 +1,4 @@
-"""Figures of a run, one JSON object a line."""
+"""Metrics of a run, one JSON object per line."""
 
 import json
 import sys

@@ -50,15 +50,15 @@ def test_embedding_std_spans_zero_to_one():
     assert embedding_std(7 * vectors).item() == pytest.approx(unit.std(0).mean() * 2)
 
 
-def seen(student, teacher, embeddings):
-    """What a step hands on: two teacher views that the student sees as well."""
+def make_views(student, teacher, embeddings):
+    """Views of a step: the student sees the two of the teacher as well."""
     vectors = embeddings.unflatten(0, (2, -1))
     return Views(student, teacher, teacher_embeddings=vectors, shared=2)
 
 
 def show(monitor, objective, *batch, distance=None):
     """A step as the brain shows it: the objective's result, counted and observed."""
-    views = seen(*batch)
+    views = make_views(*batch)
     result = objective(views)
     objective.settle()
     monitor.count(result.loss)
@@ -188,16 +188,16 @@ def two_shares():
 
 
 @pytest.mark.distributed
-def test_two_processes_get_the_same_figures_of_all_batches(tmp_path):
+def test_two_processes_get_the_same_metrics_of_all_batches(tmp_path):
     criterion, monitor = DINO(K).eval(), HealthMonitor(K, D)
     for share in two_shares():
         for student, teacher, vectors in share:
             show(monitor, criterion, student, teacher, vectors)
     expected = monitor.epoch_summary() | {"steps": 4, "nonfinite": 1.0}
     with mp.Manager() as manager:
-        figures = manager.dict()
-        mp.spawn(_one_process, (tmp_path / "store", figures), nprocs=2)
-        one, two = figures[0], figures[1]
+        summaries = manager.dict()
+        mp.spawn(_one_process, (tmp_path / "store", summaries), nprocs=2)
+        one, two = summaries[0], summaries[1]
     assert one == two
     for key in ("embedding_std", "effective_rank"):  # means over the processes
         assert one.pop(key) == pytest.approx(expected.pop(key), rel=0.1)
@@ -230,7 +230,7 @@ def test_without_prototypes_the_embeddings_are_judged():
 
 def test_prototypes_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match=r"objective has no prototypes.*null"):
-        views = seen(*next(batches(1)))
+        views = make_views(*next(batches(1)))
         HealthMonitor(K, D).observe(views, NTXent()(views))
 
 
@@ -238,7 +238,7 @@ def test_terms_of_a_sum_are_averaged_and_saved():
     loss = Sum(dino=DINO(K), koleo=KoLeo("outputs"), koleo_weight=0.5)
     monitor, terms = HealthMonitor(K, D), []
     for student, teacher, vectors in batches(3):
-        views = seen(student, teacher, vectors)
+        views = make_views(student, teacher, vectors)
         result = loss(views)
         monitor.count(result.loss)
         monitor.observe(views, result)
@@ -269,15 +269,15 @@ SICK = {
 
 
 @pytest.mark.parametrize("cause", SICK)
-def test_each_sickness_is_named_with_figures_and_remedy(cause):
-    found = diagnose(HEALTHY | SICK[cause])
-    assert found.cause == cause and found.remedy
-    assert next(iter(SICK[cause])) in found.figures
+def test_each_collapse_is_named_with_metrics_and_remedy(cause):
+    diagnosis = diagnose(HEALTHY | SICK[cause])
+    assert diagnosis.cause == cause and diagnosis.remedy
+    assert next(iter(SICK[cause])) in diagnosis.metrics
 
 
 def test_one_direction_is_a_collapse_of_the_embeddings():
-    found = diagnose(HEALTHY | {"effective_rank": 1.01})
-    assert found.cause == "collapse of the embeddings"
+    diagnosis = diagnose(HEALTHY | {"effective_rank": 1.01})
+    assert diagnosis.cause == "collapse of the embeddings"
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_one_direction_is_a_collapse_of_the_embeddings():
         HEALTHY | {"loss": 0.999 * LN_K, "teacher_entropy": 0.95 * LN_K},
     ],
 )
-def test_health_is_not_accused(summary):
+def test_a_healthy_epoch_triggers_no_diagnosis(summary):
     assert diagnose(summary) is None
 
 
@@ -301,24 +301,24 @@ def near_uniform(gap):
 
 
 @pytest.mark.parametrize(
-    "before, after, accused",
+    "before, after, diagnosed",
     [
-        (0.001, 0.005, False),  # leaves by a factor an epoch
+        (0.001, 0.005, False),  # leaves by a factor per epoch
         (0.003, 0.0031, False),
         (0.005, 0.005, True),
         (0.005, 0.001, True),
         (1e-7, 5e-7, True),  # rounding grows nowhere
     ],
 )
-def test_a_distribution_on_its_way_out_is_not_accused(before, after, accused):
-    found = diagnose(near_uniform(after), near_uniform(before))
-    assert (found is not None) is accused
+def test_a_distribution_on_its_way_out_triggers_no_diagnosis(before, after, diagnosed):
+    diagnosis = diagnose(near_uniform(after), near_uniform(before))
+    assert (diagnosis is not None) is diagnosed
 
 
 def stopped_after(watch, summaries):
     """Number of the epoch at which the run is stopped, None if it is not."""
     for epoch, summary in enumerate(summaries, 1):
-        watch.see(summary)
+        watch.update(summary)
         try:
             watch.check(summary)
         except CollapseError:
@@ -349,7 +349,7 @@ def test_a_healthy_epoch_or_another_cause_starts_the_count_again():
 
 def test_message_names_cause_figures_and_remedy():
     watch = CollapseWatch(patience=1, min_steps=0, grace=0)
-    watch.see(SICK_EPOCH)
+    watch.update(SICK_EPOCH)
     with pytest.raises(
         CollapseError, match=r"uniform.*loss 3\.466.*teacher_temp_schedule 0\.04"
     ):
@@ -387,7 +387,7 @@ def train(
             _, student = branch([crops.flatten(0, 1)])
             embeddings, target = teacher([crops[:2].flatten(0, 1)])
             student, target = student.view(4, 32, K), target.view(2, 32, K)
-            views = seen(student, target, observed(embeddings))
+            views = make_views(student, target, observed(embeddings))
             result = criterion(views)
             optimizer.zero_grad()
             result.loss.backward()

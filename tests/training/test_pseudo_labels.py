@@ -23,8 +23,8 @@ def test_label_change_is_the_slow_version(data, before):
     size = {"min_size": len(before), "max_size": len(before)}
     after = data.draw(st.lists(st.integers(-1, 4), **size))
     expected = max(change_slowly(before, after), change_slowly(after, before))
-    found = label_change(np.array(before), np.array(after))
-    assert found == pytest.approx(expected)
+    change = label_change(np.array(before), np.array(after))
+    assert change == pytest.approx(expected)
 
 
 def test_numbers_of_clusters_say_nothing():

@@ -77,19 +77,19 @@ def test_warmup_longer_than_the_run_is_named(warmup):
 
 
 def test_schedules_in_turn_start_at_their_own_zero():
-    seen = []
+    calls = []
 
     def first(t):
-        seen.append(("first", t))
+        calls.append(("first", t))
         return 1.0
 
     def second(t):
-        seen.append(("second", t))
+        calls.append(("second", t))
         return 2.0
 
     values = [in_turn(t, [2, 0, 3], [first, 9.0, second]) for t in (-1, 0, 1.5, 2, 7)]
     assert values == [1.0, 1.0, 1.0, 2.0, 2.0]
-    assert seen[-2:] == [("second", 0), ("second", 5)]
+    assert calls[-2:] == [("second", 0), ("second", 5)]
     with pytest.raises(ValueError, match="each schedule needs a length"):
         in_turn(0, [1], [first, second])
     with pytest.raises(ValueError, match="above 0"):

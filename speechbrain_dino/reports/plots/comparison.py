@@ -12,7 +12,7 @@ from speechbrain_dino.reports.plots.style import (
 
 
 def comparison_figure(runs):
-    """A panel a trial list, a line a method: mean over seeds, and their range.
+    """A panel per trial list, a line per method: mean over seeds, and their range.
 
     Lines begin at the untrained encoder, at 0.
 

@@ -1,4 +1,4 @@
-"""What classes were taken for."""
+"""Confusion matrices."""
 
 import numpy as np
 
@@ -30,8 +30,8 @@ def confusion_figure(counts, classes, title="Confusion"):
     counts = np.asarray(counts)
     if counts.shape != (len(classes), len(classes)):
         raise ValueError(
-            f"counts of shape {counts.shape} for {len(classes)} classes: a row and a "
-            "column a class are needed"
+            f"counts of shape {counts.shape} for {len(classes)} classes: one row and "
+            "column per class are needed"
         )
     support = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(support, 1)

@@ -78,7 +78,7 @@ def map_figure(table, about=None, columns=(), speakers=20, utterances=40):
 
 
 def _draw_speakers(axis, places, names, shown):
-    """A color and mark a speaker, its name above."""
+    """A color and mark per speaker, its name above."""
     for number, name in enumerate(shown):
         own = places[names == name]
         mark = MARKERS[number // len(COLORS) % len(MARKERS)]
@@ -97,14 +97,14 @@ def _draw_speakers(axis, places, names, shown):
 
 
 def _draw_values(axis, places, values):
-    """A color a value; what is not known is gray."""
-    known = sorted(set(values) - {""})
-    for number, value in enumerate(known):
+    """A color per value; unknown ones are gray."""
+    names = sorted(set(values) - {""})
+    for number, value in enumerate(names):
         mark = MARKERS[number // len(COLORS) % len(MARKERS)]
         own = places[values == value]
         _dots(axis, own, mark, COLORS[number % len(COLORS)], 6, label=value)
     if len(places[values == ""]):
-        _dots(axis, places[values == ""], "o", GRID, 6, label="not known")
+        _dots(axis, places[values == ""], "o", GRID, 6, label="unknown")
     legend(axis, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -127,7 +127,7 @@ def _spread(rows, count):
 
 
 def layout(vectors):
-    """Places in two dimensions, near where the angle between embeddings is small.
+    """Positions in two dimensions, close where the angle between embeddings is small.
 
     Arguments
     ---------

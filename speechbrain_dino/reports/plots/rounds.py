@@ -1,4 +1,4 @@
-"""What rounds of pseudo-labeling brought."""
+"""Metrics of rounds of pseudo-labeling."""
 
 from matplotlib.ticker import MaxNLocator
 
@@ -18,7 +18,7 @@ def rounds_figure(table):
     ---------
     table : pandas.DataFrame
         Columns ``round``, ``eer/<list>`` (0..1), ``clusters``, ``label_change``, and
-        ``nmi``, ``purity`` where the truth is known.
+        ``nmi``, ``purity`` where there are true speakers.
 
     Returns
     -------
@@ -48,10 +48,10 @@ def rounds_figure(table):
 def _line(axis, table, column, number, name, scale=1):
     if column not in table or table[column].isna().all():
         return
-    seen = table[table[column].notna()]
+    rows = table[table[column].notna()]
     axis.plot(
-        seen["round"],
-        seen[column].astype(float) * scale,
+        rows["round"],
+        rows[column].astype(float) * scale,
         color=COLORS[number % len(COLORS)],
         marker=MARKERS[number % len(MARKERS)],
         linewidth=1.6,

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4B8A")
-"""Colors that stay apart for color-blind eyes (Okabe and Ito), in order of use."""
+"""Colors that color-blind readers tell apart (Okabe and Ito), in order of use."""
 
 DASHES = (
     "-",
@@ -44,7 +44,7 @@ def new_figure(height, rows=1, columns=1, **grid):
 
 
 def style(axis):
-    """Takes what distracts from a panel."""
+    """Removes spines, mutes ticks, adds a grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(MUTED)
     axis.tick_params(colors=MUTED, labelcolor=INK, labelsize=9)

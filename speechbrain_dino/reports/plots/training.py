@@ -15,20 +15,20 @@ from speechbrain_dino.reports.plots.style import (
 
 
 def _line(axis, table, column, color=COLORS[0], scale=1.0, **options):
-    """Draws a column against the epoch; says so where there is none."""
+    """Draws a column against the epoch, or "not recorded"."""
     if column not in table or table[column].isna().all():
         axis.text(0.5, 0.5, "not recorded", ha="center", va="center", color=MUTED)
         axis.texts[-1].set_transform(axis.transAxes)
         axis.set_xticks([])
         axis.set_yticks([])
         return
-    seen = table[table[column].notna()]
-    if len(seen) < 60:
+    rows = table[table[column].notna()]
+    if len(rows) < 60:
         options = {"marker": "o", "markersize": 3.5, **options}
     axis.plot(
-        seen["epoch"], seen[column] * scale, color=color, linewidth=1.6, **options
+        rows["epoch"], rows[column] * scale, color=color, linewidth=1.6, **options
     )
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=seen["epoch"].max() > 5))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=rows["epoch"].max() > 5))
 
 
 def _smooth(axis, table, column, color, scale=1.0):
@@ -49,7 +49,7 @@ def training_figure(steps, epochs, before=None):
     steps, epochs : pandas.DataFrame
         See `speechbrain_dino.reports.run_folder.RunFolder`.
     before : dict, optional
-        Trial list -> figures before training, drawn at epoch 0.
+        Trial list -> metrics before training, drawn at epoch 0.
 
     Returns
     -------

@@ -58,8 +58,8 @@ def det_figure(systems):
     Arguments
     ---------
     systems : dict
-        Name of the run or way to score -> {trial list -> (labels, scores)}: a color a
-        list, a dash and a mark a system.
+        Name of the run or way to score -> {trial list -> (labels, scores)}: a color per
+        list, a dash and a mark per system.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def _det_axes(axis, low):
 
 
 def score_figure(scores):
-    """How the scores of targets and impostors lie, a panel a trial list.
+    """Histograms of target and impostor scores, a panel per trial list.
 
     Arguments
     ---------
