@@ -15,7 +15,7 @@ from speechbrain_dino.clustering.stages import (
     within,
 )
 from speechbrain_dino.scoring.lda import fit_lda
-from speechbrain_dino.scoring.plda import _diagonalise, fit_plda
+from speechbrain_dino.scoring.plda import diagonalize, fit_plda
 
 
 class PLDAClustering:
@@ -188,8 +188,8 @@ class PLDASpace:
     """
 
     def __init__(self, plda, vectors):
-        self.spread = _diagonalise(plda.between, plda.within)[0]
-        _, whitened, own = plda._sides(vectors)
+        self.spread = diagonalize(plda.between, plda.within)[0]
+        _, whitened, own = plda.sides(vectors)
         self.whitened = whitened.numpy()
         """(N, D) float32: covariance 1 within and ``spread`` between speakers."""
         self.bias = own.numpy()

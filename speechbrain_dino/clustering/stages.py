@@ -208,7 +208,7 @@ def unit_points(embeddings, pca_variance=None):
             "clustering needs at least two embeddings, one a row (N, D), was given "
             f"shape {embeddings.shape}"
         )
-    points = unit_rows(embeddings, slice(None), "the embeddings").numpy()
+    points = unit_rows(embeddings, name="the embeddings")
     # Scaling leaves differences of rounding between equal directions.
     if np.abs(points - points[0]).max() < 1e-6:
         raise ValueError(
