@@ -74,7 +74,7 @@ def check_labels(embeddings, labels):
     if len(labels) != len(embeddings) or not 2 <= len(speakers) < len(labels):
         raise ValueError(
             f"{len(labels)} labels of {len(speakers)} speakers for {len(embeddings)} "
-            "embeddings: LDA and PLDA need one label per row, at least two speakers and "
+            "embeddings: LDA and PLDA need a label per row, at least two speakers and "
             "at least one speaker with two utterances"
         )
     return speakers

@@ -87,9 +87,9 @@ def test_without_one_it_is_a_cross_validation_that_divides_no_speaker():
             scores.append(balanced_accuracy_score(targets[rows], guesses))
         np.testing.assert_allclose(list(outcome.scores.values()), scores, atol=1e-9)
         chosen = VALUES[int(np.argmax(scores))]
-        assert outcomes.chosen == chosen
+        assert outcome.chosen == chosen
         fitted = pipeline(chosen).fit(wide[rows], targets[rows])
-        assert (outcomes.predicted == fitted.predict(wide[fold.test])).all()
+        assert (outcome.predicted == fitted.predict(wide[fold.test])).all()
 
 
 @pytest.mark.parametrize("valid", [True, False])
