@@ -31,8 +31,8 @@ def choose_number(points, leaves, tree, candidates, seed=0, sample=50_000):
     """Cuts a tree of points (N, D), rows of length 1, at every candidate.
 
     Returns the best, the smallest of equals, and ``clusters``, ``criterion``,
-    ``by_utterance`` and ``by_cluster`` of each. ``leaves`` (N,) maps points to leaves of
-    the tree (L - 1, 4) of ``average_linkage``; the silhouette is that of ``sample``
+    ``by_utterance`` and ``by_cluster`` of each. ``leaves`` (N,) maps points to leaves
+    of the tree (L - 1, 4) of ``average_linkage``; the silhouette is that of ``sample``
     points drawn by ``seed``, the clusters those of all.
 
     Example

@@ -152,7 +152,7 @@ class PLDAClustering:
 
 
 class PLDASpace:
-    """Embeddings (N, D) where a PLDA score is an inner product and a share of each side."""
+    """Embeddings (N, D) whose PLDA score is a product and a share of each side."""
 
     def __init__(self, plda, vectors):
         self.spread = diagonalize(plda.between, plda.within)[0]

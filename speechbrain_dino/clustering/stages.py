@@ -111,7 +111,7 @@ def unit_points(embeddings, pca_variance=None):
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < 2:
         raise ValueError(
-            "clustering needs at least two embeddings, one a row (N, D), was given "
+            "clustering needs at least two embeddings, one per row (N, D), was given "
             f"shape {embeddings.shape}"
         )
     points = unit_rows(embeddings, name="the embeddings")

@@ -174,7 +174,7 @@ def test_settings_that_cannot_be_are_refused_at_once(make, message):
         (KMeans(2), "nan", r"1 of 10 rows .* \(first: row 3\)"),
         (AHC(2), "infinite", "first: row 4"),
         (KMeans(2), "zero", "first: row 5"),
-        (KMeans(2), "flat", r"one a row \(N, D\), was given shape \(4,\)"),
+        (KMeans(2), "flat", r"one per row \(N, D\), was given shape \(4,\)"),
         (AHC(2), "single", r"at least two embeddings.*\(1, 4\)"),
         (KMeans(2), "constant", "all 10 embeddings have one direction"),
         (KMeans(4), "equal", "only 2 different ones"),
