@@ -88,10 +88,7 @@ class PLDAClustering:
         self.seed = seed
 
     def __call__(self, embeddings):
-        """Clusters embeddings (N, D) of any length.
-
-        Raises ValueError where impossible, such as too few first clusters for PLDA.
-        """
+        """Clusters embeddings (N, D); ValueError where impossible."""
         record = Record(self)
         with record.stage("preparation"):
             points = unit_points(embeddings, self.pca_variance)
