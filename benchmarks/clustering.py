@@ -59,7 +59,7 @@ def cluster(utterances):
     begun = time.perf_counter()
     clustering = KMeansAHC(num_means=means, num_clusters=clusters)(vectors)
     seconds = time.perf_counter() - begun
-    stages = clustering.figures["seconds"]
+    stages = clustering.summary["seconds"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     truth = clustering.against([str(name) for name in speaker])
     print(

@@ -26,7 +26,7 @@ from speechbrain_dino.data.fold_makers import Fold
 from speechbrain_dino.metrics.classification import unweighted_recall
 from speechbrain_dino.metrics.regression import ccc
 from speechbrain_dino.probing.data import Target
-from speechbrain_dino.probing.inputs import Standardizer
+from speechbrain_dino.probing.inputs import standardizer
 from speechbrain_dino.probing.linear_models import Multinomial, RidgePath
 from speechbrain_dino.probing.linear_probe import LinearProbe
 from speechbrain_dino.probing.scorer import Scorer
@@ -75,9 +75,9 @@ def run(args):
 
 def compare(vectors, classes, fold):
     """scikit-learn beside it, on one fold."""
-    standard = Standardizer.of(vectors, fold.train)
-    X, y = standard(vectors, fold.train), classes[fold.train]
-    tested = standard(vectors, fold.test)
+    scaler = standardizer(vectors, fold.train)
+    X, y = scaler.transform(vectors[fold.train]), classes[fold.train]
+    tested = scaler.transform(vectors[fold.test])
     print(f"first fold alone, {len(y):,} training utterances:")
     with timed("  Multinomial.fit_path"):
         ours = list(Multinomial().fit_path(X, y, VALUES))

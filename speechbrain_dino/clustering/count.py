@@ -7,11 +7,11 @@ of one). Its mean over utterances errs upwards where the sessions of a speaker l
 apart, its mean over clusters downwards where many speakers have one utterance; the
 criterion is the mean of the two.
 
-How far off it is: on generated embeddings of 20 to 2,000 speakers of unequal sizes,
-with and without sessions, at an EER of 2 to 9 %, most answers lie within 0.65 to 1.3
-times the truth. The worst were 0.55 (20 speakers, close to each other) and 3 times
-(sessions that lie as far apart as speakers: no criterion without labels can know which
-of the two was meant). Look at the curve: a flat one says that a range will do.
+On generated embeddings of 20 to 2,000 speakers of unequal sizes, with and without
+sessions, at an EER of 2 to 9 %, most answers lie within 0.65 to 1.3 times the truth.
+The worst were 0.55 (20 speakers, close to each other) and 3 times (sessions as far
+apart as speakers, which no criterion without labels can tell). A flat curve says that
+a range will do.
 """
 
 import logging
@@ -19,7 +19,8 @@ import logging
 import numpy as np
 
 from speechbrain_dino.clustering.linkage import cut_tree
-from speechbrain_dino.clustering.neighbors import nearest, scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import nearest, sum_rows
+from speechbrain_dino.scoring.pairs import unit_rows
 from speechbrain_dino.utils.progress import progress
 from speechbrain_dino.utils.randomness import generator
 
@@ -27,30 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def choose_number(points, leaves, tree, candidates, seed=0, sample=50_000):
-    """Cuts a tree at every candidate and takes the best.
+    """Cuts a tree of points (N, D), rows of length 1, at every candidate.
 
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    leaves : int array, shape (N,)
-        Leaf of the tree that each point belongs to.
-    tree : numpy.ndarray, shape (L - 1, 4)
-        What ``average_linkage`` gives for the leaves.
-    candidates : sequence of int
-        Numbers of clusters, each 2 to L.
-    seed : int
-        Chooses the sample.
-    sample : int
-        The silhouette is that of so many points; the clusters are those of all.
-
-    Returns
-    -------
-    best : int
-        The candidate of the highest criterion, the smallest of equals.
-    curve : list of dict
-        ``clusters``, ``criterion``, ``by_utterance`` and ``by_cluster`` of each
-        candidate.
+    Returns the best, the smallest of equals, and ``clusters``, ``criterion``,
+    ``by_utterance`` and ``by_cluster`` of each. ``leaves`` (N,) maps points to leaves
+    of the tree (L - 1, 4) of ``average_linkage``; the silhouette is that of ``sample``
+    points drawn by ``seed``, the clusters those of all.
 
     Example
     -------
@@ -79,60 +62,29 @@ def choose_number(points, leaves, tree, candidates, seed=0, sample=50_000):
 
 
 def silhouettes(points, labels, sums, sizes):
-    """Mean silhouette of points, and the mean over clusters of their means.
+    """Mean silhouette (-1..1) of points, and the mean over clusters of their means.
 
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1, all of the clusters' points or some.
-    labels : int array, shape (N,)
-        Their clusters, 0 to K - 1.
-    sums : numpy.ndarray, shape (K, D)
-        float32, sums of all points of the clusters.
-    sizes : array, shape (K,)
-        How many these are.
-
-    Returns
-    -------
-    by_utterance, by_cluster : float
-        In -1..1.
+    Points (N, D), rows of length 1, may be a sample; ``labels`` (N,) are their
+    clusters, ``sums`` (K, D) and ``sizes`` (K,) those of all points.
     """
     number = len(sums)
-    products, found = nearest(points, scaled_to_unit(sums), 2)
-    other = np.where(found[:, 0] == labels, products[:, 1], products[:, 0])
-    others = scaled_to_unit(sums[labels] - points)  # of the own cluster
+    products, clusters = nearest(points, unit_rows(sums, keep_zeros=True), 2)
+    other = np.where(clusters[:, 0] == labels, products[:, 1], products[:, 0])
+    # The other points of the own cluster.
+    others = unit_rows(sums[labels] - points, keep_zeros=True)
     a = 1 - np.einsum("nd,nd->n", points, others, dtype=np.float64)
     b = 1 - other.astype(np.float64)
     value = (b - a) / np.maximum(np.maximum(a, b), 1e-12)
     value[sizes[labels] == 1] = 0
-    seen = np.bincount(labels, minlength=number)
-    by_cluster = np.bincount(labels, value, minlength=number)[seen > 0] / seen[seen > 0]
-    return float(value.mean()), float(by_cluster.mean())
+    counts = np.bincount(labels, minlength=number)
+    by_cluster = np.bincount(labels, value, minlength=number)[counts > 0]
+    return float(value.mean()), float((by_cluster / counts[counts > 0]).mean())
 
 
 def default_candidates(utterances, leaves, smallest=3, largest=500, number=40):
-    """Numbers of clusters to try: clusters of 3 to 500 utterances on average.
+    """Rising numbers of clusters to try, in equal ratios, within 2 to ``leaves``.
 
-    Arguments
-    ---------
-    utterances : int
-        Number of utterances.
-    leaves : int
-        Number of leaves of the tree.
-    smallest, largest : float
-        Utterances in a cluster on average, at the ends of the range.
-    number : int
-        How many candidates, in equal ratios.
-
-    Returns
-    -------
-    list of int
-        Rising, within 2 to ``leaves``.
-
-    Example
-    -------
-    >>> default_candidates(1000, 1000, number=4)
-    [2, 11, 61, 333]
+    ``smallest`` and ``largest`` are the utterances in a cluster on average.
     """
     return spread(utterances / largest, utterances / smallest, number, leaves)
 

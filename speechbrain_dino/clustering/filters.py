@@ -12,19 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 class Filter(NamedTuple):
-    """Bounds; None: no bound.
-
-    Arguments
-    ---------
-    min_posterior : float or None
-        Utterances whose posterior of their own cluster is lower are left out first.
-    min_size, max_size : int or None
-        Then clusters with fewer or more utterances left are left out.
-    """
+    """Bounds; None: no bound."""
 
     min_posterior: float | None = None
+    """Utterances whose posterior of their own cluster is lower are left out first."""
     min_size: int | None = None
+    """Then clusters with fewer utterances left."""
     max_size: int | None = None
+    """And clusters with more."""
 
     def check(self):
         """Raises ValueError if no utterance could pass; returns itself."""
@@ -41,21 +36,10 @@ class Filter(NamedTuple):
         return self
 
     def apply(self, labels, posteriors=None):
-        """Leaves out what does not pass.
+        """Returns labels (N,), -1 where left out, and how many by cause.
 
-        Arguments
-        ---------
-        labels : numpy.ndarray, shape (N,)
-            int64, from 0.
-        posteriors : numpy.ndarray, shape (N,), optional
-            Of each utterance's own cluster; needed with ``min_posterior``.
-
-        Returns
-        -------
-        labels : numpy.ndarray, shape (N,)
-            -1 where left out.
-        left_out : dict
-            ``unsure``, ``small`` and ``large``: utterances left out for this reason.
+        The causes are ``unsure``, by the posteriors (N,) of the own clusters, ``small``
+        and ``large``.
 
         Example
         -------
@@ -85,64 +69,29 @@ class Filter(NamedTuple):
 
 
 def own_posteriors(queries, classes, labels, offset=None):
-    """Softmax over classes of linear scores, at each query's own class.
+    """Softmax over classes of linear scores, at each query's own class, float32 (N,).
 
-    Arguments
-    ---------
-    queries : numpy.ndarray, shape (N, D)
-        float32.
-    classes : numpy.ndarray, shape (C, D)
-        float32.
-    labels : int array, shape (N,)
-        Own class of each query.
-    offset : numpy.ndarray, shape (C,), optional
-        Added to the scores of a class.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        float32 in 0..1.
-
-    Example
-    -------
-    >>> eye = np.eye(2, dtype=np.float32)
-    >>> own_posteriors(eye * np.log(3, dtype=np.float32), eye, [0, 1]).round(4).tolist()
-    [0.75, 0.75]
+    Queries (N, D) and classes (C, D) are float32, ``labels`` (N,) the own classes,
+    ``offset`` (C,) is added to the scores of a class.
     """
     queries, columns = torch.from_numpy(queries), torch.from_numpy(classes).T
     labels = torch.as_tensor(labels)
     offset = torch.zeros(len(classes)) if offset is None else torch.from_numpy(offset)
-    found = torch.empty(len(queries))
+    posteriors = torch.empty(len(queries))
     block = max(1, BLOCK // len(classes))
     for start in range(0, len(queries), block):
         part = slice(start, start + block)
         scores = torch.addmm(offset, queries[part], columns)
         own = scores.gather(1, labels[part, None])[:, 0]
-        found[part] = (own - scores.logsumexp(dim=1)).exp()
-    return found.numpy()
+        posteriors[part] = (own - scores.logsumexp(dim=1)).exp()
+    return posteriors.numpy()
 
 
 def cosine_posteriors(points, labels, directions, temperature):
-    """Posterior of each utterance's own cluster from cosines.
+    """Posterior of each utterance's own cluster from cosines, float32 (N,).
 
-    ``exp(cos(x, m_own) / T) / sum over clusters c of exp(cos(x, m_c) / T)``, m being
-    the direction of a cluster's mean.
-
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    labels : int array, shape (N,)
-        Own cluster of each.
-    directions : numpy.ndarray, shape (C, D)
-        float32, rows of length 1.
-    temperature : float
-        T, above 0: the lower, the surer.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        float32 in 0..1.
+    ``exp(cos(x, m_own) / T) / sum over clusters c of exp(cos(x, m_c) / T)``, with the
+    points x (N, D) and the directions m (C, D) of the means, rows of length 1.
     """
     scaled = np.float32(1 / temperature) * directions
     return own_posteriors(points, scaled, labels)

@@ -2,10 +2,10 @@
 
 An exact pass, every point against every mean, costs the same as in any other k-means
 and is made three times or so. In between, points are compared with the means near their
-own one alone, and misplaced means move (``speechbrain_dino.clustering.kmeans``): two
-that share a cluster become one, and the one set free divides a cluster that two would
-serve better. Such moves lead out of the optima in which Lloyd's iterations end, so the
-start matters little: points drawn at random.
+own one alone, and misplaced means move: two that share a cluster become one, and the
+one set free divides a cluster that two would serve better. Such moves lead out of the
+optima in which Lloyd's iterations end, so the start matters little: points drawn at
+random.
 """
 
 import logging
@@ -17,10 +17,9 @@ import torch
 from speechbrain_dino.clustering.neighbors import (
     members,
     nearest,
-    scaled_to_unit,
     sum_rows,
 )
-from speechbrain_dino.scoring.pairs import row_products
+from speechbrain_dino.scoring.pairs import row_products, unit_rows
 from speechbrain_dino.utils.randomness import generator
 
 logger = logging.getLogger(__name__)
@@ -31,60 +30,34 @@ _ROUNDS = 20  # of moves between two exact passes, at most
 
 
 class Means(NamedTuple):
-    """What k-means found.
-
-    Arguments
-    ---------
-    labels : numpy.ndarray, shape (N,)
-        int64, cluster of each point; every cluster has a point.
-    sums : numpy.ndarray, shape (K, D)
-        float32, sum of each cluster's points; its direction is the mean.
-    sizes : numpy.ndarray, shape (K,)
-        int64, points in each cluster.
-    inertia : list of float
-        Sum over points of the squared distance to their own mean on the unit sphere,
-        2 (N - sum of the lengths of ``sums``): after the start, after each series of
-        moves and each exact pass, and at the end.
-    """
+    """The result of k-means."""
 
     labels: np.ndarray
+    """int64 (N,), cluster of each point; every cluster has a point."""
     sums: np.ndarray
+    """float32 (K, D), sum of each cluster's points; its direction is the mean."""
     sizes: np.ndarray
+    """int64 (K,), points in each cluster."""
     inertia: list
+    """Sum over points of the squared distance to their own mean on the unit sphere,
+    2 (N - sum of the lengths of ``sums``): after the start, after each series of moves
+    and each exact pass, and at the end."""
 
 
 def fit_kmeans(points, num_clusters, seed=0, tolerance=0.005, max_passes=10):
-    """Clusters points on the unit sphere by cosine.
+    """Clusters points (N, D), float32 rows of length 1, by cosine.
 
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    num_clusters : int
-        Number of clusters K, 2 to N.
-    seed : int
-        Chooses the first means.
-    tolerance : float
-        Ends when an exact pass moves a smaller share of the points.
-    max_passes : int
-        Ends after so many exact passes beyond the first.
-
-    Returns
-    -------
-    Means
-        The same bits for the same arguments on the same number of threads.
-
-    Raises
-    ------
-    ValueError
-        If ``num_clusters`` is out of range, or more than there are different points.
+    Ends when an exact pass moves a smaller share of the points than ``tolerance``, or
+    after ``max_passes`` beyond the first. The same arguments on the same number of
+    threads give the same bits. Raises ValueError if ``num_clusters`` is out of 2 to N,
+    or more than there are different points.
 
     Example
     -------
     >>> angles = np.array([0.0, 0.1, 1.5, 1.6])
     >>> points = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
-    >>> found = fit_kmeans(points, 2)
-    >>> bool(found.labels[0] == found.labels[1] != found.labels[2] == found.labels[3])
+    >>> labels = fit_kmeans(points, 2).labels
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
     if not 2 <= num_clusters <= len(points):
@@ -106,7 +79,7 @@ def fit_kmeans(points, num_clusters, seed=0, tolerance=0.005, max_passes=10):
 
 
 class _Run:
-    """Labels on their way."""
+    """The state of a k-means run."""
 
     def __init__(self, points, number):
         self.points, self.number = points, number
@@ -117,14 +90,14 @@ class _Run:
         return sum_rows(self.points, self.labels, self.number)
 
     def means(self):
-        return scaled_to_unit(self.sums())
+        return unit_rows(self.sums(), keep_zeros=True)
 
     def pass_over(self, means, name):
         """Every point against every mean; returns how many changed cluster."""
         desc = f"k-means, {name}: {len(self.points)} points, {self.number} means"
-        found = nearest(self.points, means, desc=desc)[1][:, 0]
-        changed = int((found != self.labels).sum())
-        self.labels = found
+        labels = nearest(self.points, means, desc=desc)[1][:, 0]
+        changed = int((labels != self.labels).sum())
+        self.labels = labels
         self._note(name if name == "start" else f"{name}, {changed} points changed")
         return changed
 
@@ -146,13 +119,13 @@ class _Run:
         near = nearest(means, means, min(_NEAR, self.number))[1]
         active = np.ones(self.number, dtype=bool)
         for _ in range(steps):
-            found = _nearest_near(self.points, self.labels, means, near, active)
-            moved = np.flatnonzero(found != self.labels)
+            labels = _nearest_near(self.points, self.labels, means, near, active)
+            moved = np.flatnonzero(labels != self.labels)
             if not len(moved):
                 break
             changed = np.zeros(self.number, dtype=bool)
-            changed[found[moved]] = changed[self.labels[moved]] = True
-            self.labels, active = found, changed[near].any(axis=1)
+            changed[labels[moved]] = changed[self.labels[moved]] = True
+            self.labels, active = labels, changed[near].any(axis=1)
             means = self.means()
         return near
 
@@ -171,13 +144,13 @@ class _Run:
 def _nearest_near(points, labels, means, near, active):
     """Nearest of the means near each point's own one, for points of active clusters."""
     rows, first = members(labels, len(means))
-    found = labels.copy()
+    new = labels.copy()
     for cluster in np.flatnonzero(active & (np.diff(first) > 0)):
         own = rows[first[cluster] : first[cluster + 1]]
         candidates = near[cluster]
         products = points[own] @ means[candidates].T
-        found[own] = candidates[products.argmax(axis=1)]
-    return found
+        new[own] = candidates[products.argmax(axis=1)]
+    return new
 
 
 _ITERATIONS = 3  # of two-means within each cluster
@@ -187,25 +160,9 @@ _GAIN = 1e-5  # of a division, as a share of |S|: less is rounding
 def move_means(points, labels, sums, near):
     """Takes means from where they cost little to where they gain more, all at once.
 
-    Every cluster takes part in one move at most.
-
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    labels : numpy.ndarray, shape (N,)
-        int64.
-    sums : numpy.ndarray, shape (K, D)
-        float32, sums of the clusters' points; zero for one without points.
-    near : numpy.ndarray, shape (K, n)
-        int64, for each cluster those that it may be united with; itself is ignored.
-
-    Returns
-    -------
-    labels : numpy.ndarray, shape (N,)
-        int64; the objective has risen with every move.
-    moved : int
-        Number of moves.
+    Every cluster, of sums (K, D), takes part in one move at most, and each move raises
+    the objective. ``near`` (K, n) holds the clusters that each may be united with;
+    itself is ignored. Returns the new labels (N,) and the number of moves.
     """
     number = len(sums)
     side, gain = _halves(points, labels, sums)
@@ -220,32 +177,10 @@ def move_means(points, labels, sums, near):
 
 
 def fill_empty(points, labels, number):
-    """Divides clusters until none is empty, those first that gain most.
+    """Divides clusters until none of 0 to ``number`` - 1 is empty, best gain first.
 
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    labels : numpy.ndarray, shape (N,)
-        int64, 0 to ``number`` - 1.
-    number : int
-        Number of clusters K.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        int64; each of 0 to ``number`` - 1 occurs.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer different points than clusters.
-
-    Example
-    -------
-    >>> points = np.eye(3, dtype=np.float32)
-    >>> sorted(fill_empty(points, np.zeros(3, dtype=np.int64), 3).tolist())
-    [0, 1, 2]
+    Points are (N, D), rows of length 1, labels (N,) int64. Raises ValueError if there
+    are fewer different points than clusters.
     """
     while True:
         empty = np.flatnonzero(np.bincount(labels, minlength=number) == 0)
@@ -258,7 +193,7 @@ def fill_empty(points, labels, number):
             raise ValueError(
                 f"{number} clusters were asked for, and the {len(points)} embeddings "
                 f"are only {number - len(empty)} different ones: ask for fewer, or "
-                "look why so many are equal"
+                "find out why so many are equal"
             )
         half = np.full(number, -1)
         half[divided] = empty[: len(divided)]
@@ -270,14 +205,15 @@ def _halves(points, labels, sums):
     number = len(sums)
     points_ = torch.from_numpy(points)
     # From the point farthest from the mean, and the one farthest from that.
-    one = points[_farthest(points_, labels, scaled_to_unit(sums))]
+    one = points[_farthest(points_, labels, unit_rows(sums, keep_zeros=True))]
     other = points[_farthest(points_, labels, one)]
     rows = np.arange(len(points))
     for _ in range(_ITERATIONS):
         between = torch.from_numpy(one - other)
         side = row_products(points_, between, rows, labels) > 0
         halves = sum_rows(points, 2 * labels + side, 2 * number)
-        one, other = scaled_to_unit(halves[1::2]), scaled_to_unit(halves[::2])
+        ends = unit_rows(halves, keep_zeros=True)
+        one, other = ends[1::2], ends[::2]
     lengths = np.linalg.norm(halves, axis=1).reshape(number, 2).sum(axis=1)
     whole = np.linalg.norm(sums, axis=1)
     gain = lengths - whole
@@ -292,10 +228,10 @@ def _farthest(points, labels, directions):
         points, torch.from_numpy(directions), np.arange(len(points)), labels
     )
     order = np.lexsort((products, labels))
-    found = np.zeros(len(directions), dtype=np.int64)
+    farthest = np.zeros(len(directions), dtype=np.int64)
     present, first = np.unique(labels[order], return_index=True)
-    found[present] = order[first]
-    return found
+    farthest[present] = order[first]
+    return farthest
 
 
 def _unions(sums, near):
@@ -318,14 +254,14 @@ def _matched(gain, cost, partner):
     """Pairs the best divisions with the cheapest unions while that gains."""
     order = np.argsort(-gain, kind="stable")
     used = np.zeros(len(gain), dtype=bool)
-    divided, freed, place = [], [], 0
+    divided, freed, rank = [], [], 0
     for cluster in np.argsort(cost, kind="stable"):
         other = partner[cluster]
         if used[cluster] or used[other]:
             continue
-        while place < len(order) and used[order[place]]:
-            place += 1
-        best = place
+        while rank < len(order) and used[order[rank]]:
+            rank += 1
+        best = rank
         while best < len(order) and (
             used[order[best]] or order[best] in (cluster, other)
         ):

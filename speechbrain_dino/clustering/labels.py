@@ -15,49 +15,23 @@ LEFT_OUT = -1
 
 
 class Clustering(NamedTuple):
-    """Pseudo labels of N utterances.
-
-    Arguments
-    ---------
-    labels : numpy.ndarray, shape (N,)
-        int64, 0 to C - 1 by falling size (of equal sizes, the one whose first
-        utterance comes first), each with an utterance; -1: left out by a filter.
-    figures : dict
-        Plain numbers, lists and dicts about how they came about.
-    """
+    """Pseudo labels of N utterances."""
 
     labels: np.ndarray
-    figures: dict
+    """int64 (N,), 0 to C - 1 by falling size (of equal sizes, the one whose first
+    utterance comes first), each with an utterance; -1: left out by a filter."""
+    summary: dict
+    """Plain numbers, lists and dicts: how the labels were computed, numbers, sizes."""
 
     def against(self, truth):
-        """Figures against true labels, for diagnosis.
-
-        Arguments
-        ---------
-        truth : sequence of str, shape (N,)
-            True speakers; empty or None where not known.
-
-        Returns
-        -------
-        dict
-            See ``speechbrain_dino.metrics.clusters.against_truth``.
-        """
+        """`against_truth` of true speakers (N,), empty or None where unknown."""
         return against_truth(self.labels, truth)
 
 
 def numbered_by_size(labels):
-    """Numbers clusters by falling size.
+    """Numbers clusters (N,) by falling size, of equal sizes the first one first.
 
-    Arguments
-    ---------
-    labels : int array, shape (N,)
-        Any numbers from 0; negative: left out.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        int64, 0 to C - 1, of equal sizes the one that occurs first comes first; -1:
-        left out.
+    Negative labels, which are left out, become -1.
 
     Example
     -------
@@ -77,21 +51,9 @@ def numbered_by_size(labels):
 
 
 def save_labels(folder, ids, clustering):
-    """Writes ``labels.csv`` (ID, label) and ``clustering.json`` (the figures).
+    """Writes ``labels.csv`` (ID, label) and ``clustering.json`` (the summary).
 
-    Arguments
-    ---------
-    folder : str or path
-        Made if missing.
-    ids : sequence of str
-        Names of the N utterances, each once.
-    clustering : Clustering
-        Their labels.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of names and labels differ.
+    Raises ValueError if the numbers of ``ids`` and labels differ.
 
     Example
     -------
@@ -104,7 +66,7 @@ def save_labels(folder, ids, clustering):
     labels = clustering.labels
     if len(ids) != len(labels):
         raise ValueError(
-            f"{len(labels)} labels do not fit {len(ids)} utterances: one label an "
+            f"{len(labels)} labels do not fit {len(ids)} utterances: one label per "
             "utterance is needed"
         )
     folder = Path(folder)
@@ -116,59 +78,44 @@ def save_labels(folder, ids, clustering):
         writer.writerow(("ID", "label"))
         writer.writerows(zip(ids, labels.tolist()))
     with replacing(folder / "clustering.json") as draft:
-        update_results(draft, clustering.figures)
+        update_results(draft, clustering.summary)
 
 
 def load_labels(path, ids=None):
-    """Reads pseudo labels.
+    """Reads pseudo labels, int64 (N,), -1: left out.
 
-    Arguments
-    ---------
-    path : str or path
-        ``labels.csv``, or the folder that holds it.
-    ids : sequence of str, optional
-        Names of the utterances wanted: exactly those of the file, in any order.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        int64 in the order of ``ids``, of the file if not given; -1: left out.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is malformed, is of other utterances than ``ids``, or its labels
-        are not 0 to C - 1 (and -1) with at least two classes.
+    ``path`` is ``labels.csv`` or its folder; ``ids``, if given, are exactly the file's
+    in the order wanted. Raises FileNotFoundError, or ValueError if the file is
+    malformed, is of other utterances than ``ids``, or its labels are not 0 to C - 1
+    (and -1) with at least two classes.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "labels.csv"
-    found = _read(path)
-    labels = np.array(list(found.values()), dtype=np.int64)
+    label_of = _read(path)
+    labels = np.array(list(label_of.values()), dtype=np.int64)
     _check_classes(path, labels)
     if ids is None:
         return labels
     ids = list(ids)
-    missing = [name for name in ids if name not in found]
-    unknown = set(found).difference(ids)
+    missing = [name for name in ids if name not in label_of]
+    unknown = set(label_of).difference(ids)
     if missing or unknown:
         both = (
             (f"has no label for {len(missing)} utterances", missing),
             (f"names {len(unknown)} that are not among them", sorted(unknown)),
         )
-        told = [f"{text} (first: {names[0]!r})" for text, names in both if names]
+        faults = [f"{text} (first: {names[0]!r})" for text, names in both if names]
         raise ValueError(
-            f"{path} {' and '.join(told)}: it belongs to another manifest; give the "
+            f"{path} {' and '.join(faults)}: it belongs to another manifest; give the "
             "manifest that was clustered, or cluster this one"
         )
-    return np.array([found[name] for name in ids], dtype=np.int64)
+    return np.array([label_of[name] for name in ids], dtype=np.int64)
 
 
 def _read(path):
     """ID -> label."""
-    found = {}
+    label_of = {}
     with open(path, newline="", encoding="utf-8") as file:
         rows = csv.reader(file, skipinitialspace=True)
         if next(rows, None) != ["ID", "label"]:
@@ -184,10 +131,10 @@ def _read(path):
                 raise ValueError(
                     f"{line}: {','.join(row)!r} is no name and whole number"
                 ) from error
-            if name in found:
+            if name in label_of:
                 raise ValueError(f"{line}: {name!r} occurs twice")
-            found[name] = label
-    return found
+            label_of[name] = label
+    return label_of
 
 
 def _check_classes(path, labels):
@@ -209,16 +156,6 @@ def _check_classes(path, labels):
         )
 
 
-def read_figures(folder):
-    """The figures that ``save_labels`` wrote.
-
-    Arguments
-    ---------
-    folder : str or path
-        What ``save_labels`` was given.
-
-    Returns
-    -------
-    dict
-    """
+def read_summary(folder):
+    """The summary that ``save_labels`` wrote into the folder."""
     return json.loads((Path(folder) / "clustering.json").read_text("utf-8"))

@@ -22,23 +22,19 @@ _NEVER = np.float32(-1e30)  # score of clusters that are part of others
 def average_linkage(points, weights=None, bias=None):
     """The tree of average linkage of ``x . y + bias(x) + bias(y)``.
 
+    Returns float64 (N - 1, 4) as ``scipy.cluster.hierarchy.linkage``: the two that are
+    united, 1 - score, number of rows. (SciPy's other functions ask for distances of 0
+    or more: with scores above 1, add a constant first.)
+
     Arguments
     ---------
     points : numpy.ndarray, shape (N, D)
         At least two; unit vectors, so that the score is the cosine, or any other.
     weights : array, shape (N,), optional
-        How many points each row stands for, such as the sizes of k-means' clusters:
-        the tree is then that of all these points, each row being the mean of its own.
-        One each if not given.
+        How many points each row, their mean, stands for, such as the sizes of k-means'
+        clusters; one each if not given.
     bias : array, shape (N,), optional
         What a point adds to each of its scores; zero if not given.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N - 1, 4)
-        float64, as ``scipy.cluster.hierarchy.linkage`` gives it: the two that are
-        united, 1 - score, number of rows. (SciPy's other functions ask for
-        distances of 0 or more: with scores above 1, add a constant first.)
 
     Example
     -------
@@ -62,21 +58,10 @@ def average_linkage(points, weights=None, bias=None):
 
 
 def cut_tree(tree, num_clusters=None, threshold=None):
-    """The clusters at a number or at a score.
+    """Clusters (N,), from 0, of a tree (N - 1, 4), at a number or at a score.
 
-    Arguments
-    ---------
-    tree : numpy.ndarray, shape (N - 1, 4)
-        What ``average_linkage`` gives.
-    num_clusters : int, optional
-        How many clusters to leave, 1 to N.
-    threshold : float, optional
-        Unions of a lower average score are not made.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        int64, 0 to the number of clusters - 1.
+    ``num_clusters`` is 1 to N; unions of an average score below ``threshold`` are not
+    made. Raises ValueError unless one of the two is given.
 
     Example
     -------
@@ -85,24 +70,25 @@ def cut_tree(tree, num_clusters=None, threshold=None):
     ([0, 1, 0], [0, 1, 2])
     """
     if (num_clusters is None) == (threshold is None):
-        raise ValueError("cut_tree wants num_clusters or threshold, one of them")
+        raise ValueError("cut_tree needs num_clusters or threshold, one of them")
     count = len(tree) + 1
     if num_clusters is None:
-        made = int(np.searchsorted(tree[:, 2], 1 - threshold, side="right"))
+        unions = int(np.searchsorted(tree[:, 2], 1 - threshold, side="right"))
     elif 1 <= num_clusters <= count:
-        made = count - num_clusters
+        unions = count - num_clusters
     else:
         raise ValueError(
             f"{num_clusters} clusters of {count} points: give 1 to {count}"
         )
-    parts = tree[:made, :2].astype(np.int64).T.reshape(-1)
-    whole = np.tile(count + np.arange(made), 2)
-    edges = coo_matrix((np.ones(2 * made), (parts, whole)), shape=(count + made,) * 2)
+    parts = tree[:unions, :2].astype(np.int64).T.reshape(-1)
+    whole = np.tile(count + np.arange(unions), 2)
+    shape = (count + unions,) * 2
+    edges = coo_matrix((np.ones(2 * unions), (parts, whole)), shape=shape)
     return connected_components(edges, directed=False)[1][:count].astype(np.int64)
 
 
 class _Forest:
-    """Clusters on their way to one tree; a cluster keeps the row of its first part."""
+    """Clusters that become one tree; a cluster keeps the row of its first part."""
 
     def __init__(self, points, weights, bias):
         count, dim = points.shape
@@ -115,7 +101,7 @@ class _Forest:
         self.size = np.ones(count, dtype=np.int64)
         self.height = np.full(count, -np.inf)
         self.alive = np.ones(count, dtype=bool)
-        self.nearest = np.full(count, -1)  # -1: not known
+        self.nearest = np.full(count, -1)  # -1: unknown
 
     def unions(self):
         """Rows of the tree, in no order of height, each after its parts'."""
@@ -134,12 +120,12 @@ class _Forest:
                 self._compact()
 
     def _search(self):
-        """Finds the nearest of the clusters whose nearest is not known."""
+        """Finds the nearest of the clusters whose nearest is unknown."""
         rows = np.flatnonzero(self.alive & (self.nearest < 0))
         queries = self.means[rows]
         queries[:, -1] = 1
-        found = nearest(queries, self.means, 2)[1]
-        self.nearest[rows] = np.where(found[:, 0] == rows, found[:, 1], found[:, 0])
+        first, second = nearest(queries, self.means, 2)[1].T
+        self.nearest[rows] = np.where(first == rows, second, first)
 
     def _pairs(self):
         """Clusters that are nearest to each other."""
@@ -171,22 +157,22 @@ class _Forest:
         self.means[first, -1] = self.biases[first] / self.weights[first]
         self.means[second], self.means[second, -1] = 0, _NEVER
         self.alive[second] = False
-        gone = np.zeros(len(self.alive), dtype=bool)
-        gone[first] = gone[second] = True
-        self.nearest[gone | gone[self.nearest]] = -1
+        changed = np.zeros(len(self.alive), dtype=bool)
+        changed[first] = changed[second] = True
+        self.nearest[changed | changed[self.nearest]] = -1
 
     def _compact(self):
-        """Forgets the rows of clusters that are part of others."""
+        """Drops the rows of clusters that are part of others."""
         keep = np.flatnonzero(self.alive)
-        place = np.full(len(self.alive) + 1, -1)  # the last is that of -1, not known
-        place[keep] = np.arange(len(keep))
+        new_row = np.full(len(self.alive) + 1, -1)  # the last is that of -1, unknown
+        new_row[keep] = np.arange(len(keep))
         for name, values in vars(self).items():
             setattr(self, name, values[keep])
-        self.nearest = place[self.nearest]
+        self.nearest = new_row[self.nearest]
 
 
 def _sorted(tree):
-    """Unions by rising height, named anew in that order."""
+    """Unions by rising height, renamed in that order."""
     count = len(tree) + 1
     # Stable: of equal heights the parts stay before the whole.
     order = np.argsort(tree[:, 2], kind="stable")

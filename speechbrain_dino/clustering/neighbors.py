@@ -10,25 +10,10 @@ _ROWS = 65_536  # between two looks at the progress; faiss blocks within
 
 
 def nearest(queries, points, k=1, desc=None):
-    """The points with the largest inner products, for every query.
+    """The k points with the largest inner products, for every query.
 
-    Arguments
-    ---------
-    queries : numpy.ndarray, shape (Q, D)
-        float32.
-    points : numpy.ndarray, shape (P, D)
-        float32.
-    k : int
-        How many points to find, at most P.
-    desc : str, optional
-        What is being done, to show progress.
-
-    Returns
-    -------
-    products : numpy.ndarray, shape (Q, k)
-        float32, falling along each row.
-    numbers : numpy.ndarray, shape (Q, k)
-        int64, rows of ``points``.
+    Returns products, float32 (Q, k), falling, and rows of ``points``, int64 (Q, k).
+    Queries (Q, D) and points (P, D) are float32; ``desc`` shows progress.
 
     Example
     -------
@@ -52,21 +37,9 @@ def nearest(queries, points, k=1, desc=None):
 
 
 def members(labels, number):
-    """The rows of each label, one label after the other.
+    """The rows (N,) of each of K labels, label by label, and where they begin (K + 1,).
 
-    Arguments
-    ---------
-    labels : int array, shape (N,)
-        0 to ``number`` - 1.
-    number : int
-        Number of labels K.
-
-    Returns
-    -------
-    rows : numpy.ndarray, shape (N,)
-        int64; those of label k are ``rows[first[k] : first[k + 1]]``, rising.
-    first : numpy.ndarray, shape (K + 1,)
-        int64.
+    Those of label k are ``rows[first[k] : first[k + 1]]``, rising.
 
     Example
     -------
@@ -79,20 +52,7 @@ def members(labels, number):
 
 
 def sum_rows(vectors, labels, number):
-    """Sums of the rows of each label, a zero row where a label has none.
-
-    Arguments
-    ---------
-    vectors : numpy.ndarray, shape (N, D)
-        float32 or float64; the sums have the same type.
-    labels : int array, shape (N,)
-        0 to ``number`` - 1.
-    number : int
-        Number of labels K.
-
-    Returns
-    -------
-    numpy.ndarray, shape (K, D)
+    """Sums (K, D) of the vectors (N, D) of each label, zero where a label has none.
 
     Example
     -------
@@ -102,25 +62,3 @@ def sum_rows(vectors, labels, number):
     rows, first = members(labels, number)
     ones = np.ones(len(rows), dtype=vectors.dtype)
     return csr_matrix((ones, rows, first), shape=(number, len(rows))) @ vectors
-
-
-def scaled_to_unit(vectors):
-    """Rows of length 1; rows of zeros stay.
-
-    Arguments
-    ---------
-    vectors : numpy.ndarray, shape (N, D)
-        Floating point.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, D)
-        float32.
-
-    Example
-    -------
-    >>> scaled_to_unit(np.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
-    [[0.0, 1.0], [0.0, 0.0]]
-    """
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(length > 0, length, 1)).astype(np.float32)

@@ -5,7 +5,7 @@ import numpy as np
 from speechbrain_dino.clustering.filters import Filter, own_posteriors
 from speechbrain_dino.clustering.labels import numbered_by_size
 from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
-from speechbrain_dino.clustering.neighbors import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import sum_rows
 from speechbrain_dino.clustering.stages import (
     Record,
     cut_as_asked,
@@ -15,7 +15,8 @@ from speechbrain_dino.clustering.stages import (
     within,
 )
 from speechbrain_dino.scoring.lda import fit_lda
-from speechbrain_dino.scoring.plda import _diagonalise, fit_plda
+from speechbrain_dino.scoring.pairs import unit_rows
+from speechbrain_dino.scoring.plda import diagonalize, fit_plda
 
 
 class PLDAClustering:
@@ -34,8 +35,8 @@ class PLDAClustering:
        clusters of log p(x | the cluster's utterances), the PLDA's prediction for one
        more utterance of that speaker; x itself is among them.
 
-    The bounds on sizes are the authors', for segments of 30 s. Single utterances of
-    VoxCeleb2 are 180 a speaker; ``max_size`` and ``train_size`` must grow with them.
+    The bounds on sizes are the authors', for segments of 30 s. VoxCeleb2 has 180
+    utterances per speaker; ``max_size`` and ``train_size`` must grow with them.
 
     Arguments
     ---------
@@ -46,26 +47,13 @@ class PLDAClustering:
     plda_threshold : float, optional
         Average log-likelihood ratio at which the second clustering stops.
     num_clusters : int or "auto", optional
-        Or the number of clusters it ends with, ``plda_threshold`` being null; auto:
-        chosen as ``cluster_count`` describes, in PLDA space.
-    count_range, count_candidates : optional
-        Where ``auto`` looks, see ``KMeansAHC``.
-    weighted : bool
-        Whether a mean counts as often as it has utterances, in both clusterings.
-    pca_variance : float, optional
-        Share of variance to keep; no PCA if not given.
+        Or its number of clusters, ``plda_threshold`` being null.
     train_size : list of two int
         Smallest and largest clusters that train LDA and PLDA.
-    lda_dim : int
-        Dimensions of the speaker space, fewer if the embeddings or clusters are.
-    plda_iterations : int
-        Of expectation maximization.
-    min_posterior : float, optional
-        Utterances with a lower posterior are left out first.
-    min_size, max_size : int, optional
-        Then clusters with fewer or more utterances.
-    seed : int
-        Chooses the starts of k-means.
+    lda_dim, plda_iterations : int
+        Of the LDA at most, and of the PLDA's expectation maximization.
+    others : optional
+        See ``KMeansAHC``.
     """
 
     def __init__(
@@ -100,23 +88,7 @@ class PLDAClustering:
         self.seed = seed
 
     def __call__(self, embeddings):
-        """Clusters embeddings.
-
-        Arguments
-        ---------
-        embeddings : array, shape (N, D)
-            One embedding a row, of any length.
-
-        Returns
-        -------
-        Clustering
-
-        Raises
-        ------
-        ValueError
-            If the embeddings cannot be clustered as asked, or the first clustering
-            leaves too little to learn from.
-        """
+        """Clusters embeddings (N, D); ValueError where impossible."""
         record = Record(self)
         with record.stage("preparation"):
             points = unit_points(embeddings, self.pca_variance)
@@ -129,21 +101,21 @@ class PLDAClustering:
         return record.finish(*self.filter.apply(labels, posteriors))
 
     def _cosine_clusters(self, points, record):
-        found = find_means(points, self.num_means, self.seed, record)
+        means = find_means(points, self.num_means, self.seed, record)
         with record.stage("agglomeration"):
             if self.weighted:
-                means = found.sums / found.sizes[:, None]
-                tree = average_linkage(means, weights=found.sizes)
+                centers = means.sums / means.sizes[:, None]
+                tree = average_linkage(centers, weights=means.sizes)
             else:
-                tree = average_linkage(scaled_to_unit(found.sums))
-        return cut_tree(tree, threshold=self.threshold)[found.labels]
+                tree = average_linkage(unit_rows(means.sums, keep_zeros=True))
+        return cut_tree(tree, threshold=self.threshold)[means.labels]
 
     def _space(self, points, labels, record):
         """LDA and PLDA, learned from the clusters of a middle size."""
-        chosen = numbered_by_size(_quietly(self.train_size, labels))
+        chosen = numbered_by_size(_within_bounds(self.train_size, labels))
         rows = np.flatnonzero(chosen >= 0)
         clusters = chosen.max() + 1
-        record.figures |= {
+        record.summary |= {
             "first_clusters": int(labels.max()) + 1,
             "train_clusters": int(clusters),
             "train_utterances": len(rows),
@@ -159,37 +131,29 @@ class PLDAClustering:
         lda = fit_lda(points[rows], chosen[rows], dim)
         projected = lda(points)
         plda = fit_plda(projected[rows], chosen[rows], self.plda_iterations)
-        record.figures["speaker_dimensions"] = int(dim)
+        record.summary["speaker_dimensions"] = int(dim)
         return PLDASpace(plda, projected)
 
     def _plda_clusters(self, space, record):
-        points = scaled_to_unit(space.factors)
-        found = find_means(points, self.plda_means, self.seed, record, "plda_")
-        sums = sum_rows(space.factors, found.labels, len(found.sizes))
+        points = unit_rows(space.factors, keep_zeros=True)
+        means = find_means(points, self.plda_means, self.seed, record, "plda_")
+        sums = sum_rows(space.factors, means.labels, len(means.sizes))
         with record.stage("plda_agglomeration"):
             tree = average_linkage(
-                sums / found.sizes[:, None],
-                weights=found.sizes if self.weighted else None,
-                bias=np.bincount(found.labels, space.bias) / found.sizes,
+                sums / means.sizes[:, None],
+                weights=means.sizes if self.weighted else None,
+                bias=np.bincount(means.labels, space.bias) / means.sizes,
             )
         asked = self.num_clusters, self.plda_threshold, self.auto
-        return cut_as_asked(tree, points, found.labels, *asked, record)
+        return cut_as_asked(tree, points, means.labels, *asked, record)
 
 
 class PLDASpace:
-    """Embeddings where a PLDA score is an inner product and a share of each side.
-
-    Arguments
-    ---------
-    plda : speechbrain_dino.scoring.plda.PLDA
-        The model.
-    vectors : array, shape (N, D)
-        Embeddings, treated as those it was trained on.
-    """
+    """Embeddings (N, D) whose PLDA score is a product and a share of each side."""
 
     def __init__(self, plda, vectors):
-        self.spread = _diagonalise(plda.between, plda.within)[0]
-        _, whitened, own = plda._sides(vectors)
+        self.spread = diagonalize(plda.between, plda.within)[0]
+        _, whitened, own = plda.sides(vectors)
         self.whitened = whitened.numpy()
         """(N, D) float32: covariance 1 within and ``spread`` between speakers."""
         self.bias = own.numpy()
@@ -200,21 +164,11 @@ class PLDASpace:
         log-likelihood ratio."""
 
     def posteriors(self, labels):
-        """Posterior of each utterance's own cluster, all clusters alike before.
+        """Posterior (N,) of each utterance's own cluster, with equal priors.
 
         With n utterances of mean m in a cluster, the speaker is Gaussian with mean
         n s m / (1 + n s) and variance s / (1 + n s) in a direction of spread s, and
         one more utterance has 1 more variance.
-
-        Arguments
-        ---------
-        labels : int array, shape (N,)
-            0 to C - 1.
-
-        Returns
-        -------
-        numpy.ndarray, shape (N,)
-            float32 in 0..1.
         """
         number = labels.max() + 1
         sums = sum_rows(self.whitened, labels, number)
@@ -229,8 +183,8 @@ class PLDASpace:
         )
 
 
-def _quietly(bounds, labels):
-    """Labels within bounds; what they leave out is meant."""
+def _within_bounds(bounds, labels):
+    """Labels of clusters within bounds, without the filter's warning."""
     sizes = np.bincount(labels)[labels]
     inside = (sizes >= bounds.min_size) & (sizes <= bounds.max_size)
     return np.where(inside, labels, -1)

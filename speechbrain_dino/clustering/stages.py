@@ -1,4 +1,4 @@
-"""Stages that clusterers share: means, tree, cut, and what may be asked of them."""
+"""Stages that clusterers share: means, tree, cut, and the checks of their options."""
 
 import contextlib
 import logging
@@ -11,34 +11,14 @@ from speechbrain_dino.clustering.count import choose_number, default_candidates,
 from speechbrain_dino.clustering.kmeans import fit_kmeans
 from speechbrain_dino.clustering.labels import Clustering, numbered_by_size
 from speechbrain_dino.clustering.linkage import cut_tree
-from speechbrain_dino.clustering.neighbors import scaled_to_unit
 from speechbrain_dino.scoring.pairs import unit_rows
 
 
 def find_means(points, number, seed, record, prefix=""):
-    """K-means, with its inertia in the record.
+    """`fit_kmeans` with its inertia in the record, names beginning with ``prefix``.
 
-    Arguments
-    ---------
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1.
-    number : int or float
-        How many means, or a share of the points below 1.
-    seed : int
-        Chooses the start.
-    record : speechbrain_dino.clustering.stages.Record
-        Of the clusterer.
-    prefix : str
-        Before the names in the record.
-
-    Returns
-    -------
-    speechbrain_dino.clustering.kmeans.Means
-
-    Raises
-    ------
-    ValueError
-        If there are not so many points.
+    ``number`` is one of means, or a share of the points below 1. Raises ValueError if
+    there are not so many points.
     """
     if isinstance(number, float) and 0 < number < 1:
         number = max(2, round(number * len(points)))
@@ -48,56 +28,34 @@ def find_means(points, number, seed, record, prefix=""):
         )
     _enough(number, len(points), "embeddings")
     with record.stage(f"{prefix}kmeans"):
-        found = fit_kmeans(points, int(number), seed)
-    record.figures |= {f"{prefix}means": int(number)}
-    record.figures |= {f"{prefix}inertia": found.inertia}
-    return found
+        means = fit_kmeans(points, int(number), seed)
+    record.summary |= {f"{prefix}means": int(number)}
+    record.summary |= {f"{prefix}inertia": means.inertia}
+    return means
 
 
 def cut_as_asked(tree, points, leaves, number, threshold, auto, record):
     """Cuts a tree at a number of clusters, at a score, or where the silhouette says.
 
-    Arguments
-    ---------
-    tree : numpy.ndarray, shape (L - 1, 4)
-        What ``average_linkage`` gives.
-    points : numpy.ndarray, shape (N, D)
-        float32, rows of length 1; looked at for "auto" only.
-    leaves : numpy.ndarray, shape (N,)
-        Leaf of each point.
-    number : int, "auto" or None
-        How many clusters.
-    threshold : float or None
-        Average score below which nothing is united, where no number is given.
-    auto : tuple
-        Range (two int, or None), number of candidates and seed, for "auto".
-    record : speechbrain_dino.clustering.stages.Record
-        Gets ``curve``, ``last_union`` and ``next_union``: the average scores of the
-        last pair that was united and of the first that was not.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        int64, 0 to C - 1.
-
-    Raises
-    ------
-    ValueError
-        If more clusters are asked for than there are leaves.
+    Returns clusters, int64 (N,). ``points`` (N, D) and ``auto`` (range or None, number
+    of candidates, seed) serve ``number`` "auto"; ``leaves`` (N,) maps points to leaves.
+    The record gets ``curve``, ``last_union`` and ``next_union``: the average scores of
+    the last pair that was united and of the first that was not. Raises ValueError if
+    there are fewer leaves than clusters.
     """
     if number == "auto":
         with record.stage("number"):
             candidates = _candidates(len(points), len(tree) + 1, *auto[:2])
             number, curve = choose_number(points, leaves, tree, candidates, auto[2])
-        record.figures["curve"] = curve
+        record.summary["curve"] = curve
     elif number is not None:
         _enough(number, len(tree) + 1, "means or utterances to unite")
     labels = cut_tree(tree, number, threshold)
-    made = len(tree) - labels.max()
-    if made:
-        record.figures["last_union"] = float(1 - tree[made - 1, 2])
-    if made < len(tree):
-        record.figures["next_union"] = float(1 - tree[made, 2])
+    unions = len(tree) - labels.max()
+    if unions:
+        record.summary["last_union"] = float(1 - tree[unions - 1, 2])
+    if unions < len(tree):
+        record.summary["next_union"] = float(1 - tree[unions, 2])
     return labels[leaves]
 
 
@@ -120,29 +78,7 @@ def _enough(number, available, what):
 
 
 def one_of(number, threshold, names=("num_clusters", "threshold")):
-    """Checks that clusters are asked for by number or by threshold.
-
-    Arguments
-    ---------
-    number : int, "auto" or None
-        How many clusters.
-    threshold : float or None
-        Score at which to stop.
-    names : tuple of two str
-        What these are called.
-
-    Raises
-    ------
-    ValueError
-        If both or neither is given, or one is out of range.
-
-    Example
-    -------
-    >>> one_of(None, 0.5)
-    >>> one_of(1, None)
-    Traceback (most recent call last):
-    ValueError: num_clusters is 1: a number of 2 or more is needed
-    """
+    """Raises ValueError unless clusters are asked for by number or by threshold."""
     if (number is None) == (threshold is None):
         raise ValueError(
             f"{names[0]} is {number} and {names[1]} is {threshold}: give one of them, "
@@ -156,16 +92,7 @@ def one_of(number, threshold, names=("num_clusters", "threshold")):
 
 
 def within(value, low, high, name):
-    """Checks that a number lies between two others, both excluded; None may pass.
-
-    Example
-    -------
-    >>> within(0.99, 0, 1, "pca_variance")
-    0.99
-    >>> within(1.5, -1, 1, "threshold")
-    Traceback (most recent call last):
-    ValueError: threshold is 1.5: a number between -1 and 1 is needed
-    """
+    """Returns a number between two others, both excluded, or None; else ValueError."""
     if value is not None and not low < value < high:
         raise ValueError(
             f"{name} is {value}: a number between {low} and {high} is needed"
@@ -174,41 +101,20 @@ def within(value, low, high, name):
 
 
 def unit_points(embeddings, pca_variance=None):
-    """Scales embeddings to length 1, perhaps in fewer dimensions.
+    """Scales embeddings (N, D) to length 1, float32, optionally after PCA.
 
     With ``pca_variance`` the scaled embeddings are centered, projected onto the
     principal directions that keep this share of their variance, and scaled again.
-
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        One embedding a row; may be mapped into memory.
-    pca_variance : float, optional
-        Share of variance to keep, between 0 and 1.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, D')
-        float32.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, there are fewer than two embeddings, one is zero or
-        not finite, or all have one direction.
-
-    Example
-    -------
-    >>> unit_points([[3.0, 4.0], [0.0, 2.0]]).round(6).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 1.0]]
+    Raises ValueError if the shape is another, there are fewer than two embeddings, one
+    is zero or not finite, or all have one direction.
     """
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < 2:
         raise ValueError(
-            "clustering needs at least two embeddings, one a row (N, D), was given "
+            "clustering needs at least two embeddings, one per row (N, D), was given "
             f"shape {embeddings.shape}"
         )
-    points = unit_rows(embeddings, slice(None), "the embeddings").numpy()
+    points = unit_rows(embeddings, name="the embeddings")
     # Scaling leaves differences of rounding between equal directions.
     if np.abs(points - points[0]).max() < 1e-6:
         raise ValueError(
@@ -220,57 +126,32 @@ def unit_points(embeddings, pca_variance=None):
     pca = PCA(n_components=pca_variance, svd_solver="covariance_eigh").fit(points)
     parts = np.array_split(points, max(1, len(points) // 65_536))
     points = np.concatenate([pca.transform(part) for part in parts])
-    return scaled_to_unit(points)
+    return unit_rows(points, keep_zeros=True)
 
 
 logger = logging.getLogger(__name__)
 
 
 class Record:
-    """Seconds of the stages of a clusterer and figures of its result.
-
-    Arguments
-    ---------
-    clusterer : object
-        Its class is named in the figures.
-    """
+    """Seconds of the stages of a clusterer and a summary of its result."""
 
     def __init__(self, clusterer):
-        self.figures = {"clusterer": type(clusterer).__name__}
+        self.summary = {"clusterer": type(clusterer).__name__}
         self.seconds = {}
 
     @contextlib.contextmanager
     def stage(self, name):
-        """Measures the time that a block takes.
-
-        Arguments
-        ---------
-        name : str
-            What the stage is called in the figures.
-        """
+        """Measures the time that a block takes."""
         begun = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begun, 3)
         logger.info("Clustering, %s: %.1f s", name, self.seconds[name])
 
     def finish(self, labels, left_out):
-        """Numbers the clusters and adds what is known of them.
+        """Numbers the clusters and returns the `Clustering` with its summary.
 
-        Arguments
-        ---------
-        labels : numpy.ndarray, shape (N,)
-            int64, from 0; -1: left out.
-        left_out : dict
-            Cause -> utterances.
-
-        Returns
-        -------
-        Clustering
-
-        Raises
-        ------
-        ValueError
-            If fewer than two clusters are left.
+        ``left_out`` maps causes to numbers of utterances. Raises ValueError if fewer
+        than two clusters are left.
         """
         labels = numbered_by_size(labels)
         sizes = np.bincount(labels[labels >= 0])
@@ -280,39 +161,28 @@ class Record:
                 f"out: {left_out}), and training needs two: ask for more clusters, "
                 "raise the threshold or loosen the filters"
             )
-        self.figures |= {
+        self.summary |= {
             "utterances": len(labels),
             "kept": int(sizes.sum()),
             "left_out": left_out,
             "clusters": len(sizes),
-            "sizes": size_figures(sizes),
+            "sizes": size_quantiles(sizes),
             "seconds": {**self.seconds, "all": round(sum(self.seconds.values()), 3)},
         }
-        return Clustering(labels, self.figures)
+        return Clustering(labels, self.summary)
 
 
-def size_figures(sizes):
-    """Quantiles of the sizes of clusters.
-
-    Arguments
-    ---------
-    sizes : int array, shape (C,)
-        Utterances in each.
-
-    Returns
-    -------
-    dict
-        ``mean``, ``ones`` (clusters of one utterance), and the sizes at the shares of
-        clusters ``min``, ``5%``, ``25%``, ``50%``, ``75%``, ``95%``, ``max``.
+def size_quantiles(sizes):
+    """``mean``, ``ones`` (clusters of one utterance) and quantiles of sizes (C,).
 
     Example
     -------
-    >>> figures = size_figures(np.array([5, 1, 3]))
-    >>> figures["mean"], figures["50%"], figures["ones"]
+    >>> quantiles = size_quantiles(np.array([5, 1, 3]))
+    >>> quantiles["mean"], quantiles["50%"], quantiles["ones"]
     (3.0, 3.0, 1)
     """
     shares = {"min": 0, "5%": 5, "25%": 25, "50%": 50, "75%": 75, "95%": 95}
     shares["max"] = 100
     values = np.percentile(sizes, list(shares.values()))
-    figures = {"mean": float(np.mean(sizes)), "ones": int((sizes == 1).sum())}
-    return figures | dict(zip(shares, map(float, values)))
+    quantiles = {"mean": float(np.mean(sizes)), "ones": int((sizes == 1).sum())}
+    return quantiles | dict(zip(shares, map(float, values)))

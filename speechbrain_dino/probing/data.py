@@ -23,64 +23,37 @@ _UNLABELED = ("", "nan", "none", "null")
 
 
 class ProbeData(NamedTuple):
-    """Utterances and how they are divided.
-
-    Arguments
-    ---------
-    manifest : Manifest
-        The utterances.
-    folds : list of Fold
-        Rows of the manifest.
-    groups : numpy.ndarray or None
-        The group of every row (N,), which no fold divides.
-    how : str
-        How the folds were made.
-    """
+    """Utterances and how they are divided."""
 
     manifest: Manifest
     folds: list
+    """Of Fold, with rows of the manifest."""
     groups: np.ndarray
+    """The group of every row (N,), which no fold divides; None: no groups."""
     how: str
+    """How the folds were made."""
 
 
 class Target(NamedTuple):
-    """One label of the utterances.
-
-    Arguments
-    ---------
-    label : str
-        Column of the manifest.
-    values : numpy.ndarray
-        Numbers of classes, int64 (N,), or numbers to predict, float64 (N,).
-    classes : list of str
-        Names of the classes; none where numbers are predicted.
-    folds : list of Fold
-        The folds without utterances that have no label.
-    left_out : int
-        How many those are.
-    """
+    """One label of the utterances."""
 
     label: str
+    """Column of the manifest."""
     values: np.ndarray
+    """Numbers of classes, int64 (N,), or numbers to predict, float64 (N,)."""
     classes: list
+    """Names of the classes; none where numbers are predicted."""
     folds: list
+    """Of Fold, without utterances that have no label."""
     left_out: int
+    """Number of these utterances."""
 
 
 def prepared_data(prepare, folder):
-    """Prepares a corpus with its own folds.
+    """The `ProbeData` of a corpus with its own folds.
 
-    Arguments
-    ---------
-    prepare : callable
-        Called without arguments by the first process; leaves ``utterances.csv``,
-        ``folds.json`` and ``prepare.json`` in the folder.
-    folder : str or path
-        That folder.
-
-    Returns
-    -------
-    ProbeData
+    ``prepare``, called without arguments by the first process, leaves
+    ``utterances.csv``, ``folds.json`` and ``prepare.json`` in the folder.
     """
     run_on_main(prepare)
     folder = Path(folder)
@@ -94,45 +67,34 @@ def prepared_data(prepare, folder):
 def divided_data(
     source, folder, label, group=SPEAKER, num_folds=5, seed=0, sample_rate=16000
 ):
-    """Reads any utterances and divides them into folds by groups.
+    """The `ProbeData` of any utterances, divided into folds by groups.
 
-    Every utterance is tested on once. Classes of the (first) label are spread evenly.
+    Every utterance is tested once. Classes of the (first) label are spread evenly.
+    Raises ValueError if a column is missing, the group is the label, or there is only
+    one group.
 
     Arguments
     ---------
     source : str or path
-        A manifest (CSV), prepared or plain folder: see ``utterances``.
+        A manifest (CSV), prepared or plain folder: see ``corpora.utterances``.
     folder : str or path
         Where a plain folder's manifest is kept.
     label : str or list of str
         What is probed for, columns of the manifest.
     group : str, optional
-        Column whose values no fold divides. A label is not its own group: if speakers
-        are to be recognized, each must be learnt from, and the group is the session,
-        or None: then utterances are divided whatever they belong to.
+        Column whose values no fold divides; None divides at random. To recognize
+        speakers, which must be learned from, the group is the session.
     num_folds : int
-        Folds, less where there are fewer groups.
+        Fewer where there are fewer groups.
     seed : int
         Of the division.
-    sample_rate : int
-        Samples in a second.
-
-    Returns
-    -------
-    ProbeData
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, the group is the label, or there is but one group.
     """
-    find = find_utterances
-    manifest = on_main_first(lambda: find(source, folder, sample_rate))
+    manifest = on_main_first(lambda: find_utterances(source, folder, sample_rate))
     first = labels_of(label)[0]
     if group in labels_of(label):
         raise ValueError(
             f"group {group!r} is the label as well: what is tested would never have "
-            "been learnt. Give the column of the session as group, or null to divide "
+            "been learned. Give the column of the session as group, or null to divide "
             "utterances at random"
         )
     values = column_of(manifest, first)
@@ -164,13 +126,7 @@ def labels_of(label):
 
 
 def column_of(manifest, name):
-    """A column as text, object (N,).
-
-    Raises
-    ------
-    ValueError
-        If the manifest has none of this name; the message names those there are.
-    """
+    """A column as text, object (N,); ValueError names those there are."""
     try:
         return np.array([str(v).strip() for v in manifest.column(name)], dtype=object)
     except KeyError as error:
@@ -178,7 +134,7 @@ def column_of(manifest, name):
 
 
 def speakers_of(manifest):
-    """The speaker of every row (N,), None if the manifest does not tell."""
+    """The speaker of every row (N,), None without a column of speakers."""
     try:
         return groups_of(manifest, SPEAKER)
     except KeyError:
@@ -186,29 +142,21 @@ def speakers_of(manifest):
 
 
 def read_target(data, label, kind="auto", leave_out_unlabeled=False):
-    """Reads a label and makes sure that it can be learnt in these folds.
+    """The `Target` of a label, checked to be learnable in these folds.
+
+    Raises ValueError if the column is missing, labels are empty or no numbers, or a
+    fold does not pass ``probing.inputs.check_targets``.
 
     Arguments
     ---------
     data : ProbeData
-        The utterances.
     label : str
         Column of the manifest.
     kind : str
         ``classes``, ``numbers`` (a regression), or ``auto``: numbers where all labels
         are, with more than ten different ones, and it is not the column spk_id.
     leave_out_unlabeled : bool
-        Whether utterances without a label are left out, or an error.
-
-    Returns
-    -------
-    Target
-
-    Raises
-    ------
-    ValueError
-        If the column is missing, labels are empty or no numbers, or a fold does not
-        pass ``probe_inputs.check_targets``.
+        Whether utterances without a label are left out instead of an error.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
@@ -216,8 +164,8 @@ def read_target(data, label, kind="auto", leave_out_unlabeled=False):
     used = np.zeros(len(names), bool)
     for fold in data.folds:
         used[np.concatenate(fold[1:])] = True
-    known = np.array([name.lower() not in _UNLABELED for name in names])
-    missing = np.flatnonzero(used & ~known)
+    labeled = np.array([name.lower() not in _UNLABELED for name in names])
+    missing = np.flatnonzero(used & ~labeled)
     if len(missing) and not leave_out_unlabeled:
         raise ValueError(
             f"{len(missing)} of {used.sum()} utterances have no {label}, such as "
@@ -225,17 +173,17 @@ def read_target(data, label, kind="auto", leave_out_unlabeled=False):
             "leave_out_unlabeled: True"
         )
     folds = [
-        Fold(fold.name, *(rows[known[rows]] for rows in fold[1:]))
+        Fold(fold.name, *(rows[labeled[rows]] for rows in fold[1:]))
         for fold in data.folds
     ]
-    used &= known
+    used &= labeled
     if kind == "numbers" or (kind == "auto" and _numeric(label, names[used])):
         classes, values = [], np.full(len(names), np.nan)
         values[used] = _parsed(label, names, used, data.manifest.ids)
     else:
-        classes, found = np.unique(names[used].astype(str), return_inverse=True)
+        classes, numbers = np.unique(names[used].astype(str), return_inverse=True)
         classes, values = classes.tolist(), np.full(len(names), -1)
-        values[used] = found
+        values[used] = numbers
         if len(classes) < 2:
             raise ValueError(
                 f"{label} has {len(classes)} class {classes}: two or more are needed"

@@ -1,4 +1,4 @@
-"""Divisions of a training part, by which something is chosen without the test part."""
+"""Divisions of a training part, to choose something without the test part."""
 
 import warnings
 
@@ -16,6 +16,9 @@ from speechbrain_dino.probing.inputs import is_number
 def inner_folds(targets, groups=None, number=3, seed=0):
     """Divides utterances for a cross-validation, classes spread evenly.
 
+    Returns pairs of positions (learned from, held out); each is held out once. Raises
+    ValueError if there is only one group.
+
     Arguments
     ---------
     targets : array, shape (N,)
@@ -23,20 +26,9 @@ def inner_folds(targets, groups=None, number=3, seed=0):
     groups : array, shape (N,), optional
         Names; utterances of a group stay together.
     number : int
-        Parts, less where there are fewer groups.
+        Parts, fewer where there are fewer groups.
     seed : int
         Of the division.
-
-    Returns
-    -------
-    list of tuple
-        Positions learnt from and positions held out, two int arrays a part; each
-        position is held out once.
-
-    Raises
-    ------
-    ValueError
-        If there is but one group.
 
     Example
     -------

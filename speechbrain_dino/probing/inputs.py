@@ -1,8 +1,7 @@
-"""What a probe is given: checked, standardized, normalized by speaker."""
-
-from typing import NamedTuple
+"""Inputs of a probe: checked, standardized, normalized by speaker."""
 
 import numpy as np
+from sklearn.preprocessing import StandardScaler
 
 _ROWS = 1 << 14  # of which a copy in double precision may be made
 
@@ -12,63 +11,33 @@ def is_number(targets):
     return np.issubdtype(np.asarray(targets).dtype, np.floating)
 
 
-class Standardizer(NamedTuple):
-    """Takes the mean off and divides by the deviation.
-
-    Arguments
-    ---------
-    mean, deviation : numpy.ndarray
-        float32 (D,); the deviation is 1 where nothing varies.
+def standardizer(vectors, rows):
+    """scikit-learn's StandardScaler of some rows of vectors (N, D), block by block.
 
     Example
     -------
     >>> vectors = np.array([[1.0, 5.0], [3.0, 5.0], [9.0, 9.0]], np.float32)
-    >>> Standardizer.of(vectors, [0, 1])(vectors, [2]).tolist()
+    >>> standardizer(vectors, [0, 1]).transform(vectors[[2]]).tolist()
     [[7.0, 4.0]]
     """
+    scaler = StandardScaler()
+    for start in range(0, len(rows), _ROWS):
+        scaler.partial_fit(vectors[rows[start : start + _ROWS]])
+    # scikit-learn scales up what varies by the rounding of float32 alone.
+    scaler.scale_[scaler.scale_ <= 1e-6 * np.abs(scaler.mean_)] = 1.0
+    return scaler
 
-    mean: np.ndarray
-    deviation: np.ndarray
 
-    @classmethod
-    def of(cls, vectors, rows):
-        """Mean and deviation of some rows of vectors (N, D)."""
-        rows = np.asarray(rows)
-        parts = [rows[lo : lo + _ROWS] for lo in range(0, len(rows), _ROWS)]
-        mean = sum(vectors[part].sum(0, dtype=np.float64) for part in parts) / len(rows)
-        squares = sum(((vectors[part] - mean) ** 2).sum(axis=0) for part in parts)
-        deviation = np.sqrt(squares / len(rows))
-        # What varies by rounding alone would be blown up.
-        deviation[deviation <= 1e-6 * np.abs(mean)] = 1.0
-        return cls(mean.astype(np.float32), deviation.astype(np.float32))
-
-    def __call__(self, vectors, rows):
-        """Some rows of vectors (N, D), standardized (n, D), as float32."""
-        chosen = np.array(vectors[rows], dtype=np.float32)
-        chosen -= self.mean
-        chosen /= self.deviation
-        return chosen
+def standardized(scaler, vectors, rows):
+    """Some rows of vectors (N, D), standardized, float32 (n, D)."""
+    return scaler.transform(np.asarray(vectors[rows], dtype=np.float32))
 
 
 def normalize_speakers(vectors, speakers):
-    """Takes each speaker's mean off and divides by the speaker's deviation.
+    """Standardizes vectors (N, D) by the statistics of each one's speaker, float32.
 
-    Arguments
-    ---------
-    vectors : array, shape (N, D)
-        Embeddings.
-    speakers : array, shape (N,)
-        Names; every utterance of a speaker takes part, tested or not.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, D)
-        float32.
-
-    Raises
-    ------
-    ValueError
-        If the speakers are not known.
+    Every utterance of a speaker takes part, tested or not. Raises ValueError if
+    ``speakers`` (N,) is None.
 
     Example
     -------
@@ -78,32 +47,19 @@ def normalize_speakers(vectors, speakers):
     """
     if speakers is None:
         raise ValueError(
-            "speaker_norm wants the speaker of each utterance: give a manifest with "
+            "speaker_norm needs the speaker of each utterance: give a manifest with "
             "the column spk_id, or set speaker_norm: False"
         )
-    found = np.empty(vectors.shape, dtype=np.float32)
+    normalized = np.empty(vectors.shape, dtype=np.float32)
     _, number = np.unique(speakers, return_inverse=True)
     order = np.argsort(number, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        found[rows] = Standardizer.of(vectors, rows)(vectors, rows)
-    return found
+        normalized[rows] = standardized(standardizer(vectors, rows), vectors, rows)
+    return normalized
 
 
 def check_vectors(vectors, number):
-    """Makes sure that there is a finite embedding for every label.
-
-    Arguments
-    ---------
-    vectors : array, shape (N, D)
-        Embeddings.
-    number : int
-        Number of labels.
-
-    Raises
-    ------
-    ValueError
-        If there is not.
-    """
+    """Raises ValueError unless vectors (N, D) are finite and as many as labels."""
     if np.ndim(vectors) != 2 or len(vectors) != number:
         raise ValueError(
             f"embeddings of shape {np.shape(vectors)} do not fit {number} labels: a "
@@ -122,26 +78,15 @@ def check_vectors(vectors, number):
 
 
 def check_targets(targets, folds, classes=None):
-    """Makes sure that these labels can be learnt and tested in these folds.
+    """Makes sure that these labels can be learned and tested in these folds.
 
-    Arguments
-    ---------
-    targets : array, shape (N,)
-        Classes (whole numbers) or numbers to predict (float).
-    folds : sequence of speechbrain_dino.data.folds.Fold
-        Rows of them.
-    classes : sequence of str, optional
-        Names of the classes, for the messages.
-
-    Raises
-    ------
-    ValueError
-        If there is no fold, a part is empty, parts overlap, a number is not finite,
-        a training part has fewer than two classes, or a class of a test part is not
-        in its training part.
+    Targets (N,) are classes (whole numbers, ``classes`` their names) or float numbers
+    to predict. Raises ValueError if there is no fold, a part is empty, parts overlap, a
+    number is not finite, a training part has fewer than two classes, or a class of a
+    test part is not in its training part.
     """
     if not len(folds):
-        raise ValueError("there is no fold: nothing could be learnt and tested")
+        raise ValueError("there is no fold: nothing could be learned and tested")
     for fold in folds:
         name = f"fold {fold.name!r}"
         _check_rows(name, fold, len(targets))
@@ -166,21 +111,21 @@ def _check_rows(name, fold, number):
     if times.max() > 1:
         raise ValueError(
             f"{name}: row {rows[np.argmax(times)]} is there {times.max()} times: what "
-            "was learnt from must not be tested on"
+            "was learned from must not be tested on"
         )
 
 
 def _check_classes(name, fold, targets, classes):
-    learnt = np.unique(targets[fold.train])
-    if len(learnt) < 2:
+    learned = np.unique(targets[fold.train])
+    if len(learned) < 2:
         raise ValueError(
             f"{name}: all {len(fold.train)} training utterances are of one class, a "
             "classifier needs two or more"
         )
-    unknown = np.setdiff1d(targets[fold.test], learnt)
+    unknown = np.setdiff1d(targets[fold.test], learned)
     if len(unknown):
         first = unknown[0] if classes is None else classes[unknown[0]]
         raise ValueError(
             f"{name}: {len(unknown)} classes are tested that no training utterance "
-            f"has, such as {str(first)!r}: leave them out, or divide anew"
+            f"has, such as {str(first)!r}: leave them out, or divide again"
         )

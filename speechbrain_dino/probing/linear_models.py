@@ -1,8 +1,8 @@
-"""Linear models whose regularization is chosen: a whole path for little more than one.
+"""Linear models that fit a path of regularizations for little more than one.
 
-Same objectives and arguments as scikit-learn's LogisticRegression and Ridge. What they
-add is ``fit_path``: the data are rotated onto the eigenvectors of their covariance
-once, where ridge regression is a division, and where L-BFGS can be preconditioned.
+The objectives and arguments of scikit-learn's LogisticRegression and Ridge.
+``fit_path`` rotates the data onto the eigenvectors of their covariance once, where
+ridge regression is a division, and where L-BFGS can be preconditioned.
 """
 
 import warnings
@@ -25,26 +25,21 @@ class Multinomial(ClassifierMixin, BaseEstimator):
 
     Minimizes sum_i w_i CE(y_i, W x_i + b) + |W|^2 / (2 C), as scikit-learn's
     LogisticRegression; in double precision up to four million numbers, where that costs
-    nothing, in single precision above. A linear model of embeddings is ill-conditioned:
-    their covariance spans several orders of magnitude. In the basis of its eigenvectors
-    the penalty stays what it is, and the Hessian is close to diagonal (Boehning, 1992:
-    it is bounded by the covariance), so that scaling each direction takes a tenth of
-    the iterations.
+    nothing, in single precision above. The covariance of embeddings spans several
+    orders of magnitude. On its eigenvectors the penalty stays the same and the Hessian
+    is close to diagonal (bounded by the covariance: Boehning, 1992), so that scaling
+    each direction takes a tenth of the iterations.
 
     Arguments
     ---------
     C : float
-        Inverse of the regularization, as in scikit-learn: the sum over the training
-        examples is multiplied by it.
+        Inverse of the regularization.
     class_weight : str or dict, optional
-        ``balanced`` gives every class the same total weight; a weight for each class,
-        or none.
+        ``balanced``: the same total weight for each class; or a weight for each.
     tol : float
         Largest preconditioned gradient of the mean loss at which to stop.
     max_iter : int
-        Bound of the iterations.
     device : str
-        Where to compute.
 
     Example
     -------
@@ -64,40 +59,13 @@ class Multinomial(ClassifierMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X, y):
-        """Fits the model.
-
-        Arguments
-        ---------
-        X : array, shape (N, D)
-            Features.
-        y : sequence, shape (N,)
-            Classes, two or more.
-
-        Returns
-        -------
-        Multinomial
-            Itself, with ``classes_`` (K,), ``coef_`` (K, D) and ``intercept_`` (K,);
-            two classes have two rows as well, each minus the other.
-        """
+        """Fits ``classes_`` (K,), ``coef_`` (K, D) and ``intercept_`` (K,), K >= 2."""
         (fitted,) = self.fit_path(X, y, [self.C])
         vars(self).update(vars(fitted))
         return self
 
     def fit_path(self, X, y, values):
-        """Fits a model per value of C, each from where the last one ended.
-
-        Arguments
-        ---------
-        X, y : array
-            As for ``fit``.
-        values : sequence of float
-            Values of C, best in rising order.
-
-        Yields
-        ------
-        Multinomial
-            Fitted, in the order of ``values``.
-        """
+        """Yields a fitted model per C, best rising, each started from the last one."""
         classes, target = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -159,15 +127,15 @@ class _Rotated:
         options = {"gtol": tol, "ftol": tol**2 / 10, "maxls": 8, "maxcor": 20}
         options["maxiter"] = max_iter
         first = (start / scale).ravel()
-        found = minimize(scaled, first, jac=True, method="L-BFGS-B", options=options)
-        if np.abs(found.jac).max() > max(100 * tol, 1e-4):
+        result = minimize(scaled, first, jac=True, method="L-BFGS-B", options=options)
+        if np.abs(result.jac).max() > max(100 * tol, 1e-4):
             warnings.warn(
-                f"logistic regression stopped after {found.nit} iterations before it "
-                f"converged ({found.message}): raise max_iter, or regularize more",
+                f"logistic regression stopped after {result.nit} iterations before it "
+                f"converged ({result.message}): raise max_iter, or regularize more",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return found.x.reshape(start.shape) * scale
+        return result.x.reshape(start.shape) * scale
 
     def loss(self, coefficients, penalty):
         """Mean loss with the penalty, and its gradient (K, D + 1)."""
@@ -198,12 +166,7 @@ class _Rotated:
 
 
 class RidgePath(Ridge):
-    """scikit-learn's Ridge, which also fits many values of alpha at once.
-
-    Arguments
-    ---------
-    *args, **kwargs
-        As for ``sklearn.linear_model.Ridge``; ``fit_path`` always fits the intercept.
+    """scikit-learn's Ridge, with an intercept, that fits a path of alphas at once.
 
     Example
     -------
@@ -215,22 +178,7 @@ class RidgePath(Ridge):
     path_parameter = "alpha"
 
     def fit_path(self, X, y, values):
-        """Fits a model per value of alpha.
-
-        Arguments
-        ---------
-        X : array, shape (N, D)
-            Features.
-        y : array, shape (N,)
-            Numbers to predict.
-        values : sequence of float
-            Values of alpha.
-
-        Yields
-        ------
-        RidgePath
-            Fitted, in the order of ``values``.
-        """
+        """Yields a fitted model per value of alpha, for X (N, D) and y (N,)."""
         X, y = np.asarray(X), np.asarray(y, np.float64)
         x_mean, y_mean = X.mean(axis=0, dtype=np.float64), y.mean()
         gram, along = np.zeros((X.shape[1], X.shape[1])), np.zeros(X.shape[1])
@@ -240,7 +188,7 @@ class RidgePath(Ridge):
             along += centered.T @ (y[lo : lo + _ROWS] - y_mean)
         spread, basis = np.linalg.eigh(gram)
         spread, along = spread.clip(min=0), basis.T @ along
-        # What has no spread but rounding says nothing, even without a penalty.
+        # Directions whose spread is rounding carry no information.
         flat = spread <= spread.max(initial=0) * 1e-12
         for value in values:
             model = clone(self).set_params(alpha=value)

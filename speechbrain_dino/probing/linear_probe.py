@@ -6,68 +6,54 @@ import numpy as np
 
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import (
-    Standardizer,
     check_targets,
     check_vectors,
     is_number,
+    standardized,
+    standardizer,
 )
 
 
 class FoldOutcome(NamedTuple):
-    """What a probe found in a fold.
-
-    Arguments
-    ---------
-    fold : str
-        Name of the fold.
-    rows : numpy.ndarray
-        Tested rows of the embeddings (n,).
-    predicted : numpy.ndarray
-        What was predicted for them (n,).
-    chosen : float
-        The regularization that was best in validation.
-    validation : float
-        The criterion there, with this regularization.
-    scores : dict
-        Regularization -> the criterion in validation.
-    """
+    """The result of a probe in one fold."""
 
     fold: str
+    """Name of the fold."""
     rows: np.ndarray
+    """Tested rows of the embeddings (n,)."""
     predicted: np.ndarray
+    """Predictions for them (n,)."""
     chosen: float
+    """The regularization that was best in validation."""
     validation: float
+    """The criterion in validation with this regularization."""
     scores: dict
+    """Regularization -> the criterion in validation."""
 
 
 class LinearProbe:
     """A linear model per fold, its regularization chosen without the test part.
 
-    Features are standardized with the mean and deviation of the training part. The
-    regularization is the one whose criterion is best on the fold's validation part;
-    where a fold has none, on predictions of a cross-validation inside its training
-    part in which no group, such as a speaker, is both learnt from and predicted, each
-    of whose models has a standardization of its own. Then the model is fitted to the
-    whole training part.
+    Features are standardized by the training part. The regularization is the one whose
+    criterion is best on the fold's validation part; where a fold has none, on
+    predictions of a cross-validation inside its training part in which no group, such
+    as a speaker, is both learned from and predicted, each of whose models has a
+    standardization of its own. Then the model is fitted to the whole training part.
 
     Arguments
     ---------
     model : callable
         Makes an estimator of scikit-learn's form, such as ``sklearn.svm.LinearSVC``;
-        one with ``fit_path`` (``speechbrain_dino.probing.linear_models``) fits all
-        values at once.
+        one with ``fit_path`` (``probing.linear_models``) fits all values at once.
     parameter : str
         Name of the argument that regularizes.
     values : sequence of float
-        Its values; of equally good ones the first is taken, so begin with the
-        strongest regularization.
+        The strongest regularization first: the first of equally good ones is taken.
     criterion : callable
         ``criterion(true, predicted)``, higher is better; such as
-        ``speechbrain_dino.metrics.classification.unweighted_recall``.
-    num_inner : int
-        Parts of the cross-validation.
-    seed : int
-        Of the division in the cross-validation.
+        ``metrics.classification.unweighted_recall``.
+    num_inner, seed : int
+        Parts of the cross-validation, and the seed of their division.
 
     Example
     -------
@@ -96,30 +82,12 @@ class LinearProbe:
         return getattr(self.criterion, "func", self.criterion).__name__
 
     def run(self, vectors, targets, folds, groups=None):
-        """Fits and tests a model per fold.
+        """Fits and tests a model per fold; returns a `FoldOutcome` each.
 
-        Arguments
-        ---------
-        vectors : array, shape (N, D)
-            Embeddings.
-        targets : array, shape (N,)
-            Classes (whole numbers), or float numbers to predict.
-        folds : sequence of speechbrain_dino.data.folds.Fold
-            Rows; a validation part may be empty.
-        groups : array, shape (N,), optional
-            Names of the groups, such as speakers, that the cross-validation keeps
-            together.
-
-        Returns
-        -------
-        list of FoldOutcome
-            One per fold.
-
-        Raises
-        ------
-        ValueError
-            If something is not finite, a part is empty, a class of a test part is not
-            in its training part, or all of a training part is one group.
+        Vectors are (N, D), targets (N,) classes (whole numbers) or floats, groups (N,)
+        names that the cross-validation keeps together. Raises ValueError if something
+        is not finite, a part is empty, a class of a test part is not in its training
+        part, or all of a training part is one group.
         """
         targets = np.asarray(targets)
         check_targets(targets, folds)
@@ -128,33 +96,15 @@ class LinearProbe:
         for fold in folds:
             model, validation, scores = self.fit(vectors, targets, fold, groups)
             predicted = model.predict(vectors, fold.test)
-            chosen = model.value
-            found = (fold.name, fold.test, predicted, chosen, validation, scores)
-            outcomes.append(FoldOutcome(*found))
+            outcome = (fold.name, fold.test, predicted, model.value, validation, scores)
+            outcomes.append(FoldOutcome(*outcome))
         return outcomes
 
     def fit(self, vectors, targets, fold, groups=None):
-        """Chooses the regularization and fits the model of one fold.
-
-        Arguments
-        ---------
-        vectors, targets, groups : array
-            As for ``run``.
-        fold : speechbrain_dino.data.folds.Fold
-            Its rows; the test part is not read.
-
-        Returns
-        -------
-        model : FittedProbe
-            Standardizes and predicts.
-        validation : float
-            The criterion in validation.
-        scores : dict
-            Regularization -> criterion.
-        """
+        """Fits a fold: `FittedProbe`, its criterion, regularization -> criterion."""
         if len(fold.valid):
-            standard, models = self._path(vectors, targets, fold.train)
-            models, held_out = list(models), standard(vectors, fold.valid)
+            scaler, models = self._path(vectors, targets, fold.train)
+            models, held_out = list(models), standardized(scaler, vectors, fold.valid)
             guesses = [model.predict(held_out) for model in models]
             scores = self._scores(targets[fold.valid], guesses)
             best = int(np.argmax(scores))
@@ -163,9 +113,9 @@ class LinearProbe:
             scores = self._cross_validated(vectors, targets, fold.train, groups)
             best = int(np.argmax(scores))
             value = self.values[best : best + 1]
-            standard, models = self._path(vectors, targets, fold.train, value)
+            scaler, models = self._path(vectors, targets, fold.train, value)
             (model,) = models
-        fitted = FittedProbe(standard, model, self.values[best])
+        fitted = FittedProbe(scaler, model, self.values[best])
         return fitted, scores[best], dict(zip(self.values, scores))
 
     def _scores(self, true, guesses):
@@ -181,47 +131,40 @@ class LinearProbe:
         guesses = [np.empty_like(targets[train]) for _ in self.values]
         groups = None if groups is None else np.asarray(groups)[train]
         parts = inner_folds(targets[train], groups, self.num_inner, self.seed)
-        for learnt, held_out in parts:
-            standard, models = self._path(vectors, targets, train[learnt])
-            tested = standard(vectors, train[held_out])
+        for learned, held_out in parts:
+            scaler, models = self._path(vectors, targets, train[learned])
+            tested = standardized(scaler, vectors, train[held_out])
             for guess, model in zip(guesses, models):
                 guess[held_out] = model.predict(tested)
         return self._scores(targets[train], guesses)
 
     def _path(self, vectors, targets, rows, values=None):
-        """The standardization, and the estimators fitted with each value in turn."""
+        """The scaler, and the estimators fitted with each value in turn."""
         values = self.values if values is None else values
-        standard = Standardizer.of(vectors, rows)
-        X, y = standard(vectors, rows), targets[rows]
+        scaler = standardizer(vectors, rows)
+        X, y = standardized(scaler, vectors, rows), targets[rows]
         if not is_number(y) and (y == y[0]).all():
             raise ValueError(
-                f"{len(y)} training utterances are of one class: divide anew, so that "
+                f"{len(y)} training utterances are of one class: divide again, so that "
                 "each training part has two or more"
             )
         first = self.model()
         if getattr(first, "path_parameter", None) == self.parameter:
-            return standard, first.fit_path(X, y, values)
+            return scaler, first.fit_path(X, y, values)
         make = self.model
-        return standard, (make(**{self.parameter: v}).fit(X, y) for v in values)
+        return scaler, (make(**{self.parameter: v}).fit(X, y) for v in values)
 
 
 class FittedProbe(NamedTuple):
-    """A fitted model with its standardization.
+    """A fitted model with its standardization."""
 
-    Arguments
-    ---------
-    standard : Standardizer
-        Of the training part.
-    model : object
-        The estimator.
-    value : float
-        Its regularization.
-    """
-
-    standard: Standardizer
+    scaler: Any
+    """StandardScaler of the training part."""
     model: Any
+    """The estimator."""
     value: float
+    """Its regularization."""
 
     def predict(self, vectors, rows):
         """Classes or numbers for some rows of embeddings (N, D)."""
-        return self.model.predict(self.standard(vectors, rows))
+        return self.model.predict(standardized(self.scaler, vectors, rows))

@@ -14,14 +14,9 @@ EMBEDDING_LAYERS = {
 
 
 class PooledTap(nn.Module):
-    """An encoder that gives its embedding and the statistics it was made of.
+    """An encoder that gives its embedding and the input of its layer ``path``.
 
-    Arguments
-    ---------
-    encoder : torch.nn.Module
-        Called with features and relative lengths.
-    path : str
-        Its layer into which the statistics go.
+    Called with features and relative lengths, as the encoder itself.
 
     Example
     -------
@@ -44,10 +39,10 @@ class PooledTap(nn.Module):
 
     def forward(self, feats, lengths):
         """Embedding and statistics ``(batch, E + P)`` of features."""
-        seen = []
+        inputs = []
 
         def keep(layer, arguments, named):
-            seen.append([*arguments, *named.values()][0])
+            inputs.append([*arguments, *named.values()][0])
 
         layer = submodule(self.encoder, self.path)
         hook = layer.register_forward_pre_hook(keep, with_kwargs=True)
@@ -55,44 +50,23 @@ class PooledTap(nn.Module):
             embedding = self.encoder(feats, lengths).flatten(start_dim=1)
         finally:
             hook.remove()
-        # SpeechBrain's x-vector calls its layers twice, first to see what they take.
-        pooled = seen[-1] if seen else None
+        # SpeechBrain's x-vector calls its layers twice, first to learn what they take.
+        pooled = inputs[-1] if inputs else None
         if pooled is None or pooled.numel() != len(feats) * max(
             pooled.shape[1:], default=0
         ):
             shape = "nothing" if pooled is None else tuple(pooled.shape)
             raise ValueError(
                 f"what goes into {self.path!r} of {type(self.encoder).__name__} is no "
-                f"vector an utterance: {shape} for a batch of {len(feats)}. Name the "
+                f"vector per utterance: {shape} for a batch of {len(feats)}. Name the "
                 "layer after the pooling over time with embedding_layer"
             )
         self.embedding_size = embedding.shape[1]
         return torch.cat([embedding.float(), pooled.flatten(1).float()], dim=1)
 
 
-def known_layer(encoder):
-    """The path of the layer that makes the embedding, of encoders known here.
-
-    Arguments
-    ---------
-    encoder : torch.nn.Module
-        The encoder.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ValueError
-        If it is not known.
-
-    Example
-    -------
-    >>> from speechbrain_dino.models.encoders import LeanECAPA
-    >>> known_layer(LeanECAPA(input_size=8))
-    'fc'
-    """
+def embedding_layer_of(encoder):
+    """The path of the layer that makes the embedding; ValueError if it is unknown."""
     for kind in type(encoder).__mro__:
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in EMBEDDING_LAYERS:
@@ -103,8 +77,8 @@ def known_layer(encoder):
         if isinstance(layer, nn.Linear | nn.Conv1d)
     ]
     raise ValueError(
-        f"of {type(encoder).__name__} it is not known which layer makes the embedding "
-        "of the pooled statistics: name it with embedding_layer (its linear layers "
+        f"the layer of {type(encoder).__name__} that makes the embedding of the "
+        "pooled statistics is unknown: name it with embedding_layer (its linear layers "
         f"end with {', '.join(linear[-5:])}), or probe layers: [embedding] alone"
     )
 
@@ -114,8 +88,8 @@ def submodule(encoder, path):
     part = encoder
     for name in path.split("."):
         try:
-            counted = name.lstrip("-").isdigit()
-            part = part[int(name)] if counted else getattr(part, name)
+            is_index = name.lstrip("-").isdigit()
+            part = part[int(name)] if is_index else getattr(part, name)
         except (AttributeError, IndexError, TypeError) as error:
             raise ValueError(
                 f"{type(encoder).__name__} has no layer {path!r} ({error}): its parts "

@@ -1,4 +1,4 @@
-"""From the outcomes of a probe to the figures of its systems."""
+"""From the outcomes of a probe to the metrics of its systems."""
 
 import numpy as np
 
@@ -8,18 +8,10 @@ from speechbrain_dino.metrics.regression import number_figures
 
 
 class Scorer:
-    """Measures predictions of one label over its folds.
+    """Measures predictions of one `Target` over its folds.
 
-    Arguments
-    ---------
-    target : speechbrain_dino.probing.data.Target
-        Labels and folds.
-    speakers : array, shape (N,), optional
-        Names of the speakers, over whom intervals are drawn; else over utterances.
-    replicates : int
-        Draws; 0: no intervals.
-    seed : int
-        Of the draws and of guesses.
+    Confidence intervals are over ``replicates`` draws (0: none) of ``speakers`` (N,),
+    or of utterances without these; ``seed`` is that of the draws.
     """
 
     def __init__(self, target, speakers=None, replicates=1000, seed=0):
@@ -27,19 +19,8 @@ class Scorer:
         self.replicates, self.seed = replicates, seed
         self.classes = np.array(target.classes, dtype=object)
 
-    def figures(self, predictions):
-        """Figures over folds.
-
-        Arguments
-        ---------
-        predictions : list of tuple
-            Rows and what was predicted for them, of each fold's test part.
-
-        Returns
-        -------
-        dict
-            See ``classification_figures`` and ``number_figures``.
-        """
+    def metrics(self, predictions):
+        """Metrics over folds of pairs (rows, predictions), one per fold's test part."""
         folds = [
             (self.shown(self.target.values[r]), self.shown(p)) for r, p in predictions
         ]
@@ -57,43 +38,23 @@ class Scorer:
         return self.classes[values] if self.target.classes else values
 
     def of_outcomes(self, outcomes):
-        """Figures of a probe, with what was chosen in each fold.
-
-        Arguments
-        ---------
-        outcomes : list of speechbrain_dino.probing.linear_probe.FoldOutcome
-            What the probe found.
-
-        Returns
-        -------
-        dict
-            ``figures``, with ``validation``, the criterion there (mean over folds),
-            and ``chosen``, the regularization of each fold.
-        """
-        return self.figures([(fold.rows, fold.predicted) for fold in outcomes]) | {
+        """Metrics of `FoldOutcome`, with ``chosen`` and the mean ``validation``."""
+        return self.metrics([(fold.rows, fold.predicted) for fold in outcomes]) | {
             "validation": float(np.mean([fold.validation for fold in outcomes])),
             "chosen": [fold.chosen for fold in outcomes],
         }
 
     def floors(self):
-        """Figures of what is reached without listening.
-
-        Returns
-        -------
-        dict
-            Of classes: ``chance``, drawn with equal probability, and ``majority``,
-            the most frequent class of the training part. Of numbers: ``mean``, that
-            of the training part.
-        """
+        """Metrics of `floors`."""
         return {
-            name: self.figures(guess) for name, guess in floors(self.target).items()
+            name: self.metrics(guess) for name, guess in floors(self.target).items()
         }
 
     def counts(self):
         """Fold -> part -> utterances, speakers, and utterances of each class."""
-        found = {}
+        of_folds = {}
         for fold in self.target.folds:
-            found[fold.name] = {}
+            of_folds[fold.name] = {}
             for part in PARTS:
                 rows = getattr(fold, part)
                 about = {"all": len(rows)}
@@ -101,27 +62,17 @@ class Scorer:
                     about["speakers"] = len(set(self.speakers[rows]))
                 number = len(self.classes)
                 if number:
-                    found_here = np.bincount(self.target.values[rows], minlength=number)
-                    about |= dict(zip(self.target.classes, found_here.tolist()))
-                found[fold.name][part] = about
-        return found
+                    sizes = np.bincount(self.target.values[rows], minlength=number)
+                    about |= dict(zip(self.target.classes, sizes.tolist()))
+                of_folds[fold.name][part] = about
+        return of_folds
 
 
 def floors(target, seed=0):
-    """What is reached without listening.
+    """Predictions without listening: name -> (rows, predictions) per fold's test part.
 
-    Arguments
-    ---------
-    target : speechbrain_dino.probing.data.Target
-        Labels and folds.
-    seed : int
-        Of the guesses.
-
-    Returns
-    -------
-    dict
-        ``chance`` and ``majority``, or ``mean``: rows and predictions of each fold's
-        test part, see ``Scorer.floors``.
+    Of classes: ``chance``, drawn with equal probability, and ``majority``, the most
+    frequent class of the training part. Of numbers: ``mean`` of the training part.
 
     Example
     -------
@@ -129,51 +80,38 @@ def floors(target, seed=0):
     >>> from speechbrain_dino.probing.data import Target
     >>> fold = Fold("a", np.array([0, 1, 2]), np.array([]), np.array([3, 4]))
     >>> target = Target("x", np.array([1, 1, 0, 0, 1]), ["a", "b"], [fold], 0)
-    >>> [(rows, found)] = floors(target)["majority"]
-    >>> found.tolist()
+    >>> floors(target)["majority"][0][1].tolist()
     [1, 1]
     """
     rng = np.random.default_rng(seed)
     number = len(target.classes)
-    found = {}
+    of_name = {}
     for fold in target.folds:
-        size, learnt = len(fold.test), target.values[fold.train]
+        size, learned = len(fold.test), target.values[fold.train]
         if number:
-            common = np.bincount(learnt, minlength=number).argmax()
+            common = np.bincount(learned, minlength=number).argmax()
             guesses = {"chance": rng.integers(0, number, size)}
             guesses["majority"] = np.full(size, common)
         else:
-            guesses = {"mean": np.full(size, learnt.mean())}
+            guesses = {"mean": np.full(size, learned.mean())}
         for name, guess in guesses.items():
-            found.setdefault(name, []).append((fold.test, guess))
-    return found
+            of_name.setdefault(name, []).append((fold.test, guess))
+    return of_name
 
 
 def best_systems(systems):
-    """The system that is best in validation, and the best layer of each source.
-
-    Arguments
-    ---------
-    systems : dict
-        Name -> figures, with ``source``, ``layer`` and ``validation`` where probed.
-
-    Returns
-    -------
-    best : str
-        Name of a system.
-    layers : dict
-        Source -> name of its best system.
+    """Name of the system that is best in validation, and source -> its best system.
 
     Example
     -------
-    >>> found = {"a": ("x", 0.5), "b": ("x", 0.7), "c": ("y", 0.6)}
-    >>> best_systems({n: dict(source=s, validation=v) for n, (s, v) in found.items()})
+    >>> values = {"a": ("x", 0.5), "b": ("x", 0.7), "c": ("y", 0.6)}
+    >>> best_systems({n: dict(source=s, validation=v) for n, (s, v) in values.items()})
     ('b', {'x': 'b', 'y': 'c'})
     """
-    probed = {name: found for name, found in systems.items() if "source" in found}
+    probed = {name: about for name, about in systems.items() if "source" in about}
     layers = {}
-    for name, found in probed.items():
-        other = layers.setdefault(found["source"], name)
-        if found["validation"] > probed[other]["validation"]:
-            layers[found["source"]] = name
+    for name, about in probed.items():
+        other = layers.setdefault(about["source"], name)
+        if about["validation"] > probed[other]["validation"]:
+            layers[about["source"]] = name
     return max(layers.values(), key=lambda name: probed[name]["validation"]), layers

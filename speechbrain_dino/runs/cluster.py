@@ -52,7 +52,7 @@ def run_clustering(hparams, run_opts):
         clustering = hparams["clusterer"](table.vectors)
         save_labels(output, table.ids, clustering)
         ddp_barrier()
-    figures = dict(clustering.figures)
+    figures = dict(clustering.summary)
     if speakers:
         figures["against_truth"] = clustering.against(speakers)
         logger.info("Against the truth: %s", figures["against_truth"])

@@ -143,7 +143,7 @@ def _cluster(number, folder, launch, hparams, state, table, truth):
     clusterer = launch.changed(**keys).build()["clusterer"] if keys else None
     clustering = (clusterer or hparams["clusterer"])(np.asarray(table.vectors))
     save_labels(folder / "clusters", table.ids, clustering)
-    figures = dict(clustering.figures)
+    figures = dict(clustering.summary)
     if number > 1:
         before = load_labels(folder.parent / f"round{number - 1}/clusters/labels.csv")
         figures["label_change"] = label_change(before, clustering.labels)

@@ -21,7 +21,7 @@ from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.scoring.backends import Cohort
 from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.conditions import describe, read_metadata
-from speechbrain_dino.scoring.lists import ListFigures, results_frame, score_lists
+from speechbrain_dino.scoring.lists import ListMetrics, results_frame, score_lists
 from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.utils.distributed import join_processes, on_main_first
 from speechbrain_dino.utils.ending import together
@@ -58,7 +58,7 @@ def run_verification(hparams, run_opts):
         wanted = calibration_list, hparams["fuse"]
         plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
         about = _described(manifest, hparams)
-        figures_of = ListFigures(lists, manifest, about, hparams["bootstrap"])
+        metrics_of = ListMetrics(lists, manifest, about, hparams["bootstrap"])
         options = {
             "device": join_processes(run_opts.device),
             **{name: hparams[name] for name in _EMBED},
@@ -74,9 +74,9 @@ def run_verification(hparams, run_opts):
         for made_anew in ("scores", "calibration"):
             shutil.rmtree(output / made_anew, ignore_errors=True)
         scorings = hparams["scorings"]
-        scored = score_lists(lists, table, scorings, cohort, output, figures_of)
+        scored = score_lists(lists, table, scorings, cohort, output, metrics_of)
         first = next(iter(scored))
-        scored |= plan.run(scored, figures_of)
+        scored |= plan.run(scored, metrics_of)
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(

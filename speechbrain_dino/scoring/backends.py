@@ -7,50 +7,25 @@ import numpy as np
 from speechbrain_dino.embeddings.by_label import average_by_label, subtract_mean
 from speechbrain_dino.scoring.cosine import cosine_scores
 from speechbrain_dino.scoring.lda import fit_lda
+from speechbrain_dino.scoring.pairs import unit_rows
 from speechbrain_dino.scoring.plda import fit_plda
 
 
 class Cohort(NamedTuple):
-    """Utterances that take no part in the trials, for means and normalization.
-
-    Arguments
-    ---------
-    vectors : array, shape (C, D)
-        Their embeddings.
-    labels : array of str, shape (C,), or None
-        Speaker or pseudo speaker of each; not needed for a cohort of utterances.
-    source : str
-        Where they came from, for the report.
-    """
+    """Utterances that take no part in the trials, for means and normalization."""
 
     vectors: np.ndarray
+    """Embeddings (C, D)."""
     labels: np.ndarray | None
+    """Speaker or pseudo speaker of each (C,); None serves utterances alone."""
     source: str
+    """Where they came from, for the report."""
 
     def members(self, by):
-        """The cohort's members: utterances, or the mean of each speaker.
+        """Returns members (M, D), float32: utterances, or means of speakers' unit rows.
 
-        Arguments
-        ---------
-        by : str
-            ``utterance`` or ``speaker``; the latter is the mean of the speaker's
-            embeddings, each scaled to length 1.
-
-        Returns
-        -------
-        numpy.ndarray, shape (members, D)
-            float32.
-
-        Raises
-        ------
-        ValueError
-            If ``by`` is neither, or speakers are not known.
-
-        Example
-        -------
-        >>> vectors = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
-        >>> Cohort(vectors, np.array(["a", "a", "b"]), "").members("speaker").tolist()
-        [[0.5, 0.5], [1.0, 0.0]]
+        Raises ValueError if ``by`` is neither ``utterance`` nor ``speaker``, there are
+        no labels, or an embedding is zero.
         """
         if by == "utterance":
             return np.asarray(self.vectors, dtype=np.float32)
@@ -61,34 +36,26 @@ class Cohort(NamedTuple):
                 f"the cohort {self.source} has no labels, so no mean by speaker: name "
                 "their column with cohort_label, or take cohort_by: utterance"
             )
-        vectors = np.asarray(self.vectors, dtype=np.float32)
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = unit_rows(self.vectors, name="cohort")
         return average_by_label(unit, self.labels)[0]
 
 
 class Cosine:
-    """Cosine scores, perhaps after subtracting a mean and normalizing.
+    """Cosine scores, optionally after mean subtraction and score normalization.
 
     Arguments
     ---------
     subtract_mean : bool
-        Whether to subtract the cohort's mean embedding from all embeddings, the
-        cohort's own as well.
+        Whether to subtract the cohort's mean from all embeddings, its own included.
     normalize : callable, optional
-        ``(embeddings, cohort, enrol, test) -> scores`` in the place of plain cosine,
-        such as ``speechbrain_dino.scoring.cosine.as_norm``.
+        ``(embeddings, cohort, enrol, test) -> scores``, such as ``as_norm``.
     cohort_by : str
-        What the members of the cohort are for ``normalize``: ``utterance`` or
-        ``speaker``.
+        Members of the cohort for ``normalize``: ``utterance`` or ``speaker``.
 
     Example
     -------
-    >>> vectors = np.array([[1.0, 0.0], [3.0, 4.0]])
-    >>> print(Cosine()(vectors, [0], [1], None))
+    >>> print(Cosine()(np.array([[1.0, 0.0], [3.0, 4.0]]), [0], [1], None))
     [0.6]
-    >>> cohort = Cohort(np.array([[1.0, 4.0]]), None, "one")
-    >>> print(Cosine(subtract_mean=True)(vectors, [0], [1], cohort))
-    [0.]
     """
 
     def __init__(self, subtract_mean=False, normalize=None, cohort_by="utterance"):
@@ -110,22 +77,7 @@ class Cosine:
         return self.subtract_mean or self.normalize is not None
 
     def __call__(self, vectors, enrol, test, cohort):
-        """Scores trials.
-
-        Arguments
-        ---------
-        vectors : array, shape (N, D)
-            One embedding a row.
-        enrol, test : array, shape (M,)
-            Row numbers.
-        cohort : Cohort or None
-            Needed if ``needs_cohort``.
-
-        Returns
-        -------
-        numpy.ndarray, shape (M,)
-            float32 scores.
-        """
+        """Scores (M,), float32, of rows of vectors (N, D); see ``needs_cohort``."""
         if self.subtract_mean:
             vectors = subtract_mean(vectors, cohort.vectors)
             centered = subtract_mean(cohort.vectors, cohort.vectors)
@@ -135,18 +87,7 @@ class Cosine:
         return self.normalize(vectors, cohort.members(self.cohort_by), enrol, test)
 
     def about(self, cohort):
-        """What the scores depend on beside the trial, for tables.
-
-        Arguments
-        ---------
-        cohort : Cohort or None
-            The cohort.
-
-        Returns
-        -------
-        dict
-            ``cohort`` (source), ``cohort_by`` and ``cohort_size``; empty without.
-        """
+        """Source, kind (``cohort_by``) and size of the cohort, if one is used."""
         if not self.needs_cohort:
             return {}
         by = self.cohort_by if self.normalize is not None else "utterance"
@@ -155,17 +96,7 @@ class Cosine:
 
 
 class LDACosine(Cosine):
-    """Cosine scores in the directions that tell the cohort's speakers apart.
-
-    Arguments
-    ---------
-    dim : int, optional
-        Number of directions; as many as the cohort allows if not given.
-    normalize : callable, optional
-        See `Cosine`.
-    cohort_by : str
-        See `Cosine`.
-    """
+    """Cosine scores in the cohort's LDA directions: ``dim``, or all it allows."""
 
     needs_cohort = needs_labels = True
 
@@ -189,18 +120,10 @@ class LDACosine(Cosine):
 
 
 class PLDA:
-    """Log-likelihood ratios of a PLDA trained on the cohort and its labels.
+    """Log-likelihood ratios of an LDA and a PLDA trained on the cohort and its labels.
 
-    Arguments
-    ---------
-    lda_dim : int, optional
-        Directions of the LDA before it; as many as the cohort allows if not given.
-    iterations : int
-        Passes of the EM algorithm.
-    normalize : bool
-        Whether to apply adaptive S-norm with the cohort's utterances.
-    top_n : int
-        How many of the cohort's nearest utterances normalize.
+    ``lda_dim`` directions (as many as the cohort allows if not given), ``iterations``
+    of EM; ``normalize``: adaptive S-norm with the ``top_n`` nearest cohort utterances.
     """
 
     needs_cohort = needs_labels = True

@@ -15,30 +15,22 @@ _SUFFIX = "_calibrated"
 class CalibrationPlan:
     """What a run calibrates and fuses, checked before anything is computed.
 
-    Scores are taken from files: those of the first way lie in ``scores``, those of
-    the others in ``scores/<way>``, those of another system in a folder of its own.
+    Raises ValueError if the list is missing or has no labels, no list is left to be
+    scored, or ``fuse`` names anything but ways and folders with the lists' files.
 
     Arguments
     ---------
     calibration_list : str or path, optional
-        The list on which the logistic regressions learn: one of ``lists``, or the
-        first way's score file of some other list, with files of that name for the
-        other ways in folders ``<way>`` beside it. None: nothing is calibrated.
+        The list to learn from: one of ``lists``, or the first way's score file of
+        another list, those of the other ways lying in folders ``<way>`` beside it.
     fuse : sequence of str or path
-        Ways, and folders of other systems' score files ``<list>.txt``; empty: nothing
-        is fused.
+        Ways, and folders of other systems' files ``<list>.txt``; empty: no fusion.
     lists : dict
         Name -> Trials.
     ways : sequence of str
-        The ways to score, the first one first.
+        The first has its scores in ``scores``, the others in ``scores/<way>``.
     output_folder : str or path
         The run's folder, for ``scores`` and ``calibration``.
-
-    Raises
-    ------
-    ValueError
-        If the list is not there or has no labels, no list is left to be scored, or
-        ``fuse`` names something else than ways and folders with the lists' files.
     """
 
     def __init__(self, calibration_list, fuse, lists, ways, output_folder):
@@ -46,7 +38,7 @@ class CalibrationPlan:
         self.scores = self.output / "scores"
         self.ways = list(ways)
         if isinstance(fuse, str):
-            raise ValueError(f"fuse: expected a list, [{fuse}, ...], found {fuse!r}")
+            raise ValueError(f"fuse: expected a list, [{fuse}, ...], not {fuse!r}")
         self.fuse = [str(name) for name in fuse or ()]
         if calibration_list is None:
             if self.fuse:
@@ -71,7 +63,7 @@ class CalibrationPlan:
             )
         if self.fuse:
             self._check_fuse()
-        self.known = {name: self._count_known(name) for name in self.evaluated}
+        self.shared = {name: self._count_shared(name) for name in self.evaluated}
 
     def _set_training(self, wanted):
         path = Path(wanted)
@@ -92,14 +84,14 @@ class CalibrationPlan:
     def _refuse_own(self, key, path):
         if self.scores.resolve() in (path.resolve(), *path.resolve().parents):
             raise ValueError(
-                f"{key}: {path} lies among the scores of this run, which are made "
-                "anew: copy it elsewhere, or name another --output_folder"
+                f"{key}: {path} lies among the scores of this run, which are "
+                "recomputed: copy it elsewhere, or name another --output_folder"
             )
 
     def _check_fuse(self):
         if len(set(self.fuse)) < max(2, len(self.fuse)):
             raise ValueError(
-                f"fuse: expected at least two systems, each once, found "
+                "fuse: expected at least two systems, each once, not "
                 f"{', '.join(self.fuse)}"
             )
         for system in self.fuse:
@@ -119,11 +111,11 @@ class CalibrationPlan:
                         f"{', '.join((self.name, *self.evaluated))}"
                     )
 
-    def _count_known(self, name):
+    def _count_shared(self, name):
         """Number of trials of a list that the calibration list has as well."""
-        known = set(zip(self.trials.enrol, self.trials.test))
+        learned = set(zip(self.trials.enrol, self.trials.test))
         trials = self.lists[name]
-        shared = sum(pair in known for pair in zip(trials.enrol, trials.test))
+        shared = sum(pair in learned for pair in zip(trials.enrol, trials.test))
         if shared:
             logger.warning(
                 "%d of %d trials of %s are in the calibration list %s as well: "
@@ -135,29 +127,14 @@ class CalibrationPlan:
             )
         return shared
 
-    def run(self, scored, figures_of):
-        """Calibrates the ways that were scored, and fuses.
+    def run(self, scored, metrics_of):
+        """Calibrates and fuses what ``lists.score_lists`` returned and wrote.
 
-        Arguments
-        ---------
-        scored : dict
-            What ``speechbrain_dino.scoring.lists.score_lists`` gave, with its files.
-        figures_of : speechbrain_dino.scoring.lists.ListFigures
-            For the figures.
-
-        Returns
-        -------
-        dict
-            Further ways in the form of ``scored``: ``<way>_calibrated`` and
-            ``fusion``, of all lists but the one learned on; beside their figures
-            ``calibration_list``, ``known_trials`` (number by list of those that are in
-            it as well), ``systems``, ``weights`` and ``offset``.
-
-        Raises
-        ------
-        ValueError
-            If a way to fuse was left out, files differ in their trials, or scores
-            cannot be calibrated; names the list.
+        Returns ``<way>_calibrated`` and ``fusion`` in the form of ``scored``, of all
+        lists but the one learned from, with ``calibration_list``, ``known_trials``
+        (number of its trials per list), ``systems``, ``weights``, ``offset``.
+        Raises ValueError, naming the list, if a way to fuse was not scored, files
+        differ in their trials, or scores cannot be calibrated.
         """
         if self.name is None:
             return {}
@@ -168,25 +145,26 @@ class CalibrationPlan:
             if not file.is_file():
                 logger.warning("%s is not there: %s is not calibrated", file, way)
                 continue
-            made = self._calibrate(way + _SUFFIX, [way], folders, figures_of)
+            calibrated = self._calibrate(way + _SUFFIX, [way], folders, metrics_of)
             # A rising map changes no error rate: the conditions are those of the way.
-            further[way + _SUFFIX] = _cohort_of(about) | made | {"conditions": {}}
+            calibrated["conditions"] = {}
+            further[way + _SUFFIX] = _cohort_of(about) | calibrated
         if self.fuse:
-            lost = set(self.fuse) & (set(self.ways) - scored.keys())
-            if lost:
+            skipped = set(self.fuse) & (set(self.ways) - scored.keys())
+            if skipped:
                 raise ValueError(
-                    f"fuse: {', '.join(sorted(lost))} was not scored, see above: leave "
+                    f"fuse: {', '.join(sorted(skipped))} was not scored: leave "
                     "it out of fuse, or give what it needs"
                 )
             cohorts = [_cohort_of(scored[way]) for way in self.fuse if way in scored]
             cohorts = [about for about in cohorts if about]
-            made = self._calibrate(FUSION, self.fuse, folders, figures_of)
+            fused = self._calibrate(FUSION, self.fuse, folders, metrics_of)
             # Named where the ways that depend on one share it.
             shared = all(about == cohorts[0] for about in cohorts)
-            further[FUSION] = (cohorts[0] if cohorts and shared else {}) | made
+            further[FUSION] = (cohorts[0] if cohorts and shared else {}) | fused
         return further
 
-    def _calibrate(self, title, systems, folders, figures_of):
+    def _calibrate(self, title, systems, folders, metrics_of):
         learned, own = folders
         trials, scores = _read(learned, systems, self.name)
         _check_labels(trials)
@@ -195,18 +173,18 @@ class CalibrationPlan:
         except ValueError as error:
             raise ValueError(f"{trials.path}, {title}: {error}") from error
         calibration.save(self.output / "calibration" / f"{title}.json")
-        figures, conditions = {}, {}
+        metrics, conditions = {}, {}
         for name in self.evaluated:
-            found, scores = _read(own, systems, name)
+            trials, scores = _read(own, systems, name)
             ratios = calibration(scores)
-            write_scores(self.scores / title / f"{name}.txt", found, ratios)
+            write_scores(self.scores / title / f"{name}.txt", trials, ratios)
             if self.lists[name].labels is not None:
-                figures[name], conditions[name] = figures_of(name, ratios, True)
+                metrics[name], conditions[name] = metrics_of(name, ratios, True)
         return {
-            "lists": figures,
+            "lists": metrics,
             "conditions": conditions,
             "calibration_list": self.name,
-            "known_trials": self.known,
+            "known_trials": self.shared,
             "systems": systems,
             "weights": calibration.weights,
             "offset": calibration.offset,
@@ -219,7 +197,7 @@ def _folders(scores, ways):
 
 
 def _read(folders, systems, name):
-    """Trials of a list, in the order of a way's file, and a column a system."""
+    """Trials of a list, in the order of a way's file, and scores (M, systems)."""
     # Files of other systems may be in another order than the list.
     first = next((s for s in systems if s in folders), next(iter(folders)))
     paths = [

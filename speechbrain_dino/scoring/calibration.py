@@ -12,7 +12,7 @@ from speechbrain_dino.metrics.verification import finite_scores
 from speechbrain_dino.utils.files import replacing
 
 # Weight of the squared coefficients of standardized scores against the loss per
-# trial: too small to be seen, but scores without any error get a finite slope.
+# trial: too small to matter, but scores without any error get a finite slope.
 _RIDGE = 1e-6
 
 
@@ -25,22 +25,9 @@ class Calibration(NamedTuple):
     """Added to the sum."""
 
     def __call__(self, scores):
-        """Maps scores to log-likelihood ratios.
+        """Maps scores (M,) or (M, K) to natural log-likelihood ratios, float64 (M,).
 
-        Arguments
-        ---------
-        scores : array, shape (M,) or (M, K)
-            Scores of one system, or of K systems in the order of the training.
-
-        Returns
-        -------
-        numpy.ndarray, shape (M,)
-            float64, natural logarithm.
-
-        Raises
-        ------
-        ValueError
-            If the number of systems is another than in training.
+        Raises ValueError if K is not that of the training.
         """
         columns = _columns(scores)
         if columns.shape[1] != len(self.weights):
@@ -51,31 +38,14 @@ class Calibration(NamedTuple):
         return columns @ self.weights + self.offset
 
     def save(self, path):
-        """Writes the calibration as JSON.
-
-        Arguments
-        ---------
-        path : str or path
-            The file.
-        """
+        """Writes the calibration as JSON."""
         content = {"weights": list(map(float, self.weights)), "offset": self.offset}
         with replacing(path) as draft:
             Path(draft).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path):
-        """Reads what ``save`` wrote.
-
-        Arguments
-        ---------
-        path : str or path
-            The file.
-
-        Returns
-        -------
-        Calibration
-            The calibration.
-        """
+        """Reads what ``save`` wrote."""
         content = json.loads(Path(path).read_text("utf-8"))
         return cls(np.array(content["weights"]), content["offset"])
 
@@ -85,29 +55,19 @@ def fit_calibration(scores, labels, p_target=0.01):
 
     Minimizes ``p_target * mean over targets of log(1 + exp(-(llr + prior)))`` plus
     ``(1 - p_target) * mean over non-targets of log(1 + exp(llr + prior))``, ``prior``
-    being the log odds of ``p_target``, so that the share of targets in the list does
-    not matter (FoCal; Bruemmer et al., 2007). Several systems are fused. Learn on
-    another list than the one to be scored.
+    being the log odds of ``p_target``: the list's share of targets does not matter
+    (FoCal; Bruemmer et al., 2007). Learn from another list than the one to be scored.
+    Raises ValueError if one kind of trial is missing, a score is not finite, a system's
+    scores do not vary, or ``p_target`` is out of range.
 
     Arguments
     ---------
     scores : array, shape (M,) or (M, K)
-        Scores of one system, or of K systems for the same trials.
+        Of one system, or of K systems, which are fused.
     labels : array, shape (M,)
-        1 for trials of one speaker, 0 for trials of two.
+        1: target, 0: non-target.
     p_target : float
         Prior of the costs that matter, between 0 and 1.
-
-    Returns
-    -------
-    Calibration
-        ``calibration(scores)`` gives log-likelihood ratios.
-
-    Raises
-    ------
-    ValueError
-        If one kind of trial is missing, a score is not finite, a system's scores do
-        not vary, or ``p_target`` is out of range.
 
     Example
     -------
@@ -126,8 +86,8 @@ def fit_calibration(scores, labels, p_target=0.01):
     center, scale = columns.mean(axis=0), columns.std(axis=0)
     if not scale.all():
         raise ValueError(
-            f"all scores of system {int(np.argmin(scale)) + 1} are equal: they say "
-            "nothing, leave it out"
+            f"all scores of system {int(np.argmin(scale)) + 1} are equal: they carry "
+            "no information, leave it out"
         )
     # The weights of the trials sum to their number.
     trials, targets = len(is_target), is_target.sum()
@@ -146,35 +106,11 @@ def _columns(scores):
 
 
 def read_systems(paths):
-    """Reads several systems' score files of one trial list.
+    """Reads K systems' score files of one trial list, whose order may differ.
 
-    Arguments
-    ---------
-    paths : sequence of str or path
-        Files in the forms of ``speechbrain_dino.data.trials.read_scores``; the order of
-        their trials may differ.
-
-    Returns
-    -------
-    trials : Trials
-        Those of the first file, with the labels of the first file that has some.
-    scores : numpy.ndarray, shape (M, K)
-        float64; one column a file, one row a trial.
-
-    Raises
-    ------
-    ValueError
-        If a file is malformed, or two files differ in a trial or its label; the
-        message names the file and the line.
-
-    Example
-    -------
-    >>> first = getfixture("tmp_path") / "first.txt"
-    >>> second = getfixture("tmp_path") / "second.txt"
-    >>> _ = first.write_text("1 a b 0.5\\n0 a c 0.25\\n")
-    >>> _ = second.write_text("a c -3\\na b 7\\n")
-    >>> read_systems([first, second])[1].tolist()
-    [[0.5, 7.0], [0.25, -3.0]]
+    Returns the first file's trials, with the labels of the first file that has any,
+    and scores, float64 (M, K). Raises ValueError, naming file and line, if a file is
+    malformed, or two files differ in a trial or its label.
     """
     if not paths:
         raise ValueError("no score file was given: name at least one")
@@ -197,33 +133,33 @@ def read_systems(paths):
 
 
 def _order(trials, other):
-    """For each trial its place in another list of the same trials."""
+    """For each trial its position in another list of the same trials."""
     if (trials.enrol, trials.test) == (other.enrol, other.test):
         return np.arange(len(trials.enrol))
     # A trial may stand in a list twice: the n-th goes with the n-th.
-    places = [_sorted_places(listed) for listed in (trials, other)]
-    for mine, theirs in zip(*places):
+    orders = [_sorted_rows(listed) for listed in (trials, other)]
+    for mine, theirs in zip(*orders):
         pair = trials.enrol[mine], trials.test[mine]
         if pair != (other.enrol[theirs], other.test[theirs]):
             break
     else:
-        if len(places[0]) == len(places[1]):
-            order = np.empty(len(places[0]), dtype=np.int64)
-            order[places[0]] = places[1]
-            return order
+        if len(orders[0]) == len(orders[1]):
+            row_of = np.empty(len(orders[0]), dtype=np.int64)
+            row_of[orders[0]] = orders[1]
+            return row_of
     raise ValueError(_difference(trials, other))
 
 
-def _sorted_places(trials):
+def _sorted_rows(trials):
     pairs = list(zip(trials.enrol, trials.test))
     return sorted(range(len(pairs)), key=pairs.__getitem__)
 
 
 def _difference(trials, other):
     for one, two in ((trials, other), (other, trials)):
-        known = set(zip(two.enrol, two.test))
+        pairs = set(zip(two.enrol, two.test))
         for line, pair in enumerate(zip(one.enrol, one.test), 1):
-            if pair not in known:
+            if pair not in pairs:
                 return (
                     f"{one.path}:{line}: the trial {' '.join(pair)} is not in "
                     f"{two.path}: give score files of one trial list"

@@ -1,4 +1,4 @@
-"""What is known of utterances beside their audio: speaker, session, gender ..."""
+"""Metadata of utterances: speaker, session, gender ..."""
 
 import os
 
@@ -7,22 +7,9 @@ import pandas as pd
 
 
 def read_metadata(path):
-    """Reads a table with a line per utterance or per speaker.
+    """Reads a table (CSV or tabs) with a line per utterance or speaker, all as text.
 
-    Arguments
-    ---------
-    path : str or path
-        CSV, or separated by tabs as VoxCeleb1's ``vox1_meta.csv``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        All columns as text, empty where nothing stands.
-
-    Raises
-    ------
-    ValueError
-        If it is no table.
+    Raises ValueError if the file is no table.
     """
     with open(path, encoding="utf-8") as file:
         head = file.readline()
@@ -37,33 +24,23 @@ def read_metadata(path):
 
 
 def describe(ids, speakers=None, metadata=None):
-    """One line an utterance: speaker, session and what the metadata say.
+    """Joins utterances with their metadata; a row each, empty text where unknown.
 
-    The metadata's column that names most of the utterances (by the last three parts
-    of their path, whatever the format) or else most of the speakers is the key.
-    Where metadata name only other utterances of a speaker, what is the same in all
-    of these counts for the speaker. A column ``speaker`` of metadata by utterance
-    goes before the speakers given.
+    The key is the metadata's column that names most of the utterances (by the last
+    three parts of their path, whatever the format) or else most of the speakers. What
+    is the same in all lines of a speaker holds for utterances that have no line. A
+    column ``speaker`` of metadata per utterance replaces the speakers given.
+
+    Raises ValueError if no column of the metadata names an utterance or a speaker.
 
     Arguments
     ---------
     ids : sequence of str
-        Names of the utterances, such as ``id10270/x6uYqmx31kE/00001.wav``.
+        Such as ``id10270/x6uYqmx31kE/00001.wav``; three parts name a session.
     speakers : sequence of str, optional
-        Their speakers; the first part of the name if not given.
+        The first part of the name if not given.
     metadata : pandas.DataFrame, optional
         See `read_metadata`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ID, speaker, session (where names have three parts), and the
-        metadata's; empty text where nothing is known.
-
-    Raises
-    ------
-    ValueError
-        If no column of the metadata names an utterance or a speaker.
 
     Example
     -------
@@ -85,12 +62,12 @@ def describe(ids, speakers=None, metadata=None):
         n: metadata[n].map(_key).isin(set(utterances)).sum() for n in metadata
     }
     best = max(by_utterance, key=by_utterance.get)
-    found = {}
+    by_key = {}
     if by_utterance[best]:
         rows = metadata.assign(key=metadata[best].map(_key)).drop_duplicates("key")
-        found = rows.set_index("key")
-        if "speaker" in found and best != "speaker":
-            given = utterances.map(found["speaker"]).fillna("")
+        by_key = rows.set_index("key")
+        if "speaker" in by_key and best != "speaker":
+            given = utterances.map(by_key["speaker"]).fillna("")
             table["speaker"] = given.where(given != "", table["speaker"])
     names = set(table["speaker"])
     by_speaker = {n: metadata[n].isin(names).sum() for n in metadata}
@@ -106,8 +83,8 @@ def describe(ids, speakers=None, metadata=None):
         if name in keys:
             continue
         values = pd.Series("", index=table.index)
-        if len(found):
-            values = utterances.map(found[name]).fillna("")
+        if len(by_key):
+            values = utterances.map(by_key[name]).fillna("")
         if by_speaker[speaker_key]:
             own = _of_speakers(metadata, speaker_key, name)
             values = values.where(values != "", table["speaker"].map(own).fillna(""))
@@ -117,7 +94,7 @@ def describe(ids, speakers=None, metadata=None):
 
 
 def _of_speakers(metadata, key, name):
-    """The value of each speaker who has but one."""
+    """The value of each speaker who has only one."""
     first = metadata.drop_duplicates([key, name])
     alone = ~first[key].duplicated(keep=False)
     return first[alone].set_index(key)[name]
@@ -129,20 +106,7 @@ def _key(name):
 
 
 def categories(table, most=8):
-    """Columns that sort utterances into a few kinds.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        See `describe`.
-    most : int
-        How many kinds a column may have.
-
-    Returns
-    -------
-    list of str
-        Names; speaker, session and ID are never among them.
-    """
+    """Names of columns with 2 to ``most`` values; never speaker, session or ID."""
     return [
         name
         for name in table
@@ -152,38 +116,28 @@ def categories(table, most=8):
 
 
 def trial_conditions(table, enrol, test):
-    """Sorts trials by what is known of their two sides.
+    """Sorts trials by the metadata of their two sides, rows (M,) of `describe`'s table.
 
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        See `describe`; a column ``seconds`` may hold durations.
-    enrol, test : int array, shape (M,)
-        Rows of the table.
-
-    Returns
-    -------
-    dict
-        Condition -> text array (M,), "" where it is not known: for each category
-        the value of both sides ("f") or "different" ones, ``session`` same or
-        different, ``duration`` of the shorter side.
+    Returns condition -> text (M,), "" where unknown: for each category the value of
+    both sides ("f") or "different"; ``session`` same or different; ``duration`` of the
+    shorter side, where the table has a column ``seconds``.
     """
     enrol, test = np.asarray(enrol), np.asarray(test)
-    found = {}
+    kinds = {}
     for name in categories(table):
         values = table[name].to_numpy(dtype=object)
         left, right = values[enrol], values[test]
         pair = np.where(left == right, left, "different")
-        found[name] = np.where((left == "") | (right == ""), "", pair).astype(str)
+        kinds[name] = np.where((left == "") | (right == ""), "", pair).astype(str)
     if "session" in table:
         session = table["session"].to_numpy(dtype=object)
-        found["session"] = np.where(
+        kinds["session"] = np.where(
             session[enrol] == session[test], "same", "different"
         )
     if "seconds" in table:
         seconds = table["seconds"].to_numpy(dtype=float)
         shorter = np.minimum(seconds[enrol], seconds[test])
         names = ("< 2 s", "2-4 s", "4-8 s", "8-16 s", ">= 16 s")
-        found["duration"] = np.array(names)[np.digitize(shorter, [2, 4, 8, 16])]
-    # What holds for all trials alike divides nothing.
-    return {name: kind for name, kind in found.items() if len(set(kind)) > 1}
+        kinds["duration"] = np.array(names)[np.digitize(shorter, [2, 4, 8, 16])]
+    # A condition that all trials share does not divide them.
+    return {name: kind for name, kind in kinds.items() if len(set(kind)) > 1}

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from speechbrain_dino.scoring.pairs import unit_rows
+
 
 class LDA(NamedTuple):
     """A projection onto the directions that tell speakers apart."""
@@ -16,47 +18,19 @@ class LDA(NamedTuple):
     """(D, dim): the directions, best first."""
 
     def __call__(self, embeddings):
-        """Centers, projects, and scales rows to length 1.
-
-        Arguments
-        ---------
-        embeddings : array, shape (N, D)
-            One embedding a row.
-
-        Returns
-        -------
-        numpy.ndarray, shape (N, dim)
-            float32.
-        """
+        """Centers, projects (N, D) to float32 (N, dim), and scales rows to length 1."""
         matrix = self.matrix.astype(np.float32)
         shift = (self.mean @ self.matrix).astype(np.float32)
         projected = np.asarray(embeddings, dtype=np.float32) @ matrix - shift
-        return projected / np.linalg.norm(projected, axis=1, keepdims=True)
+        return unit_rows(projected, name="the LDA's projections")
 
 
 def fit_lda(embeddings, labels, dim=150):
-    """Finds the directions that tell speakers apart.
+    """Fits the LDA whose rows serve ``cosine_scores``, ``as_norm`` and ``fit_plda``.
 
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        Training embeddings, one a row, more than D.
-    labels : sequence, shape (N,)
-        Speaker or pseudo-speaker of each row.
-    dim : int
-        Number of directions, at most D and the number of speakers less one.
-
-    Returns
-    -------
-    LDA
-        ``lda(embeddings)`` projects; its rows serve ``cosine_scores``, ``as_norm`` and
-        ``fit_plda``.
-
-    Raises
-    ------
-    ValueError
-        If ``dim`` is too large, or the embeddings do not vary in every dimension
-        within speakers.
+    Embeddings are (N, D), labels (N,) speakers or pseudo speakers. Raises ValueError if
+    ``dim``, the number of directions, exceeds D or the number of speakers less one, or
+    the embeddings do not vary in every dimension within speakers.
 
     Example
     -------
@@ -91,31 +65,16 @@ def fit_lda(embeddings, labels, dim=150):
 
 
 def check_labels(embeddings, labels):
-    """Finds out whether labels say something about embeddings.
+    """Returns the distinct labels (S,) of embeddings (N, D).
 
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        One embedding a row.
-    labels : sequence, shape (N,)
-        Speaker or pseudo-speaker of each row.
-
-    Returns
-    -------
-    numpy.ndarray, shape (S,)
-        The distinct labels.
-
-    Raises
-    ------
-    ValueError
-        If the numbers differ, there are fewer than two speakers, or none has two
-        utterances.
+    Raises ValueError if there is not a label per row, there are fewer than two
+    speakers, or none has two utterances.
     """
     speakers = np.unique(labels)
     if len(labels) != len(embeddings) or not 2 <= len(speakers) < len(labels):
         raise ValueError(
             f"{len(labels)} labels of {len(speakers)} speakers for {len(embeddings)} "
-            "embeddings: LDA and PLDA need one label a row, at least two speakers and "
+            "embeddings: LDA and PLDA need a label per row, at least two speakers and "
             "at least one speaker with two utterances"
         )
     return speakers

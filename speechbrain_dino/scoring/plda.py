@@ -1,10 +1,11 @@
 """PLDA back-end, trained on speaker labels or pseudo labels.
 
-The model is that of ``speechbrain.processing.PLDA_LDA`` (simplified PLDA:
-Garcia-Romero and Espy-Wilson, Interspeech 2011) with speakers of full rank: both come
-to the same parameters and scores. SpeechBrain's own does not hold VoxCeleb: its sums by
-speaker compare every label anew for each speaker, and its scores are a matrix of all
-enrollment times all test utterances, up to 150 GB at VoxCeleb1-H's size."""
+The model of ``speechbrain.processing.PLDA_LDA`` (simplified PLDA: Garcia-Romero and
+Espy-Wilson, Interspeech 2011) with speakers of full rank; parameters and scores are the
+same. SpeechBrain's does not scale to VoxCeleb: its sums compare every label with each
+speaker, and its scores are a matrix of all enrollment times all test utterances, up to
+150 GB at VoxCeleb1-H's size.
+"""
 
 from typing import NamedTuple
 
@@ -29,51 +30,21 @@ class PLDA(NamedTuple):
     """(D, D): covariance of a speaker's utterances."""
 
     def scores(self, embeddings, enrol, test):
-        """Log-likelihood ratios of one speaker against two, per trial.
+        """Natural log-likelihood ratios of one speaker against two, float32 (M,).
 
-        Arguments
-        ---------
-        embeddings : array, shape (N, D)
-            One embedding a row, treated as those of the training.
-        enrol : array, shape (M,)
-            Row numbers of the enrollment utterances.
-        test : array, shape (M,)
-            Row numbers of the test utterances.
-
-        Returns
-        -------
-        numpy.ndarray, shape (M,)
-            float32, natural logarithm.
+        ``enrol`` and ``test`` (M,) are rows of ``embeddings`` (N, D), which are treated
+        as those of the training.
         """
         used, (enrol, test) = compact(enrol, test)
-        left, right, own = self._sides(np.asarray(embeddings)[used])
+        left, right, own = self.sides(np.asarray(embeddings)[used])
         own = own.numpy()
         return row_products(left, right, enrol, test) + own[enrol] + own[test]
 
     def as_norm(self, embeddings, cohort, enrol, test, top_n=300):
-        """Log-likelihood ratios after adaptive symmetric score normalization.
-
-        Arguments
-        ---------
-        embeddings : array, shape (N, D)
-            One embedding a row, treated as those of the training.
-        cohort : array, shape (C, D)
-            Embeddings of speakers who take no part in the trials.
-        enrol : array, shape (M,)
-            Row numbers of the enrollment utterances.
-        test : array, shape (M,)
-            Row numbers of the test utterances.
-        top_n : int or None
-            See ``speechbrain_dino.scoring.cosine.as_norm``.
-
-        Returns
-        -------
-        numpy.ndarray, shape (M,)
-            float32.
-        """
+        """Scores after adaptive S-norm, float32 (M,); see ``cosine.as_norm``."""
         used, (enrol, test) = compact(enrol, test)
-        left, right, own = self._sides(np.asarray(embeddings)[used])
-        _, cohort, cohort_own = self._sides(np.asarray(cohort))
+        left, right, own = self.sides(np.asarray(embeddings)[used])
+        _, cohort, cohort_own = self.sides(np.asarray(cohort))
         scores = row_products(left, right, enrol, test)
         scores += own.numpy()[enrol] + own.numpy()[test]
         return symmetric_norm(
@@ -85,11 +56,11 @@ class PLDA(NamedTuple):
             top_n,
         )
 
-    def _sides(self, vectors):
-        """Vectors whose inner product, and what each side adds, is the ratio."""
+    def sides(self, vectors):
+        """Tensors (N, D), (N, D), (N,): factors, and what a side adds to a score."""
         # Of the pair's joint covariance [[total, between], [between, total]] only its
-        # values in the directions of _diagonalise matter, where it is diagonal.
-        spread, directions = _diagonalise(self.between, self.within)
+        # values in the directions of diagonalize matter, where it is diagonal.
+        spread, directions = diagonalize(self.between, self.within)
         x = (np.asarray(vectors, dtype=np.float64) - self.mean) @ directions
         total = 1 + spread
         joint = total**2 - spread**2
@@ -102,28 +73,12 @@ class PLDA(NamedTuple):
 
 
 def fit_plda(embeddings, labels, iterations=20):
-    """Fits a PLDA by expectation maximization.
+    """Fits a PLDA by expectation maximization, which starts at the data's moments.
 
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        Training embeddings, one a row; length-normalized ones, such as ``LDA`` gives,
-        are closer to Gaussian.
-    labels : sequence, shape (N,)
-        Speaker or pseudo-speaker of each row.
-    iterations : int
-        Passes of the EM algorithm, which starts at the moments of the data.
-
-    Returns
-    -------
-    PLDA
-        ``plda.scores(embeddings, enrol, test)``.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two speakers, none has two utterances, or the
-        embeddings do not vary in every dimension within speakers.
+    Embeddings are (N, D), best length-normalized as ``LDA`` gives them: closer to
+    Gaussian; labels (N,) speakers or pseudo speakers. Raises ValueError if there are
+    fewer than two speakers, none has two utterances, or the embeddings do not vary in
+    every dimension within speakers.
 
     Example
     -------
@@ -151,7 +106,7 @@ def _em_step(between, within, scatter, sums, counts):
     """One step of EM, with the speakers' means as hidden variables."""
     # In the basis that makes within the identity and between diagonal, the posterior
     # of every speaker's mean is diagonal too, however many utterances there are.
-    spread, basis = _diagonalise(between, within)
+    spread, basis = diagonalize(between, within)
     n = counts[:, None]
     means = (sums @ basis) * spread / (1 + n * spread)
     variances = spread / (1 + n * spread)
@@ -164,7 +119,8 @@ def _em_step(between, within, scatter, sums, counts):
     return between, back @ (rest / counts.sum()) @ back.T
 
 
-def _diagonalise(between, within):
+def diagonalize(between, within):
+    """Spread and basis in which ``within`` is the identity and ``between`` diagonal."""
     try:
         spread, basis = eigh(between, within)
     except np.linalg.LinAlgError as error:

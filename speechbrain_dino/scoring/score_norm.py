@@ -1,4 +1,4 @@
-"""Cohorts: mean subtraction, averages by speaker, symmetric score normalization."""
+"""Symmetric score normalization."""
 
 import numpy as np
 import torch
@@ -7,39 +7,22 @@ from speechbrain_dino.scoring.pairs import BLOCK, compact
 
 
 def symmetric_norm(scores, enrol, test, against_cohort, cohort_size, top_n=None):
-    """Normalizes scores by each side's scores against a cohort (S-norm, AS-norm).
+    """Normalizes scores by each side's scores against a cohort, float32 (M,).
 
     ``((s - mean_e) / std_e + (s - mean_t) / std_t) / 2`` with the mean and the
     (unbiased) standard deviation of the ``top_n`` highest cohort scores of each side.
-    Every utterance meets the cohort once, in blocks, no matter in how many trials it
-    takes part.
+    Every utterance meets the cohort once, in blocks, however many trials it has.
+    Raises ValueError if the cohort or ``top_n`` is below two, or an utterance's cohort
+    scores do not vary.
 
     Arguments
     ---------
-    scores : array, shape (M,)
-        Scores of the trials.
-    enrol : array, shape (M,)
-        Numbers of the enrollment utterances.
-    test : array, shape (M,)
-        Numbers of the test utterances.
+    scores, enrol, test : array, shape (M,)
+        Scores of the trials and numbers of their utterances.
     against_cohort : callable
         Maps utterance numbers (B,) to a torch.Tensor of scores (B, cohort_size).
-    cohort_size : int
-        Number of cohort embeddings, at least two.
     top_n : int, optional
-        How many of the nearest cohort embeddings give the statistics, at least two
-        (AS-norm); the whole cohort if not given or larger than it (S-norm).
-
-    Returns
-    -------
-    numpy.ndarray, shape (M,)
-        float32.
-
-    Raises
-    ------
-    ValueError
-        If the cohort or ``top_n`` is smaller than two, or the cohort scores of an
-        utterance do not vary.
+        AS-norm; the whole cohort if not given or larger (S-norm).
     """
     top_n = cohort_size if top_n is None else min(top_n, cohort_size)
     if top_n < 2:

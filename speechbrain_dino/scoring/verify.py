@@ -1,4 +1,4 @@
-"""Speaker verification of a run: trial lists in, figures and score files out."""
+"""Speaker verification of a run: trial lists in, metrics and score files out."""
 
 from pathlib import Path
 
@@ -15,35 +15,23 @@ def verify_lists(
 ):
     """Scores trial lists with cosine, each utterance embedded once.
 
+    Returns ``{list: metrics}``, see ``cosine.summarize``. Raises ValueError if a list
+    is malformed, names an utterance that the manifest lacks, or two have one name.
+
     Arguments
     ---------
     manifest : speechbrain_dino.data.manifest.Manifest
         Evaluation utterances; their IDs are the names in the lists. Utterances that
         no list names are not read.
     trial_lists : list of str or path
-        Files of ``label enrol test`` lines; a list is called by its file name
-        without the ending.
+        See ``read_lists``.
     embedder : speechbrain_dino.models.embedder.Embedder
-        The model.
     output_folder : str or path, optional
-        ``scores/<list>.txt`` and ``embeddings/test`` are written here; nothing is
-        written if not given.
+        For ``scores/<list>.txt`` and ``embeddings/test``; else nothing is written.
     train_table : EmbeddingTable, optional
-        Training utterances of the same model, whose mean embedding is subtracted
-        before scoring.
+        Training utterances of the same model, whose mean embedding is subtracted.
     **options
         For ``embed``: device, batch_seconds, precision ...
-
-    Returns
-    -------
-    dict
-        ``{list: figures}``, see ``speechbrain_dino.scoring.cosine.summarize``.
-
-    Raises
-    ------
-    ValueError
-        If a list is malformed, names an utterance that the manifest lacks, or two
-        lists have one name.
     """
     lists = read_lists(trial_lists)
     # Before the embedding, so that a wrong list costs no time.
@@ -67,22 +55,9 @@ def verify_lists(
 
 
 def read_lists(trial_lists):
-    """Reads several trial lists.
+    """Reads files of ``label enrol test`` lines: ``{name without the ending: Trials}``.
 
-    Arguments
-    ---------
-    trial_lists : list of str or path
-        Files of ``label enrol test`` lines.
-
-    Returns
-    -------
-    dict
-        ``{file name without the ending: Trials}``.
-
-    Raises
-    ------
-    ValueError
-        If none is given, one is malformed, or two have one name.
+    Raises ValueError if none is given, one is malformed, or two have one name.
     """
     lists = {}
     for path in map(Path, trial_lists):

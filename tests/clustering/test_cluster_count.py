@@ -10,7 +10,8 @@ from speechbrain_dino.clustering.count import (
     spread,
 )
 from speechbrain_dino.clustering.linkage import average_linkage, cut_tree
-from speechbrain_dino.clustering.neighbors import scaled_to_unit, sum_rows
+from speechbrain_dino.clustering.neighbors import sum_rows
+from speechbrain_dino.scoring.pairs import unit_rows
 
 
 def speakers(number, utterances, seed, dim=48, sessions=0.5):
@@ -23,27 +24,25 @@ def speakers(number, utterances, seed, dim=48, sessions=0.5):
     vectors = rng.standard_normal((number, dim))[truth]
     vectors += sessions * rng.standard_normal((places.max() + 1, dim))[places]
     vectors += 0.8 * rng.standard_normal((len(truth), dim))
-    return scaled_to_unit(vectors)
+    return unit_rows(vectors)
 
 
 def slow_silhouettes(points, labels):
     """Of each point, with the directions of means."""
-    found = np.zeros(len(points))
-    directions = scaled_to_unit(
-        np.stack([points[labels == k].sum(0) for k in range(8)])
-    )
+    values = np.zeros(len(points))
+    directions = unit_rows(np.stack([points[labels == k].sum(0) for k in range(8)]))
     for row, label in enumerate(labels):
         others = points[labels == label].sum(axis=0) - points[row]
         if (labels == label).sum() > 1:
             a = 1 - points[row] @ others / np.linalg.norm(others)
             b = min(1 - points[row] @ directions[k] for k in range(8) if k != label)
-            found[row] = (b - a) / max(a, b)
-    return found
+            values[row] = (b - a) / max(a, b)
+    return values
 
 
 def test_silhouettes_beside_the_slow_version():
     rng = np.random.default_rng(0)
-    points = scaled_to_unit(rng.standard_normal((80, 5)))
+    points = unit_rows(rng.standard_normal((80, 5)))
     labels = np.append(rng.integers(0, 7, 79), 7)  # the last cluster has one point
     sums, sizes = sum_rows(points, labels, 8), np.bincount(labels)
     by_utterance, by_cluster = silhouettes(points, labels, sums, sizes)
@@ -82,8 +81,9 @@ def test_the_truth_is_near(number, utterances, sessions):
 
 
 def test_candidates():
-    found = default_candidates(1_092_009, 50_000)
-    assert found[0] == 2184 and found[-1] == 50_000 and found == sorted(set(found))
-    ratios = np.array(found[1:]) / found[:-1]
+    candidates = default_candidates(1_092_009, 50_000)
+    assert candidates[0] == 2184 and candidates[-1] == 50_000
+    assert candidates == sorted(set(candidates))
+    ratios = np.array(candidates[1:]) / candidates[:-1]
     assert ratios.max() < 1.15
     assert spread(2, 4, 40, 3) == [2, 3]

@@ -7,7 +7,7 @@ from speechbrain_dino.clustering.labels import (
     Clustering,
     load_labels,
     numbered_by_size,
-    read_figures,
+    read_summary,
     save_labels,
 )
 
@@ -18,7 +18,7 @@ def test_round_trip(tmp_path):
     save_labels(tmp_path, ids, Clustering(labels, {"clusters": np.int64(2)}))
     assert (load_labels(tmp_path) == labels).all()
     assert load_labels(tmp_path / "labels.csv", ids[::-1]).tolist() == [0, -1, 0, 1]
-    assert read_figures(tmp_path) == {"clusters": 2}
+    assert read_summary(tmp_path) == {"clusters": 2}
     with pytest.raises(ValueError, match="4 labels do not fit 3"):
         save_labels(tmp_path, ids[:3], Clustering(labels, {}))
 

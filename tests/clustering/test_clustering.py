@@ -7,8 +7,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from speechbrain_dino.clustering.clusterers import AHC, KMeans, KMeansAHC
-from speechbrain_dino.clustering.neighbors import scaled_to_unit
 from speechbrain_dino.clustering.stages import unit_points
+from speechbrain_dino.scoring.pairs import unit_rows
 
 
 def speakers(number=20, utterances=25, dim=16, noise=0.7, seed=0):
@@ -16,9 +16,9 @@ def speakers(number=20, utterances=25, dim=16, noise=0.7, seed=0):
     rng = np.random.default_rng(seed)
     counts = rng.integers(utterances // 2, 2 * utterances, number)
     truth = rng.permutation(np.repeat(np.arange(number), counts))
-    centers = scaled_to_unit(rng.standard_normal((number, dim)))
+    centers = unit_rows(rng.standard_normal((number, dim)))
     spread = noise * rng.standard_normal((len(truth), dim)) / np.sqrt(dim)
-    return scaled_to_unit(centers[truth] + spread), truth
+    return unit_rows(centers[truth] + spread), truth
 
 
 CLUSTERERS = {
@@ -36,14 +36,14 @@ def test_known_structure_is_found(name):
     points, truth = speakers()
     clustering = CLUSTERERS[name](points * 3.0)
     assert normalized_mutual_info_score(truth, clustering.labels) > 0.95
-    figures, sizes = clustering.figures, np.bincount(clustering.labels)
-    assert figures["clusters"] == len(sizes) == 20 and sizes.all()
+    summary, sizes = clustering.summary, np.bincount(clustering.labels)
+    assert summary["clusters"] == len(sizes) == 20 and sizes.all()
     assert (np.diff(sizes) <= 0).all()  # numbered by falling size
-    assert figures["kept"] == figures["utterances"] == len(points)
-    assert figures["sizes"]["max"] == sizes[0] and figures["sizes"]["mean"] > 20
-    assert figures["seconds"]["all"] >= figures["seconds"]["preparation"] >= 0
-    found = clustering.against([str(name) for name in truth])
-    assert found["nmi"] > 0.95 and found["speakers"] == 20
+    assert summary["kept"] == summary["utterances"] == len(points)
+    assert summary["sizes"]["max"] == sizes[0] and summary["sizes"]["mean"] > 20
+    assert summary["seconds"]["all"] >= summary["seconds"]["preparation"] >= 0
+    metrics = clustering.against([str(name) for name in truth])
+    assert metrics["nmi"] > 0.95 and metrics["speakers"] == 20
 
 
 @each_clusterer
@@ -72,7 +72,7 @@ def test_rotation_scale_and_order_change_names_alone(name, seed):
 def test_numbers_and_thresholds_agree():
     points, _ = speakers(noise=1.0)
     cut = AHC(num_clusters=30)(points)
-    last, following = cut.figures["last_union"], cut.figures["next_union"]
+    last, following = cut.summary["last_union"], cut.summary["next_union"]
     assert last > following
     for threshold in (last - 1e-6, following + 1e-6):
         assert (AHC(threshold=threshold)(points).labels == cut.labels).all()
@@ -85,8 +85,8 @@ def test_weighted_is_the_average_over_utterances():
     whole = AHC(num_clusters=12)(repeated)
     weighted = KMeansAHC(60, 12, weighted=True)(repeated)
     assert adjusted_rand_score(whole.labels, weighted.labels) == 1
-    assert whole.figures["last_union"] == pytest.approx(
-        weighted.figures["last_union"], abs=1e-5
+    assert whole.summary["last_union"] == pytest.approx(
+        weighted.summary["last_union"], abs=1e-5
     )
 
 
@@ -104,12 +104,12 @@ def test_pca_keeps_the_share(share):
 def test_the_number_is_chosen_without_labels():
     points, _ = speakers(number=30)
     clustering = AHC(num_clusters="auto")(points)
-    assert 26 <= clustering.figures["clusters"] <= 34
-    curve = clustering.figures["curve"]
+    assert 26 <= clustering.summary["clusters"] <= 34
+    curve = clustering.summary["curve"]
     best = max(curve, key=lambda line: line["criterion"])
-    assert best["clusters"] == clustering.figures["clusters"]
+    assert best["clusters"] == clustering.summary["clusters"]
     within = AHC(num_clusters="auto", count_range=[40, 60], count_candidates=5)
-    tried = [line["clusters"] for line in within(points).figures["curve"]]
+    tried = [line["clusters"] for line in within(points).summary["curve"]]
     assert tried == [40, 44, 49, 54, 60]
 
 
@@ -120,8 +120,8 @@ def test_size_filters_leave_out_and_count():
     sizes = np.bincount(whole)[whole]
     np.testing.assert_array_equal(kept.labels >= 0, (sizes >= 25) & (sizes <= 40))
     left_out = {"small": int((sizes < 25).sum()), "large": int((sizes > 40).sum())}
-    assert kept.figures["left_out"] == {"unsure": 0, **left_out}
-    assert kept.figures["kept"] == len(points) - sum(left_out.values())
+    assert kept.summary["left_out"] == {"unsure": 0, **left_out}
+    assert kept.summary["kept"] == len(points) - sum(left_out.values())
     assert set(kept.labels[kept.labels >= 0]) == set(range(kept.labels.max() + 1))
 
 
@@ -130,11 +130,11 @@ def test_unsure_utterances_are_left_out():
     whole = KMeans(20)(points)
     sure = KMeans(20, min_posterior=0.8, temperature=0.1)(points)
     sums = np.stack([points[whole.labels == k].sum(0) for k in range(20)])
-    logits = 10 * points @ scaled_to_unit(sums).T
+    logits = 10 * points @ unit_rows(sums).T
     odds = np.exp(logits - logits.max(1, keepdims=True))
     own = odds[np.arange(len(points)), whole.labels] / odds.sum(1)
     np.testing.assert_array_equal(sure.labels >= 0, own >= 0.8)
-    assert sure.figures["left_out"]["unsure"] == (own < 0.8).sum() > 0
+    assert sure.summary["left_out"]["unsure"] == (own < 0.8).sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_settings_that_cannot_be_are_refused_at_once(make, message):
         (KMeans(2), "nan", r"1 of 10 rows .* \(first: row 3\)"),
         (AHC(2), "infinite", "first: row 4"),
         (KMeans(2), "zero", "first: row 5"),
-        (KMeans(2), "flat", r"one a row \(N, D\), was given shape \(4,\)"),
+        (KMeans(2), "flat", r"one per row \(N, D\), was given shape \(4,\)"),
         (AHC(2), "single", r"at least two embeddings.*\(1, 4\)"),
         (KMeans(2), "constant", "all 10 embeddings have one direction"),
         (KMeans(4), "equal", "only 2 different ones"),

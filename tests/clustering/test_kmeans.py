@@ -5,15 +5,15 @@ import pytest
 from sklearn.cluster import KMeans
 
 from speechbrain_dino.clustering.kmeans import fit_kmeans
-from speechbrain_dino.clustering.neighbors import scaled_to_unit
+from speechbrain_dino.scoring.pairs import unit_rows
 
 
 def clustered(count, centers, dim=16, noise=0.35, seed=0):
     rng = np.random.default_rng(seed)
-    directions = scaled_to_unit(rng.standard_normal((centers, dim)))
+    directions = unit_rows(rng.standard_normal((centers, dim)))
     truth = np.arange(count) % centers
     drawn = directions[truth] + noise * rng.standard_normal((count, dim))
-    return scaled_to_unit(drawn)
+    return unit_rows(drawn)
 
 
 def inertia_of(points, labels):
@@ -29,22 +29,22 @@ def inertia_of(points, labels):
 @pytest.mark.parametrize(("number", "seed"), [(5, 0), (40, 1), (150, 2)])
 def test_inertia_is_no_worse_than_scikit_learns(number, seed):
     points = clustered(1200, 40, seed=seed)
-    found = fit_kmeans(points, number, seed)
+    means = fit_kmeans(points, number, seed)
     other = KMeans(number, n_init=1, random_state=seed).fit(points).labels_
-    own = inertia_of(points, found.labels)
+    own = inertia_of(points, means.labels)
     assert own <= 1.03 * inertia_of(points, other)
-    assert found.inertia[-1] == pytest.approx(own, rel=1e-4)
+    assert means.inertia[-1] == pytest.approx(own, rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [2, 50, 299, 300])
 def test_no_cluster_is_empty(number):
     points = clustered(300, 20)
-    found = fit_kmeans(points, number)
-    sizes = np.bincount(found.labels, minlength=number)
-    assert (found.sizes == sizes).all() and sizes.min() >= 1 and len(sizes) == number
+    means = fit_kmeans(points, number)
+    sizes = np.bincount(means.labels, minlength=number)
+    assert (means.sizes == sizes).all() and sizes.min() >= 1 and len(sizes) == number
     for label in (0, number - 1):
-        expected = points[found.labels == label].sum(axis=0)
-        np.testing.assert_allclose(found.sums[label], expected, atol=1e-5)
+        expected = points[means.labels == label].sum(axis=0)
+        np.testing.assert_allclose(means.sums[label], expected, atol=1e-5)
 
 
 def test_the_seed_decides():

@@ -8,13 +8,13 @@ from speechbrain_dino.clustering.kmeans import fill_empty, move_means
 from speechbrain_dino.clustering.neighbors import (
     members,
     nearest,
-    scaled_to_unit,
     sum_rows,
 )
+from speechbrain_dino.scoring.pairs import unit_rows
 
 
 def drawn(count, dim, seed):
-    return scaled_to_unit(np.random.default_rng(seed).standard_normal((count, dim)))
+    return unit_rows(np.random.default_rng(seed).standard_normal((count, dim)))
 
 
 def objective(points, labels):
@@ -40,15 +40,15 @@ def test_moves_raise_the_objective_and_keep_the_number(count, number, seed):
 def test_a_misplaced_mean_finds_its_place():
     # Two means share one group, two groups share one mean.
     groups = np.repeat(np.eye(3), 20, axis=0)
-    points = scaled_to_unit(groups + 0.05 * drawn(60, 3, 0))
+    points = unit_rows(groups + 0.05 * drawn(60, 3, 0))
     labels = np.repeat([0, 2, 2], 20)
     labels[10:20] = 1
     near = np.array([[1, 2], [0, 2], [0, 1]])
-    found, moves = move_means(points, labels, sum_rows(points, labels, 3), near)
+    moved_to, moves = move_means(points, labels, sum_rows(points, labels, 3), near)
     assert moves == 1
-    for group in np.split(found, 3):
+    for group in np.split(moved_to, 3):
         assert len(set(group)) == 1
-    assert len(set(found)) == 3
+    assert len(set(moved_to)) == 3
 
 
 @settings(deadline=None, max_examples=30)
@@ -82,8 +82,8 @@ def test_sums_members_and_nearest_beside_slow_versions(count, number, seed):
         own = np.flatnonzero(labels == label)
         np.testing.assert_array_equal(rows[first[label] : first[label + 1]], own)
         np.testing.assert_allclose(sums[label], points[own].sum(axis=0), atol=1e-5)
-    products, found = nearest(points, points, 2)
+    products, rows = nearest(points, points, 2)
     slow = np.sort(points @ points.T, axis=1)[:, :-3:-1]
     np.testing.assert_allclose(products, slow, atol=1e-5)
-    own = np.einsum("nd,nkd->nk", points, points[found])
+    own = np.einsum("nd,nkd->nk", points, points[rows])
     np.testing.assert_allclose(products, own, atol=1e-5)

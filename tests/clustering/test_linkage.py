@@ -44,9 +44,9 @@ def test_heights_and_cuts_are_scipys(case):
     for number in {2, len(points) // 2 + 1, len(points)}:
         expected = fcluster(reference, number, "maxclust")
         gaps = np.diff(reference[:, 2], prepend=-1)
-        made = len(points) - number
+        unions = len(points) - number
         assert len(set(cut_tree(tree, number))) == number
-        if made < len(gaps) and gaps[made] > 1e-5:
+        if unions < len(gaps) and gaps[unions] > 1e-5:
             assert same(cut_tree(tree, number), expected)
 
 
@@ -57,9 +57,9 @@ def test_threshold_cuts_are_fclusters(case, threshold):
     reference = linkage(points, method="average", metric="cosine")
     if np.abs(reference[:, 2] - (1 - threshold)).min() > 1e-5:
         expected = fcluster(reference, 1 - threshold, "distance")
-        found = cut_tree(average_linkage(points), threshold=threshold)
-        assert len(set(found)) == len(set(expected))
-        assert same(found, expected)
+        labels = cut_tree(average_linkage(points), threshold=threshold)
+        assert len(set(labels)) == len(set(expected))
+        assert same(labels, expected)
 
 
 @settings(deadline=None, max_examples=30)

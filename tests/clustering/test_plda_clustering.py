@@ -68,18 +68,18 @@ def clusterer(**options):
 def test_it_finds_speakers_where_sessions_hide_them_from_cosine():
     vectors, truth = speakers()
     clustering = clusterer(min_posterior=0.5)(vectors)
-    labels, figures = clustering.labels, clustering.figures
+    labels, summary = clustering.labels, clustering.summary
     kept = labels >= 0
     assert kept.mean() > 0.75
     own = normalized_mutual_info_score(truth[kept], labels[kept])
     cosine = KMeansAHC(0.25, num_clusters=60)(vectors).labels
     assert own > 0.95
     assert own > normalized_mutual_info_score(truth, cosine) + 0.03
-    assert abs(figures["clusters"] - 60) <= 6
-    assert figures["kept"] + sum(figures["left_out"].values()) == len(vectors)
-    assert figures["train_clusters"] <= figures["first_clusters"]
+    assert abs(summary["clusters"] - 60) <= 6
+    assert summary["kept"] + sum(summary["left_out"].values()) == len(vectors)
+    assert summary["train_clusters"] <= summary["first_clusters"]
     assert np.bincount(labels[kept]).min() >= 10
-    assert figures["last_union"] >= 0 > figures["next_union"]
+    assert summary["last_union"] >= 0 > summary["next_union"]
     assert (clusterer(min_posterior=0.5)(vectors).labels == labels).all()
 
 
@@ -87,10 +87,10 @@ def test_numbers_of_clusters():
     vectors, truth = speakers()
     everything = {"min_posterior": None, "min_size": None, "plda_threshold": None}
     given = clusterer(num_clusters=60, **everything)(vectors)
-    assert given.figures["clusters"] == 60 and given.labels.min() == 0
+    assert given.summary["clusters"] == 60 and given.labels.min() == 0
     assert normalized_mutual_info_score(truth, given.labels) > 0.9
     chosen = clusterer(num_clusters="auto", weighted=True, **everything)(vectors)
-    assert 45 <= chosen.figures["clusters"] <= 75
+    assert 45 <= chosen.summary["clusters"] <= 75
 
 
 @pytest.mark.parametrize(

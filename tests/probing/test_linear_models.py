@@ -23,9 +23,9 @@ def examples(number=400, dim=20, classes=4, seed=0):
     return ((X - X.mean(0)) / X.std(0)).astype(np.float32), y
 
 
-def assert_near(found, wanted, share):
+def assert_near(fitted, expected, share):
     """Coefficients apart by at most a share of their norm."""
-    assert np.linalg.norm(found - wanted) <= share * np.linalg.norm(wanted)
+    assert np.linalg.norm(fitted - expected) <= share * np.linalg.norm(expected)
 
 
 def objective(coef, intercept, X, y, weight, C):
@@ -43,17 +43,17 @@ def test_coefficients_are_those_of_scikit_learn(classes, class_weight):
     X, y = examples(classes=classes)
     values = [1e-4, 1e-2, 1.0, 10.0]
     model = Multinomial(class_weight=class_weight, tol=1e-8)
-    for value, found in zip(values, model.fit_path(X, y, values)):
+    for value, fitted in zip(values, model.fit_path(X, y, values)):
         theirs = LogisticRegression(
             C=value, class_weight=class_weight, tol=1e-9, max_iter=5000
         ).fit(X.astype(np.float64), y)
-        coef, intercept = found.coef_, found.intercept_
+        coef, intercept = fitted.coef_, fitted.intercept_
         if classes == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         np.testing.assert_allclose(coef, theirs.coef_, atol=1e-5)
         shift = intercept.mean() - theirs.intercept_.mean() if classes > 2 else 0.0
         np.testing.assert_allclose(intercept - shift, theirs.intercept_, atol=1e-4)
-        assert (found.predict(X) == theirs.predict(X)).all()
+        assert (fitted.predict(X) == theirs.predict(X)).all()
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -61,27 +61,27 @@ def test_the_default_tolerance_ends_at_the_least_objective(classes):
     X, y = examples(classes=classes)
     weight = compute_sample_weight("balanced", y)
     values = [1e-4, 1e-2, 1.0, 10.0]
-    for value, found in zip(
+    for value, fitted in zip(
         values, Multinomial(class_weight="balanced").fit_path(X, y, values)
     ):
         theirs = LogisticRegression(
             C=value, class_weight="balanced", tol=1e-9, max_iter=5000
         ).fit(X.astype(np.float64), y)
-        coef, intercept = found.coef_, found.intercept_
+        coef, intercept = fitted.coef_, fitted.intercept_
         if classes == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         least = objective(theirs.coef_, theirs.intercept_, X, y, weight, value)
         ours = objective(coef, intercept, X, y, weight, value)
         assert least * (1 - 1e-7) <= ours <= least * (1 + 1e-5)
-        assert (found.predict(X) == theirs.predict(X)).all()
+        assert (fitted.predict(X) == theirs.predict(X)).all()
 
 
 def test_single_precision_is_close(monkeypatch):
     X, y = examples()
     monkeypatch.setattr(linear_models, "_DOUBLE", 0)
-    for value, found in zip([1e-4, 1e-2], Multinomial().fit_path(X, y, [1e-4, 1e-2])):
+    for value, fitted in zip([1e-4, 1e-2], Multinomial().fit_path(X, y, [1e-4, 1e-2])):
         theirs = LogisticRegression(C=value, tol=1e-9, max_iter=5000).fit(X, y)
-        np.testing.assert_allclose(found.coef_, theirs.coef_, atol=1e-4)
+        np.testing.assert_allclose(fitted.coef_, theirs.coef_, atol=1e-4)
 
 
 def test_a_path_ends_where_a_single_fit_does():
@@ -105,9 +105,9 @@ def test_features_that_do_not_vary_and_more_features_than_examples():
     X, y = examples(number=30, dim=50)
     X[:, 7] = 3.0
     theirs = LogisticRegression(C=0.1, tol=1e-9, max_iter=5000).fit(X.astype(float), y)
-    found = Multinomial(C=0.1).fit(X, y)
-    np.testing.assert_allclose(found.coef_, theirs.coef_, atol=1e-4)
-    np.testing.assert_allclose(found.coef_[:, 7], 0, atol=1e-6)
+    fitted = Multinomial(C=0.1).fit(X, y)
+    np.testing.assert_allclose(fitted.coef_, theirs.coef_, atol=1e-4)
+    np.testing.assert_allclose(fitted.coef_[:, 7], 0, atol=1e-6)
 
 
 def test_one_class_and_too_few_iterations():
@@ -122,12 +122,12 @@ def test_ridge_is_that_of_scikit_learn():
     X, y = examples(number=200, dim=30)
     y = X @ np.linspace(-1, 1, 30) + y + 40.0
     values = [1e4, 100.0, 1.0]
-    for value, found in zip(values, RidgePath().fit_path(X, y, values)):
+    for value, fitted in zip(values, RidgePath().fit_path(X, y, values)):
         theirs = Ridge(alpha=value).fit(X.astype(np.float64), y)
-        np.testing.assert_allclose(found.coef_, theirs.coef_, atol=1e-4)
-        np.testing.assert_allclose(found.predict(X), theirs.predict(X), atol=1e-3)
-        assert found.alpha == value
+        np.testing.assert_allclose(fitted.coef_, theirs.coef_, atol=1e-4)
+        np.testing.assert_allclose(fitted.predict(X), theirs.predict(X), atol=1e-3)
+        assert fitted.alpha == value
     X, y = examples(number=20, dim=30)
-    (found,) = RidgePath().fit_path(X, y, [1.0])
+    (fitted,) = RidgePath().fit_path(X, y, [1.0])
     theirs = Ridge(alpha=1.0).fit(X.astype(np.float64), y)
-    np.testing.assert_allclose(found.coef_, theirs.coef_, atol=1e-4)
+    np.testing.assert_allclose(fitted.coef_, theirs.coef_, atol=1e-4)

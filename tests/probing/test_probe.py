@@ -51,7 +51,7 @@ def test_with_a_validation_part_it_is_scikit_learns_pipeline():
     vectors, targets, speakers = corpus()
     folds = folds_of(speakers)
     wide = vectors.astype(np.float64)
-    for fold, found in zip(folds, probe().run(vectors, targets, folds, speakers)):
+    for fold, outcome in zip(folds, probe().run(vectors, targets, folds, speakers)):
         fitted = [
             pipeline(v).fit(wide[fold.train], targets[fold.train]) for v in VALUES
         ]
@@ -60,32 +60,36 @@ def test_with_a_validation_part_it_is_scikit_learns_pipeline():
             for m in fitted
         ]
         best = int(np.argmax(scores))
-        assert found.chosen == VALUES[best]
-        np.testing.assert_allclose(list(found.scores.values()), scores, atol=1e-9)
-        assert found.validation == pytest.approx(scores[best])
-        assert (found.predicted == fitted[best].predict(wide[fold.test])).all()
-        assert (found.rows == fold.test).all()
+        assert outcome.chosen == VALUES[best]
+        np.testing.assert_allclose(list(outcome.scores.values()), scores, atol=1e-9)
+        assert outcome.validation == pytest.approx(scores[best])
+        assert (outcome.predicted == fitted[best].predict(wide[fold.test])).all()
+        assert (outcome.rows == fold.test).all()
 
 
 def test_without_one_it_is_a_cross_validation_that_divides_no_speaker():
     vectors, targets, speakers = corpus()
     folds, wide = folds_of(speakers, valid=False), vectors.astype(np.float64)
-    for fold, found in zip(folds, probe(seed=3).run(vectors, targets, folds, speakers)):
+    for fold, outcome in zip(
+        folds, probe(seed=3).run(vectors, targets, folds, speakers)
+    ):
         rows = fold.train
         parts = inner_folds(targets[rows], speakers[rows], 3, seed=3)
         scores = []
         for value in VALUES:
             guesses = np.empty_like(targets[rows])
-            for learnt, held in parts:
-                assert not set(speakers[rows][learnt]) & set(speakers[rows][held])
-                fitted = pipeline(value).fit(wide[rows[learnt]], targets[rows[learnt]])
+            for learned, held in parts:
+                assert not set(speakers[rows][learned]) & set(speakers[rows][held])
+                fitted = pipeline(value).fit(
+                    wide[rows[learned]], targets[rows[learned]]
+                )
                 guesses[held] = fitted.predict(wide[rows[held]])
             scores.append(balanced_accuracy_score(targets[rows], guesses))
-        np.testing.assert_allclose(list(found.scores.values()), scores, atol=1e-9)
+        np.testing.assert_allclose(list(outcome.scores.values()), scores, atol=1e-9)
         chosen = VALUES[int(np.argmax(scores))]
-        assert found.chosen == chosen
+        assert outcome.chosen == chosen
         fitted = pipeline(chosen).fit(wide[rows], targets[rows])
-        assert (found.predicted == fitted.predict(wide[fold.test])).all()
+        assert (outcome.predicted == fitted.predict(wide[fold.test])).all()
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -100,8 +104,8 @@ def test_test_vectors_and_labels_do_not_change_the_model(valid):
     assert (validation, scores) == (validation_again, scores_again)
     assert model.value == again.value
     assert (model.model.coef_ == again.model.coef_).all()
-    assert (model.standard.mean == again.standard.mean).all()
-    assert (model.standard.deviation == again.standard.deviation).all()
+    assert (model.scaler.mean_ == again.scaler.mean_).all()
+    assert (model.scaler.scale_ == again.scaler.scale_).all()
 
 
 def test_other_training_vectors_do_change_it():
@@ -111,7 +115,7 @@ def test_other_training_vectors_do_change_it():
     changed[fold.train[0]] += 3.0
     model, *_ = probe().fit(vectors, targets, fold)
     again, *_ = probe().fit(changed, targets, fold)
-    assert not (model.standard.mean == again.standard.mean).all()
+    assert not (model.scaler.mean_ == again.scaler.mean_).all()
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -121,12 +125,12 @@ def test_random_labels_stay_at_chance(valid):
         # More dimensions than training utterances: any leak would show.
         vectors, _, speakers = corpus(dim=300, seed=seed)
         targets = np.random.default_rng(100 + seed).integers(0, 3, len(vectors))
-        found = probe([1e-3, 0.1]).run(
+        outcomes = probe([1e-3, 0.1]).run(
             vectors, targets, folds_of(speakers, valid), speakers
         )
-        rows = np.concatenate([outcome.rows for outcome in found])
+        rows = np.concatenate([outcome.rows for outcome in outcomes])
         assert sorted(rows) == list(range(len(vectors)))
-        predicted = np.concatenate([outcome.predicted for outcome in found])
+        predicted = np.concatenate([outcome.predicted for outcome in outcomes])
         recalls.append(unweighted_recall(targets[rows], predicted))
     # Four draws of 240: a deviation of about 0.016 around 1/3.
     assert abs(np.mean(recalls) - 1 / 3) < 0.06

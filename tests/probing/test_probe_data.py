@@ -107,7 +107,7 @@ def test_empty_labels_are_an_error_or_left_out(empty):
     assert read_target(data._replace(folds=[Fold("a", *parts)]), "mood").left_out == 0
 
 
-def test_labels_that_cannot_be_learnt_are_refused():
+def test_labels_that_cannot_be_learned_are_refused():
     same = table(mood=["sad"] * 60)
     with pytest.raises(ValueError, match=r"mood has 1 class \['sad'\]"):
         read_target(data_of(same), "mood")

@@ -59,16 +59,16 @@ def test_mfcc_statistics(manifest):
         wave = torch.randn(1, 16000)
         with torch.no_grad():
             mfcc = loaded.embedder.compute_features(wave)[0]
-            found = loaded.embedder(wave)[0]
-        torch.testing.assert_close(found[: size // 2], mfcc.mean(0))
-        torch.testing.assert_close(found[size // 2 :], mfcc.std(0, correction=0))
+            statistics = loaded.embedder(wave)[0]
+        torch.testing.assert_close(statistics[: size // 2], mfcc.mean(0))
+        torch.testing.assert_close(statistics[size // 2 :], mfcc.std(0, correction=0))
 
 
 def test_what_is_compared():
     systems = {"mfcc": MFCCStatistics()}
     further = {"x": "a/b", "y": {"source": "c", "layers": ["pooled"]}}
-    found = compared(systems, further, ["embedding"])
-    assert [s.layers for s in list(found.values())[1:]] == [["embedding"], ["pooled"]]
+    sources = compared(systems, further, ["embedding"])
+    assert [s.layers for s in list(sources.values())[1:]] == [["embedding"], ["pooled"]]
     assert compared(systems, None) == systems
     for name in ("mfcc", "a/b", ""):
         with pytest.raises(ValueError, match="compare: "):

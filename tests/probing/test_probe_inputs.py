@@ -1,4 +1,4 @@
-"""What a probe is given: statistics of the training part, speakers, bad input."""
+"""Inputs of a probe: statistics of the training part, speakers, bad input."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from speechbrain_dino.data.fold_makers import Fold
 from speechbrain_dino.probing import inputs as probe_inputs
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import (
-    Standardizer,
     check_targets,
     check_vectors,
     normalize_speakers,
+    standardized,
+    standardizer,
 )
 
 
@@ -26,27 +27,36 @@ def test_standardization_is_that_of_scikit_learn(monkeypatch):
     vectors[:, 3] = 7.0
     rows, others = np.arange(30), np.arange(30, 50)
     scaler = StandardScaler().fit(vectors[rows].astype(np.float64))
+    expected = scaler.transform(vectors[others].astype(np.float64))
     for block in (1 << 14, 7):
         monkeypatch.setattr(probe_inputs, "_ROWS", block)
-        found = Standardizer.of(vectors, rows)(vectors, others)
-        assert found.dtype == np.float32
-        wanted = scaler.transform(vectors[others].astype(np.float64))
-        np.testing.assert_allclose(found, wanted, atol=2e-3)
+        result = standardized(standardizer(vectors, rows), vectors, others)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, atol=2e-3)
     before = vectors.copy()
-    Standardizer.of(vectors, rows)(vectors, slice(None))
+    standardized(standardizer(vectors, rows), vectors, slice(None))
     assert (vectors == before).all()
+
+
+def test_rounding_of_single_precision_is_not_scaled_up():
+    vectors = np.full((40, 2), 1e3, np.float32)
+    vectors[::2, 0] = np.nextafter(np.float32(1e3), np.float32(2e3))
+    vectors[::2, 1] += 1
+    result = standardized(standardizer(vectors, np.arange(40)), vectors, slice(None))
+    assert np.abs(result[:, 0]).max() < 1e-3
+    np.testing.assert_allclose(np.abs(result[:, 1]), 1, atol=1e-3)
 
 
 def test_speakers_are_normalized_one_by_one():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((9, 2)).astype(np.float32) * 3 + 1
     speakers = np.array(list("abcabcabd"))
-    found = normalize_speakers(vectors, speakers)
+    normalized = normalize_speakers(vectors, speakers)
     for name in "ab":
         own = vectors[speakers == name]
-        wanted = (own - own.mean(0)) / own.std(0)
-        np.testing.assert_allclose(found[speakers == name], wanted, atol=1e-5)
-    assert (found[speakers == "d"] == 0).all()  # a speaker of one utterance
+        expected = (own - own.mean(0)) / own.std(0)
+        np.testing.assert_allclose(normalized[speakers == name], expected, atol=1e-5)
+    assert (normalized[speakers == "d"] == 0).all()  # a speaker of one utterance
     with pytest.raises(ValueError, match="column spk_id"):
         normalize_speakers(vectors, None)
 
@@ -89,10 +99,10 @@ def test_inner_folds_hold_everyone_out_once_and_divide_no_group(numbers):
         assert len(parts) == 4
         held_out = np.concatenate([held for _, held in parts])
         assert sorted(held_out) == list(range(90))
-        for learnt, held in parts:
-            assert sorted([*learnt, *held]) == list(range(90))
+        for learned, held in parts:
+            assert sorted([*learned, *held]) == list(range(90))
             if given is not None:
-                assert not set(groups[learnt]) & set(groups[held])
+                assert not set(groups[learned]) & set(groups[held])
         if given is None and not numbers:
             shares = [np.bincount(targets[h]) / len(h) for _, h in parts]
             assert np.ptp(shares, axis=0).max() < 0.06

@@ -11,7 +11,7 @@ from recipe_runs import RECIPE, results
 from sklearn.metrics import normalized_mutual_info_score
 from test_pretrained import export
 
-from speechbrain_dino.clustering.labels import load_labels, read_figures
+from speechbrain_dino.clustering.labels import load_labels, read_summary
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.reports.plots.clusters import clusters_figure
 
@@ -55,7 +55,7 @@ def test_labels_figures_and_picture(table, tmp_path, cluster):
     np.testing.assert_array_equal(labels, np.where(truth == 3, -1, truth))
     assert (found["clusters"], found["kept"], found["means"]) == (3, 96, 40)
     assert found["left_out"] == {"unsure": 0, "small": 16, "large": 0}
-    assert read_figures(tmp_path / "out") == found
+    assert read_summary(tmp_path / "out") == found
     assert "against_truth" not in found
     picture = (tmp_path / "out" / "clusters.png").read_bytes()
     assert picture.startswith(b"\x89PNG")

@@ -59,3 +59,9 @@ def test_a_cohort_without_labels_has_no_speakers(cohort):
         cohort._replace(labels=None).members("speaker")
     with pytest.raises(ValueError, match="expected 'utterance' or 'speaker'"):
         cohort.members("session")
+
+
+def test_a_cohort_embedding_without_direction_is_named(cohort):
+    cohort.vectors[4] = 0
+    with pytest.raises(ValueError, match=r"1 of 30 rows of cohort .*row 4"):
+        cohort.members("speaker")

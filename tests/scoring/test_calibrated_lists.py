@@ -12,14 +12,14 @@ from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.calibration import fit_calibration
 from speechbrain_dino.scoring.conditions import describe
 from speechbrain_dino.scoring.cosine import summarize
-from speechbrain_dino.scoring.lists import ListFigures, score_lists
+from speechbrain_dino.scoring.lists import ListMetrics, score_lists
 
 WAYS = {"cosine": Cosine(), "mean": Cosine(subtract_mean=True)}
 
 
 @pytest.fixture
 def scored(tmp_path):
-    """Lists dev, O and kept_back (no labels), figures_of, scored, and the folder."""
+    """Lists dev, O and kept_back (no labels), metrics_of, scored ways, folder."""
     rng = np.random.default_rng(0)
     ids = [f"id{speaker}/{number}" for speaker in range(12) for number in range(3)]
     means = 0.6 * np.repeat(rng.normal(size=(12, 4)), 3, axis=0) + 0.5
@@ -31,11 +31,11 @@ def scored(tmp_path):
         labels = (enrol // 3 == test // 3).astype(np.int8)
         lists[name] = Trials(labels, *sides, f"{name}.txt")
     lists["kept_back"] = lists["O"]._replace(labels=None)
-    figures_of = ListFigures(lists, table, describe(ids), bootstrap=20)
+    metrics_of = ListMetrics(lists, table, describe(ids), bootstrap=20)
     cohort = Cohort(rng.normal(size=(20, 4)) + 0.5, None, "others")
     output = tmp_path / "out"
-    found = score_lists(lists, table, WAYS, cohort, output, figures_of)
-    return lists, figures_of, found, output
+    ways = score_lists(lists, table, WAYS, cohort, output, metrics_of)
+    return lists, metrics_of, ways, output
 
 
 def read(output, way, name):
@@ -56,9 +56,9 @@ def other_system(folder, lists, seed=1):
 
 
 def test_every_way_is_calibrated_on_the_named_list(scored):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     plan = CalibrationPlan("dev", [], lists, WAYS, output)
-    further = plan.run(found, figures_of)
+    further = plan.run(ways, metrics_of)
     assert list(further) == ["cosine_calibrated", "mean_calibrated"]
     for way, folder in (("cosine", ""), ("mean", "mean")):
         about = further[f"{way}_calibrated"]
@@ -69,13 +69,13 @@ def test_every_way_is_calibrated_on_the_named_list(scored):
             written = read(output, f"{way}_calibrated", name)
             np.testing.assert_allclose(written, ratios, rtol=1e-12)
         assert not (output / "scores" / f"{way}_calibrated" / "dev.txt").exists()
-        figures = dict(about["lists"]["O"])
-        intervals = figures.pop("intervals")
+        metrics = dict(about["lists"]["O"])
+        intervals = metrics.pop("intervals")
         ratios = read(output, f"{way}_calibrated", "O")
-        assert figures == summarize(lists["O"].labels, ratios, calibrated=True)
-        assert intervals["cllr"][0] < figures["cllr"] < intervals["cllr"][1]
-        raw = found[way]["lists"]["O"]
-        assert figures["eer"] == pytest.approx(raw["eer"], abs=1e-12)
+        assert metrics == summarize(lists["O"].labels, ratios, calibrated=True)
+        assert intervals["cllr"][0] < metrics["cllr"] < intervals["cllr"][1]
+        raw = ways[way]["lists"]["O"]
+        assert metrics["eer"] == pytest.approx(raw["eer"], abs=1e-12)
         saved = json.loads(
             (output / "calibration" / f"{way}_calibrated.json").read_text(
                 encoding="utf-8"
@@ -87,11 +87,11 @@ def test_every_way_is_calibrated_on_the_named_list(scored):
 
 
 def test_systems_are_fused_by_the_names_of_the_trials(scored, tmp_path):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     other = other_system(tmp_path / "other", lists)
     systems = [str(tmp_path / "other"), "cosine"]
     plan = CalibrationPlan("dev", systems, lists, WAYS, output)
-    fusion = plan.run(found, figures_of)["fusion"]
+    fusion = plan.run(ways, metrics_of)["fusion"]
     columns = {
         name: np.stack([other[name], read(output, "", name)], axis=1) for name in lists
     }
@@ -100,18 +100,18 @@ def test_systems_are_fused_by_the_names_of_the_trials(scored, tmp_path):
     ratios = expected(columns["O"])
     np.testing.assert_allclose(read(output, "fusion", "O"), ratios, rtol=1e-9)
     assert fusion["systems"] == systems and "cohort" not in fusion
-    figures = fusion["lists"]["O"]
-    assert figures["cllr"] == pytest.approx(
+    metrics = fusion["lists"]["O"]
+    assert metrics["cllr"] == pytest.approx(
         summarize(lists["O"].labels, ratios, calibrated=True)["cllr"], rel=1e-9
     )
-    assert figures["eer"] < found["cosine"]["lists"]["O"]["eer"]
+    assert metrics["eer"] < ways["cosine"]["lists"]["O"]["eer"]
 
 
 def test_other_systems_alone_keep_the_order_of_the_list(scored, tmp_path):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     folders = [tmp_path / "a", tmp_path / "b"]
     scores = [other_system(folder, lists, i) for i, folder in enumerate(folders)]
-    CalibrationPlan("dev", folders, lists, WAYS, output).run(found, figures_of)
+    CalibrationPlan("dev", folders, lists, WAYS, output).run(ways, metrics_of)
     dev, tested = [np.stack([s[n] for s in scores], axis=1) for n in ("dev", "O")]
     ratios = fit_calibration(dev, lists["dev"].labels)(tested)
     np.testing.assert_allclose(read(output, "fusion", "O"), ratios, rtol=1e-9)
@@ -121,13 +121,13 @@ def test_other_systems_alone_keep_the_order_of_the_list(scored, tmp_path):
 
 
 def test_scores_of_another_run_can_be_learned_on(scored, tmp_path, caplog):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     scores = read(output, "", "dev")
     file = tmp_path / "earlier" / "dev.txt"
     write_scores(file, lists["dev"], scores)
     tested = {"O": lists["O"]}
     plan = CalibrationPlan(file, [], tested, WAYS, output)
-    further = plan.run(found, figures_of)
+    further = plan.run(ways, metrics_of)
     assert list(further) == ["cosine_calibrated"]
     assert "mean is not calibrated" in caplog.text
     expected = fit_calibration(scores, lists["dev"].labels)
@@ -137,17 +137,17 @@ def test_scores_of_another_run_can_be_learned_on(scored, tmp_path, caplog):
 
 
 def test_the_first_way_may_be_left_out(scored, tmp_path):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     plan = CalibrationPlan("dev", [], lists, ["gone", "cosine", "mean"], output)
-    further = plan.run(found, figures_of)
+    further = plan.run(ways, metrics_of)
     assert list(further) == ["cosine_calibrated", "mean_calibrated"]
 
 
 def test_trials_of_the_calibration_list_are_named(scored, caplog):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     plan = CalibrationPlan("O", [], lists, WAYS, output)
-    made = plan.run({"cosine": found["cosine"]}, figures_of)["cosine_calibrated"]
-    assert made["known_trials"] == {"dev": 0, "kept_back": 153}
+    calibrated = plan.run({"cosine": ways["cosine"]}, metrics_of)["cosine_calibrated"]
+    assert calibrated["known_trials"] == {"dev": 0, "kept_back": 153}
     assert "153 of 153 trials of kept_back are in the calibration list O" in caplog.text
     assert "trials of dev" not in caplog.text
 
@@ -158,9 +158,9 @@ def test_trials_of_the_calibration_list_are_named(scored, caplog):
         (None, ["cosine", "mean"], "fuse: cosine, mean needs calibration_list"),
         ("no", [], r"no is neither one of the trial lists \(dev, O, kept_back\) nor a"),
         ("kept_back", [], "calibration_list: O.txt has no labels to learn"),
-        ("dev", ["cosine"], "expected at least two systems, each once, found cosine"),
-        ("dev", ["cosine"] * 2, "at least two systems, each once, found cosine, cosi"),
-        ("dev", "cosine", r"fuse: expected a list, \[cosine, \.\.\.\], found 'cosine'"),
+        ("dev", ["cosine"], "expected at least two systems, each once, not cosine"),
+        ("dev", ["cosine"] * 2, "at least two systems, each once, not cosine, cosi"),
+        ("dev", "cosine", r"fuse: expected a list, \[cosine, \.\.\.\], not 'cosine'"),
         ("dev", ["cosine", "x"], r"x is neither a way to score \(cosine, mean\) nor a"),
         (
             "dev",
@@ -171,7 +171,7 @@ def test_trials_of_the_calibration_list_are_named(scored, caplog):
         ("dev", ["cosine", "{0}/out/scores/mean"], "lies among the scores of this run"),
     ],
 )
-def test_what_cannot_be_done_is_said_first(scored, tmp_path, wanted, fuse, message):
+def test_impossible_requests_are_refused_first(scored, tmp_path, wanted, fuse, message):
     lists, *_, output = scored
     write_scores(tmp_path / "part" / "dev.txt", lists["dev"], np.zeros(153))
     wanted = wanted and wanted.format(tmp_path)
@@ -190,15 +190,15 @@ def test_a_list_must_be_left_and_names_be_free(scored):
 
 
 def test_a_way_that_was_left_out_cannot_be_fused(scored):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     plan = CalibrationPlan("dev", ["cosine", "mean"], lists, WAYS, output)
-    assert plan.run(found, figures_of)["fusion"]["cohort"] == "others"
+    assert plan.run(ways, metrics_of)["fusion"]["cohort"] == "others"
     with pytest.raises(ValueError, match="fuse: mean was not scored"):
-        plan.run({"cosine": found["cosine"]}, figures_of)
+        plan.run({"cosine": ways["cosine"]}, metrics_of)
 
 
 def test_without_a_calibration_list_nothing_is_calibrated(scored):
-    lists, figures_of, found, output = scored
+    lists, metrics_of, ways, output = scored
     plan = CalibrationPlan(None, [], lists, WAYS, output)
-    assert plan.run(found, figures_of) == {}
+    assert plan.run(ways, metrics_of) == {}
     assert not (output / "calibration").exists()

@@ -33,11 +33,11 @@ def test_fit_minimizes_the_prior_weighted_objective(systems, p, columns):
         miss = np.logaddexp(0, -llr[labels == 1]).mean()
         return p * miss + (1 - p) * np.logaddexp(0, llr[labels == 0]).mean()
 
-    found = fit_calibration(scores, labels, p)
+    fitted = fit_calibration(scores, labels, p)
     least = minimize(objective, np.zeros(1 + len(columns)), method="BFGS", tol=1e-12)
-    ours = objective([found.offset, *found.weights])
+    ours = objective([fitted.offset, *fitted.weights])
     assert ours == pytest.approx(least.fun, rel=1e-5)
-    np.testing.assert_allclose(found.weights, least.x[1:], rtol=0.01)
+    np.testing.assert_allclose(fitted.weights, least.x[1:], rtol=0.01)
 
 
 def test_calibrated_scores_are_log_likelihood_ratios():
@@ -45,21 +45,21 @@ def test_calibrated_scores_are_log_likelihood_ratios():
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], [20_000, 60_000])
     scores = rng.normal(size=80_000) + 2 * labels
-    found = fit_calibration(scores, labels, 0.05)
-    assert found.weights[0] == pytest.approx(2, abs=0.05)
-    assert found.offset == pytest.approx(-2, abs=0.05)
+    fitted = fit_calibration(scores, labels, 0.05)
+    assert fitted.weights[0] == pytest.approx(2, abs=0.05)
+    assert fitted.offset == pytest.approx(-2, abs=0.05)
 
 
-def test_calibration_leaves_the_order_and_mends_the_cost(systems):
+def test_calibration_keeps_the_order_and_lowers_the_cost(systems):
     labels, scores = systems
     llr = fit_calibration(scores[:, 0], labels, 0.05)(scores[:, 0])
-    raw, mended = [
+    raw, calibrated = [
         (values[labels == 1], values[labels == 0]) for values in (scores[:, 0], llr)
     ]
-    assert eer(*raw)[0] == eer(*mended)[0]
-    assert min_cllr(*raw) == pytest.approx(min_cllr(*mended), abs=1e-12)
-    assert min_cllr(*raw) < cllr(*mended) < cllr(*raw)
-    assert min_dcf(*raw, 0.05)[0] <= act_dcf(*mended, 0.05) <= act_dcf(*raw, 0.05)
+    assert eer(*raw)[0] == eer(*calibrated)[0]
+    assert min_cllr(*raw) == pytest.approx(min_cllr(*calibrated), abs=1e-12)
+    assert min_cllr(*raw) < cllr(*calibrated) < cllr(*raw)
+    assert min_dcf(*raw, 0.05)[0] <= act_dcf(*calibrated, 0.05) <= act_dcf(*raw, 0.05)
 
 
 def test_fusion_is_better_than_either_system(systems):
@@ -82,9 +82,9 @@ def test_the_share_of_targets_does_not_matter(systems):
 
 
 def test_scores_without_errors_get_a_finite_slope():
-    found = fit_calibration([0.0, 0.1, 0.9, 1.0], [0, 0, 1, 1])
-    assert np.isfinite(found.weights).all()
-    assert np.sign(found([0.1, 0.9])).tolist() == [-1, 1]
+    fitted = fit_calibration([0.0, 0.1, 0.9, 1.0], [0, 0, 1, 1])
+    assert np.isfinite(fitted.weights).all()
+    assert np.sign(fitted([0.1, 0.9])).tolist() == [-1, 1]
 
 
 def test_a_saved_calibration_comes_back(tmp_path):

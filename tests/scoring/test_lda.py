@@ -27,9 +27,9 @@ def test_lda_keeps_the_directions_of_speakers(rng):
     np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, atol=1e-6)
     rows, columns = np.indices((50, 50)).reshape(2, -1)
     same = rows == columns
-    found = summarize(same, cosine_scores(projected, rows, 50 + columns))["eer"]
+    with_lda = summarize(same, cosine_scores(projected, rows, 50 + columns))["eer"]
     plain = summarize(same, cosine_scores(everything, rows, 50 + columns))["eer"]
-    assert found < 0.25 < 0.35 < plain
+    assert with_lda < 0.25 < 0.35 < plain
     assert len(as_norm(projected, projected[:50], [50], [51], 20)) == 1
 
 
@@ -37,7 +37,7 @@ def test_lda_maximizes_the_ratio_of_scatters(rng):
     labels = np.repeat(range(60), rng.integers(1, 10, 60))
     embeddings = rng.normal(size=(60, 4))[labels] + rng.normal(size=(len(labels), 4))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # speakers of one utterance are no matter
+        warnings.simplefilter("error")  # speakers of one utterance are allowed
         lda = fit_lda(embeddings, labels, dim=4)
     group = np.stack([embeddings[labels == x].mean(axis=0) for x in labels])
     ratios = [

@@ -1,4 +1,4 @@
-"""What is known of utterances, found in tables of several makes."""
+"""Metadata of utterances, read from several kinds of tables."""
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def test_trials_are_sorted_by_both_sides():
     table = describe(IDS)
     table["gender"] = ["f", "f", "m", ""]
     table["seconds"] = [1.0, 5.0, 3.0, 20.0]
-    found = trial_conditions(table, np.array([0, 0, 1, 3]), np.array([1, 2, 1, 1]))
-    assert found["gender"].tolist() == ["f", "different", "f", ""]
-    assert found["session"].tolist() == ["different", "different", "same", "different"]
-    assert found["duration"].tolist() == ["< 2 s", "< 2 s", "4-8 s", "4-8 s"]
+    kinds = trial_conditions(table, np.array([0, 0, 1, 3]), np.array([1, 2, 1, 1]))
+    assert kinds["gender"].tolist() == ["f", "different", "f", ""]
+    assert kinds["session"].tolist() == ["different", "different", "same", "different"]
+    assert kinds["duration"].tolist() == ["< 2 s", "< 2 s", "4-8 s", "4-8 s"]

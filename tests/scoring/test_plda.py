@@ -133,7 +133,7 @@ def test_plda_as_norm_equals_a_loop(speakers, rng):
 
 
 @pytest.mark.parametrize("fit", [fit_lda, fit_plda])
-def test_labels_that_say_nothing_are_named(fit, rng):
+def test_labels_without_information_are_named(fit, rng):
     embeddings = rng.normal(size=(6, 2))
     for labels in (["a"] * 6, list("abcdef"), ["a", "b"]):
         with pytest.raises(ValueError, match=f"{len(labels)} labels of"):

@@ -26,7 +26,7 @@ def test_ways_without_what_they_need_are_left_out(small, caplog):
     assert "s needs a cohort and none is given" in caplog.text
     cohort = Cohort(np.random.default_rng(1).normal(size=(9, 4)), None, "c.csv")
     assert list(score_lists(lists, table, ways, cohort)) == ["cosine"]
-    assert "s needs labels, which the cohort c.csv has not" in caplog.text
+    assert "s needs labels and the cohort c.csv has no labels" in caplog.text
     with pytest.raises(ValueError, match="no way to score is left"):
         score_lists(lists, table, {"s": ways["s"]})
 
@@ -43,18 +43,18 @@ def test_lists_without_labels_get_scores_alone(small, tmp_path):
 
 
 def test_the_table_has_a_line_per_list_and_way_that_there_is():
-    figures = {"eer": 0.0123, "min_dcf_0.01": 0.5, "min_dcf_0.05": 0.25, "trials": 9}
+    metrics = {"eer": 0.0123, "min_dcf_0.01": 0.5, "min_dcf_0.05": 0.25, "trials": 9}
     ratios = {"act_dcf_0.01": 0.75, "act_dcf_0.05": 0.5, "cllr": 0.2, "min_cllr": 0.1}
-    with_interval = figures | {"intervals": {"eer": [0.01, 0.025]}}
-    plain = results_frame({"cosine": {"lists": {"O": figures}}})
+    with_interval = metrics | {"intervals": {"eer": [0.01, 0.025]}}
+    plain = results_frame({"cosine": {"lists": {"O": metrics}}})
     assert list(plain) == [
         *("list", "scoring", "EER %", "minDCF(0.01)", "minDCF(0.05)"),
         *("trials", "cohort"),
     ]
     frame = results_frame(
         {
-            "cosine": {"lists": {"O": figures, "E": with_interval}},
-            "fusion": {"lists": {"E": figures | ratios}},
+            "cosine": {"lists": {"O": metrics, "E": with_interval}},
+            "fusion": {"lists": {"E": metrics | ratios}},
         }
     )
     assert frame[["list", "scoring"]].to_numpy().tolist() == [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
-from speechbrain_dino.metrics import verification as metrics
+from speechbrain_dino.metrics import verification
 from speechbrain_dino.scoring.cosine import (
     Trials,
     as_norm,
@@ -108,18 +108,18 @@ def test_unusable_embeddings_are_named():
     assert cosine_scores(vectors, [0], [1])[0] == pytest.approx(1)
 
 
-def test_score_trial_list_gives_plain_figures():
+def test_score_trial_list_gives_plain_metrics():
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype=np.float32)
     table = SimpleNamespace(ids=["a1", "a2", "b1", "b2"], vectors=vectors)
     labels = np.array([1, 1, 0, 0], dtype=np.int8)
     trials = Trials(labels, ["a1", "b1", "a1", "a2"], ["a2", "b2", "b1", "b2"], "x")
-    figures, scores = score_trial_list(table, trials)
-    assert figures["eer"] == figures["min_dcf_0.01"] == figures["min_dcf_0.05"] == 0.0
-    assert (figures["trials"], figures["targets"]) == (4, 2)
-    assert all(type(value) in (int, float) for value in figures.values())
+    metrics, scores = score_trial_list(table, trials)
+    assert metrics["eer"] == metrics["min_dcf_0.01"] == metrics["min_dcf_0.05"] == 0.0
+    assert (metrics["trials"], metrics["targets"]) == (4, 2)
+    assert all(type(value) in (int, float) for value in metrics.values())
     high, low = scores[:2].min(), scores[2:].max()
-    assert low < figures["eer_threshold"] < high
-    assert figures == summarize(labels, scores)
+    assert low < metrics["eer_threshold"] < high
+    assert metrics == summarize(labels, scores)
     unlabeled = trials._replace(labels=None)
     assert score_trial_list(table, unlabeled)[0] == {"trials": 4}
 
@@ -127,28 +127,28 @@ def test_score_trial_list_gives_plain_figures():
 def test_score_trial_list_takes_any_scorer():
     table = SimpleNamespace(ids=["a", "b"], vectors=np.ones((2, 2), dtype=np.float32))
     trials = Trials(np.array([1, 0]), ["a", "b"], ["b", "a"], "x")
-    figures, scores = score_trial_list(
+    metrics, scores = score_trial_list(
         table, trials, lambda vectors, enrol, test: 3.0 * enrol - test
     )
     assert scores.tolist() == [-1.0, 3.0]
-    assert figures["eer"] == 1.0
+    assert metrics["eer"] == 1.0
 
 
-def test_summarize_gives_each_figure_of_the_metrics(rng):
+def test_summarize_gives_each_metric(rng):
     labels = rng.integers(0, 2, 300)
     scores = rng.normal(size=300) + 2 * labels
-    figures = summarize(labels, scores, calibrated=True)
+    metrics = summarize(labels, scores, calibrated=True)
     sides = scores[labels == 1], scores[labels == 0]
     expected = {"trials": 300, "targets": labels.sum()}
-    expected["eer"], expected["eer_threshold"] = metrics.eer(*sides)
-    expected["min_cllr"] = metrics.min_cllr(*sides)
-    expected["cllr"] = metrics.cllr(*sides)
+    expected["eer"], expected["eer_threshold"] = verification.eer(*sides)
+    expected["min_cllr"] = verification.min_cllr(*sides)
+    expected["cllr"] = verification.cllr(*sides)
     for p in (0.01, 0.05):
-        cost, threshold = metrics.min_dcf(*sides, p_target=p)
+        cost, threshold = verification.min_dcf(*sides, p_target=p)
         expected |= {f"min_dcf_{p}": cost, f"min_dcf_{p}_threshold": threshold}
-        expected[f"act_dcf_{p}"] = metrics.act_dcf(*sides, p_target=p)
-    assert figures == expected
-    assert figures.keys() - summarize(labels, scores).keys() == {
+        expected[f"act_dcf_{p}"] = verification.act_dcf(*sides, p_target=p)
+    assert metrics == expected
+    assert metrics.keys() - summarize(labels, scores).keys() == {
         "cllr",
         "act_dcf_0.01",
         "act_dcf_0.05",

@@ -1,4 +1,4 @@
-"""From trial lists to figures: every utterance once, every list."""
+"""From trial lists to metrics: every utterance once, every list."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ from speechbrain_dino.scoring.verify import verify_lists
 
 
 class Slope(torch.nn.Module):
-    """Tells speakers by the variance of each band; counts what it sees."""
+    """Tells speakers by the variance of each band; counts utterances."""
 
-    seen = 0
+    embedded = 0
 
     def forward(self, feats, lengths):
-        self.seen += len(feats)
+        self.embedded += len(feats)
         return feats.var(dim=1) + 5
 
 
@@ -66,14 +66,14 @@ def test_lists_are_scored_and_written(corpus, embedder, tmp_path):
     manifest, folder = corpus
     lists = [folder / "easy.txt", folder / "wrong.txt"]
     results = verify_lists(manifest, lists, embedder, tmp_path / "run")
-    assert embedder.embedding_model.seen == 5
+    assert embedder.embedding_model.embedded == 5
     assert list(results) == ["easy", "wrong"]
     assert (results["easy"]["eer"], results["easy"]["trials"]) == (0.0, 4)
     assert results["wrong"]["eer"] == 1.0
     table = embed(manifest, embedder)
     for path in lists:
-        figures, scores = score_trial_list(table, read_trials(path))
-        assert figures == pytest.approx(results[path.stem], abs=1e-6)
+        metrics, scores = score_trial_list(table, read_trials(path))
+        assert metrics == pytest.approx(results[path.stem], abs=1e-6)
         lines = (
             (tmp_path / "run" / "scores" / path.name)
             .read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_an_unknown_name_is_found_before_any_audio_is_read(corpus, embedder):
     )
     with pytest.raises(ValueError, match=r"bad\.txt:2: .*'id9/0\.wav'"):
         verify_lists(manifest, [folder / "easy.txt", folder / "bad.txt"], embedder)
-    assert embedder.embedding_model.seen == 0
+    assert embedder.embedding_model.embedded == 0
 
 
 def test_lists_of_one_name_are_refused(corpus, embedder, tmp_path):

@@ -1,4 +1,4 @@
-"""Figures of lists: intervals over the right speakers, and conditions."""
+"""Metrics of lists: intervals over the right speakers, and conditions."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from speechbrain_dino.metrics.bootstrap import bootstrap_intervals
 from speechbrain_dino.metrics.verification import eer
 from speechbrain_dino.scoring.conditions import describe
 from speechbrain_dino.scoring.cosine import summarize
-from speechbrain_dino.scoring.lists import ListFigures, by_condition
+from speechbrain_dino.scoring.lists import ListMetrics, by_condition
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def scored():
 def test_intervals_are_those_of_the_first_part_of_the_names(scored, calibrated):
     table, trials, scores = scored
     about = describe(table.ids)
-    figures_of = ListFigures({"O": trials}, table, about, bootstrap=30)
-    figures, _ = figures_of("O", scores, calibrated)
+    metrics_of = ListMetrics({"O": trials}, table, about, bootstrap=30)
+    metrics, _ = metrics_of("O", scores, calibrated)
     speakers = [[name[:3] for name in side] for side in (trials.enrol, trials.test)]
     expected = bootstrap_intervals(
         trials.labels, scores, *speakers, calibrated=calibrated, replicates=30
     )
     assert ("cllr" in expected) == calibrated
-    assert figures["intervals"] == {key: list(ends) for key, ends in expected.items()}
-    low, high = figures["intervals"]["eer"]
-    assert low < figures["eer"] < high
-    del figures["intervals"]
-    assert figures == summarize(trials.labels, scores, calibrated)
-    assert "intervals" not in ListFigures({"O": trials}, table, about)("O", scores)[0]
+    assert metrics["intervals"] == {key: list(ends) for key, ends in expected.items()}
+    low, high = metrics["intervals"]["eer"]
+    assert low < metrics["eer"] < high
+    del metrics["intervals"]
+    assert metrics == summarize(trials.labels, scores, calibrated)
+    assert "intervals" not in ListMetrics({"O": trials}, table, about)("O", scores)[0]
 
 
 def test_speakers_that_contradict_the_labels_give_no_interval(scored, caplog):
@@ -48,7 +48,7 @@ def test_speakers_that_contradict_the_labels_give_no_interval(scored, caplog):
     about = describe(table.ids)
     about["speaker"] = about["ID"]
     lists = {"O": trials}
-    assert "intervals" not in ListFigures(lists, table, about, 9)("O", scores)[0]
+    assert "intervals" not in ListMetrics(lists, table, about, 9)("O", scores)[0]
     assert "O.txt: 18 of 153 labels contradict" in caplog.text
     assert "line 1, id0/0 id0/1" in caplog.text
 
@@ -56,7 +56,7 @@ def test_speakers_that_contradict_the_labels_give_no_interval(scored, caplog):
 @pytest.mark.parametrize("wrong", [-1, "many", 0.5])
 def test_a_number_of_draws_is_needed(scored, wrong):
     with pytest.raises(ValueError, match=f"bootstrap={wrong!r}: expected how often"):
-        ListFigures({}, scored[0], bootstrap=wrong)
+        ListMetrics({}, scored[0], bootstrap=wrong)
 
 
 def test_conditions_are_lists_of_their_own():
