@@ -47,6 +47,7 @@ def violations(room, allowed):
 
 def test_the_table_names_every_room():
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    rooms.remove("check")  # no room: the name of a command of ``runs``
     assert set(table()) == rooms and len(rooms) == 14
     assert {path.name for path in PACKAGE.glob("*.py")} == ROOT_MODULES
 

@@ -16,12 +16,11 @@ import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from speechbrain.core import DEFAULT_LOG_CONFIG
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_dino.runs.keys import check_keys
+from speechbrain_dino.runs.keys import check_recipe
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
@@ -115,7 +114,7 @@ def launched(argv):
     end_on_signals()
     keep_freed_memory()
     check_arguments(argv)
-    argv, precision = _without_precision(argv)
+    argv, precision = without_precision(argv)
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     with plain_errors(ValueError):
         device = own_device(run_opts.device)
@@ -129,13 +128,8 @@ def launched(argv):
     if not Path(hparams_file).is_file():
         raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
     recipe = read_recipe(hparams_file)
-    try:
-        overrides = check_keys(recipe, overrides)
-    except (ValueError, YAMLError) as error:
-        raise SystemExit(f"{hparams_file}: {error}") from error
-    # Said of a logger whose pictures are never asked for.
-    train_logger = logging.getLogger("speechbrain.utils.train_logger")
-    train_logger.addFilter(lambda record: "torchvision" not in record.getMessage())
+    overrides = check_recipe(hparams_file, recipe, overrides)
+    silence_torchvision()
     launch = Launch(recipe, overrides, hparams_file, run_opts)
     hparams = launch.build()
     if run_opts.debug and not run_opts.debug_persistently:
@@ -150,7 +144,13 @@ def launched(argv):
     return launch, hparams
 
 
-def _without_precision(argv):
+def silence_torchvision():
+    """SpeechBrain warns that its loggers cannot save pictures; none is ever given."""
+    train_logger = logging.getLogger("speechbrain.utils.train_logger")
+    train_logger.addFilter(lambda record: "torchvision" not in record.getMessage())
+
+
+def without_precision(argv):
     """The arguments without ``--precision``: SpeechBrain's knows no ``auto``."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--precision")

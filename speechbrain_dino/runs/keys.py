@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import TaggedScalar
+from ruamel.yaml.error import YAMLError
 
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
@@ -232,3 +233,12 @@ def check_keys(recipe, overrides):
         key: checked(key, value, defaults[key]) if key in defaults else value
         for key, value in (given or {}).items()
     }
+
+
+def check_recipe(hparams_file, recipe, overrides):
+    """As :func:`check_keys`; ends the program with one line that names the file."""
+    try:
+        return check_keys(recipe, overrides)
+    except (ValueError, YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise SystemExit(f"{hparams_file}: {text}") from error

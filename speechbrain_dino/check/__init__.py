@@ -1,0 +1,1 @@
+"""``python -m speechbrain_dino.check``, the command of ``runs/check.py``."""

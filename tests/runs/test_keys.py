@@ -1,0 +1,110 @@
+"""Values of keys: refused in one line, or taken in the key's type."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from speechbrain_dino.runs.command_line import start_run
+from speechbrain_dino.runs.keys import RULES, check_keys, checked, rule_of
+from speechbrain_dino.runs.recipe_yaml import read_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+TRIED = (
+    "VoxCeleb/hparams/dino_mini.yaml",
+    "VoxCeleb/hparams/pseudo_labels_mini.yaml",
+    "VoxCeleb/hparams/verify.yaml",
+    "VoxCeleb/hparams/cluster.yaml",
+    "CREMA-D/hparams/finetune_mini.yaml",
+    "CREMA-D/hparams/probe_mini.yaml",
+)
+
+
+def numbers_and_flags():
+    """Every key of the recipes whose value is a number or a flag."""
+    for name in TRIED:
+        keys = YAML(typ="rt").load(read_recipe(RECIPES / name))
+        for key, value in keys.items():
+            rule = rule_of(key, value)
+            if rule is not None and rule.kind in (int, float, bool):
+                yield pytest.param(name, key, id=f"{Path(name).stem}-{key}")
+
+
+@pytest.mark.parametrize("name, key", numbers_and_flags())
+def test_words_for_numbers_and_flags_are_refused(name, key):
+    recipe = read_recipe(RECIPES / name)
+    with pytest.raises(ValueError, match=f"^--{key} abc: expected "):
+        check_keys(recipe, f"{key}: abc")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/hparams/*.yaml")), ids=str)
+def test_recipes_keep_their_own_rules(path):
+    assert check_keys(read_recipe(path), "") == {}
+
+
+@pytest.mark.parametrize(
+    "key, default, value, expected",
+    [
+        ("vad", True, "no", False),
+        ("vad", False, "On", True),
+        ("vad", True, False, False),
+        ("batch_size", 48, 64, 64),
+        ("batch_size", 48, 64.0, 64),
+        ("base_lr", 0.1, 1, 1),
+        ("clip_norm", 3.0, "None", None),
+        ("out_dim", 1024, None, None),
+        ("noise_folder", None, "/data/noise", "/data/noise"),
+        ("placement", "independent", "disjoint", "disjoint"),
+        ("name", "run", 7, "7"),
+        ("trial_lists", ["a"], "veri_test", ["veri_test"]),
+        ("scale", 30, 0.5, 0.5),
+    ],
+)
+def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected):
+    result = checked(key, value, default)
+    assert result == expected and type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "key, default, value, words",
+    [
+        ("batch_size", 48, 0, "an integer of at least 1 (the recipe has 48)"),
+        ("batch_size", 48, 1.5, "an integer"),
+        ("batch_size", 48, True, "an integer"),
+        ("batch_size", 48, None, "an integer"),
+        ("noise_prob", 0.7, 1.2, "a number from 0 to 1"),
+        ("clip_norm", 3.0, -1, "a number of at least 0, or null"),
+        ("base_lr", 0.1, float("nan"), "a number of at least 0"),
+        ("placement", "independent", "apart", "independent or disjoint"),
+        ("vad", True, "maybe", "True or False"),
+        ("vad", True, 1, "True or False"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_what_is_expected(key, default, value, words):
+    with pytest.raises(ValueError) as error:
+        checked(key, value, default)
+    assert f"--{key} " in str(error.value) and words in str(error.value)
+
+
+def test_objects_and_references_are_left_alone():
+    recipe = "net: !new:collections.Counter\nrate: !ref <seed>\nseed: 1\n"
+    given = check_keys(recipe, "net: !new:collections.Counter\nrate: word\nx: 1")
+    assert given["rate"] == "word" and given["x"] == 1 and "net" in given
+    assert "rate" not in RULES
+
+
+def test_a_reference_in_a_known_key_is_checked_when_it_is_replaced():
+    recipe = "number_of_epochs: !ref <a> + <b>\na: 1\nb: 1\n"
+    assert check_keys(recipe, "number_of_epochs: 3") == {"number_of_epochs": 3}
+    with pytest.raises(ValueError, match="--number_of_epochs x: expected an integer"):
+        check_keys(recipe, "number_of_epochs: x")
+
+
+@pytest.mark.parametrize("words", [["--batch_size", "abc"], ["--vad", "maybe"]])
+def test_wrong_values_end_the_program_in_one_line(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(RECIPES / TRIED[0])
+    with pytest.raises(SystemExit) as stop:
+        start_run([recipe, "--data_folder", "none", "--device", "cpu", *words])
+    assert words[0] in stop.value.code and "\n" not in stop.value.code
+    assert list(tmp_path.iterdir()) == []  # before anything is written
