@@ -19,6 +19,7 @@ REQUIRED = [
     "torchaudio>=2.11,<2.12",
     # The recipes lean on details of Brain and Checkpointer, checked against 1.1.2.
     "speechbrain>=1.1.2,<1.2",
+    "huggingface_hub>=0.20",
     "hyperpyyaml>=1.2.2",
     "faiss-cpu>=1.8",
     "matplotlib>=3.8",
@@ -27,6 +28,7 @@ REQUIRED = [
     "scikit-learn>=1.4",
     "scipy>=1.12",
     "soundfile>=0.12",
+    "soxr>=1.0",
     "tqdm>=4.60",
 ]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
+import soxr
 
 RATE = 16000
 """Samples per second of what `speak` returns."""
@@ -31,7 +31,7 @@ ACCENTS = {
 }
 """eSpeak's English accents used here, with where they are spoken."""
 
-_RETRIEVAL_RATE = 22050  # what eSpeak NG's formant synthesizer produces
+_SYNTHESIS_RATE = 22050  # what eSpeak NG's formant synthesizer produces
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 _CALLBACK = ctypes.CFUNCTYPE(
@@ -205,5 +205,5 @@ def speak(data_folder, voice, sentences):
         lib.espeak_Synchronize()
         if not pieces:
             raise RuntimeError(f"eSpeak NG said nothing for {text!r} by {voice.name}")
-        # 16000 / 22050 in lowest terms
-        yield resample_poly(np.concatenate(pieces) / 32768.0, 320, 441)
+        spoken = np.concatenate(pieces) / 32768.0
+        yield soxr.resample(spoken, _SYNTHESIS_RATE, RATE)
