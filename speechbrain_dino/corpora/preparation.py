@@ -107,6 +107,33 @@ def _describe(entry, root):
     return (name, entry.path, stat.st_size, stat.st_mtime_ns)
 
 
+SUMMARY = "prepare.json"
+
+
+def read_summary(folder):
+    """Returns the summary, a dict, that a preparation left in its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has none.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> job = Preparation(folder, {"check": "full"}, files=[], outputs=[])
+    >>> _ = job.finish({"kept": 7})
+    >>> read_summary(folder)["kept"]
+    7
+    """
+    path = Path(folder) / SUMMARY
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {SUMMARY}: prepare the corpus there to its end first"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 class Preparation:
     """One preparation of a corpus: done once for given arguments and files.
 
@@ -124,7 +151,7 @@ class Preparation:
         Name of the file that it writes last.
     """
 
-    def __init__(self, save_folder, arguments, files, outputs, summary="prepare.json"):
+    def __init__(self, save_folder, arguments, files, outputs, summary=SUMMARY):
         self.folder = Path(save_folder)
         self.outputs = outputs
         self.summary = self.folder / summary

@@ -1,6 +1,5 @@
 """From a recipe to a loader: preparation, manifests, crops."""
 
-import json
 import os
 import time
 from functools import partial
@@ -12,6 +11,7 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.utils.errors import plain_errors
@@ -40,7 +40,7 @@ def prepare(hparams, run_opts):
         run_on_main(hparams["prepare"])
         run_on_main(hparams["prepare_noise"])
     folder = Path(hparams["data_save_folder"])
-    hparams["data"] = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
+    hparams["data"] = read_summary(folder)
     # Not what lies in the folder: lists of an earlier run may lie there as well.
     names = hparams["data"].get("trials", {})
     hparams["lists"] = [folder / "trials" / f"{name}.txt" for name in names]
