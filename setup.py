@@ -21,6 +21,7 @@ REQUIRED = [
     "speechbrain>=1.1.2,<1.2",
     "huggingface_hub>=0.20",
     "hyperpyyaml>=1.2.2",
+    "jinja2>=3.1",
     "faiss-cpu>=1.8",
     "matplotlib>=3.8",
     "numpy>=1.26",

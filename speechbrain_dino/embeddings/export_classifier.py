@@ -15,6 +15,7 @@ from speechbrain_dino.embeddings.export import (
     inference_yaml,
     save,
 )
+from speechbrain_dino.embeddings.model_card import classifier_card
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.files import replacing
 
@@ -87,7 +88,9 @@ def export_classifier_folder(output_folder, brain, hparams, results):
     with replacing(folder) as draft:
         draft.mkdir()
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
-        (draft / "README.md").write_text(_card(hparams["classes"], results), "utf-8")
+        (draft / "README.md").write_text(
+            classifier_card(hparams["classes"], results), "utf-8"
+        )
         for name in learned:
             save(modules[name], draft / f"{name}.ckpt")
         save(Probabilities(head, scale), draft / "classifier.ckpt")
@@ -115,43 +118,3 @@ def _described(classifier, num_classes, scale):
 
 def _plain(value):
     return value.item() if hasattr(value, "item") else value
-
-
-def _card(classes, results):
-    lines = [
-        "---",
-        "library_name: speechbrain",
-        "tags:",
-        "- speech-emotion-recognition",
-        "- self-supervised",
-        "---",
-        "# Emotions in speech",
-        "",
-        f"Classes: {', '.join(classes)}. A pretrained encoder of speech, fine-tuned "
-        "with speechbrain-dino.",
-        "",
-        "```",
-        "pip install speechbrain speechbrain-dino",
-        "```",
-        "",
-        "```python",
-        "from speechbrain.inference.classifiers import EncoderClassifier",
-        'model = EncoderClassifier.from_hparams(source="/path/to/this/folder")',
-        'probabilities, best, number, name = model.classify_file("my.wav")',
-        "```",
-        "",
-        "A folder of audio into a table:",
-        "",
-        "```",
-        "python -m speechbrain_dino.runs.label --model /path/to/this/folder --data F "
-        "--output F.csv",
-        "```",
-    ]
-    if results.get("uar_valid") is not None:
-        lines += [
-            "",
-            f"Unweighted average recall in validation: "
-            f"{100 * results['uar_valid']:.1f} % (fold {results['fold']}, epoch "
-            f"{results['epoch']}).",
-        ]
-    return "\n".join(lines) + "\n"
