@@ -25,16 +25,15 @@ def convert(source, target, sample_rate=16000, channel=None):
     source : str or Path
         What libsndfile reads, or m4a, aac, mp4 (these need PyAV).
     target : str or Path
-        WAV to write; its folder is made.
     sample_rate : int
-        Samples a second wanted.
+        Rate to write, in Hz.
     channel : int, optional
         Channel to take; the mean of all if None.
 
     Raises
     ------
     ValueError
-        If the file holds no audio ("empty") or samples that are not finite
+        If the file has no audio ("empty") or samples that are not finite
         ("non_finite"); the message is that kind.
 
     Example
@@ -89,18 +88,7 @@ def _decode_av(source):
 
 
 def require_av(sources):
-    """Makes sure that PyAV is there if any file needs it.
-
-    Arguments
-    ---------
-    sources : iterable of str
-        Files to be converted.
-
-    Raises
-    ------
-    ImportError
-        If it is needed and missing; names the remedy.
-    """
+    """Raises an ImportError with the remedy if a file needs PyAV and it is missing."""
     needy = [s for s in sources if os.path.splitext(s)[1].lower() in AV_EXTENSIONS]
     if needy and importlib.util.find_spec("av") is None:
         raise ImportError(
@@ -114,8 +102,8 @@ def _convert_job(job, sample_rate, channel):
     try:
         convert(source, target, sample_rate, channel)
     except ValueError as error:
-        known = str(error) in ("empty", "non_finite")
-        return str(error) if known else "unreadable"
+        named = str(error) in ("empty", "non_finite")
+        return str(error) if named else "unreadable"
     except (sf.SoundFileError, OSError, EOFError, IndexError):
         # PyAV's errors are OSError, ValueError or EOFError; IndexError: no audio track.
         return "unreadable"
@@ -131,10 +119,8 @@ def convert_all(jobs, ledger, sample_rate=16000, channel=None, num_workers=None)
         (source, target), paths as str.
     ledger : str or Path
         File in which finished conversions are noted.
-    sample_rate : int
-        Samples a second wanted.
-    channel : int, optional
-        Channel to take; the mean of all if None.
+    sample_rate, channel
+        As for `convert`.
     num_workers : int, optional
         Number of processes, one per processor if None.
 
