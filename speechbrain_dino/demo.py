@@ -1,9 +1,8 @@
 """From nothing to a speaker embedding in minutes: ``make demo``.
 
-    python -m speechbrain_dino.demo [FOLDER]
-
-makes synthetic speakers in ``FOLDER/corpus``, trains a small DINO on them in
-``FOLDER/run`` and says what came of it. It continues where it was stopped.
+``python -m speechbrain_dino.demo [FOLDER]`` makes synthetic speakers in
+``FOLDER/corpus``, trains a small DINO on them in ``FOLDER/run`` and prints a summary.
+It continues where it was stopped.
 """
 
 import argparse
@@ -32,7 +31,7 @@ def run_demo(folder, extra=()):
     Raises
     ------
     FileNotFoundError
-        If the recipe is not there: the demo needs the repository, not only the package.
+        If the recipe is missing: the demo needs the repository, not only the package.
     subprocess.CalledProcessError
         If training fails; its own message has been shown.
     """
@@ -56,19 +55,7 @@ def run_demo(folder, extra=()):
 
 
 def summary(results, run):
-    """What came of a run, in a few lines.
-
-    Arguments
-    ---------
-    results : dict
-        Contents of ``results.json``.
-    run : path
-        The run's folder.
-
-    Returns
-    -------
-    str
-        EER before and after training, where things lie, how to use them.
+    """Summary of a run: EER before and after training, its files, how to use them.
 
     Example
     -------

@@ -121,6 +121,6 @@ def read_votes(path, column):
 
 
 def read_people(path):
-    """Returns actor -> {"gender", "age"} of a table with ActorID, Sex and perhaps Age."""
+    """Returns actor -> {"gender", "age"} of a table with ActorID, Sex, perhaps Age."""
     rows = read_table(path, ("ActorID", "speaker"), ("Sex", "gender"), optional=["Age"])
     return {actor: {"gender": sex.lower(), "age": age} for _, actor, sex, age in rows}

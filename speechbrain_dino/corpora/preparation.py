@@ -146,7 +146,7 @@ class Preparation:
         self.signature = digest.hexdigest()
 
     def previous(self):
-        """Returns the summary of an equal earlier preparation; removes an unequal one."""
+        """Returns the summary of an equal earlier preparation, removes another's."""
         try:
             summary = json.loads(self.summary.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):

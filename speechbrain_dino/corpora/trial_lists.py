@@ -50,7 +50,7 @@ def addresses(name):
 def find_list(name, folders, download_folder):
     """Returns the path of a trial list, downloaded only if there is no local file.
 
-    ``name`` is a path, the name of a file (".txt" may be left away) in a folder or in its
+    ``name`` is a path, the name of a file (".txt" may be left away) in a folder or its
     folder "meta", a well-known name, or an address. Downloads are kept.
 
     Raises

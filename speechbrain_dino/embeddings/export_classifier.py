@@ -21,14 +21,7 @@ from speechbrain_dino.utils.files import replacing
 
 
 class Probabilities(nn.Module):
-    """An output layer whose scores are probabilities: what inference calls.
-
-    Arguments
-    ---------
-    head : torch.nn.Module
-        (..., D) to logits or cosines (..., C).
-    scale : float
-        Factor of the logits, that of the loss (AAM-softmax).
+    """Probabilities (..., C) from an output layer's logits or cosines, scaled.
 
     Example
     -------
@@ -48,7 +41,7 @@ class Probabilities(nn.Module):
 
 
 def export_classifier_folder(output_folder, brain, hparams, results):
-    """Writes ``<output_folder>/inference`` with everything to classify a file.
+    """Writes ``<output_folder>/inference``, which classifies a file; returns its path.
 
     SpeechBrain's ``EncoderClassifier.from_hparams(source=folder)`` loads it, and
     ``classify_file("my.wav")`` gives probabilities, the best one, its number and name.
@@ -56,18 +49,12 @@ def export_classifier_folder(output_folder, brain, hparams, results):
     Arguments
     ---------
     output_folder : str or path
-        The run's folder.
     brain : ClassifierBrain
         With the trained weights.
     hparams : dict
         ``start_model``, whose YAML describes the encoder, ``classifier``, ``classes``.
     results : dict
-        Figures for the model card.
-
-    Returns
-    -------
-    pathlib.Path
-        The inference folder.
+        Metrics for the model card.
     """
     source = str(hparams["start_model"])
     if Path(source).is_dir():

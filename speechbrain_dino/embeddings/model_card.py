@@ -108,12 +108,8 @@ Unweighted average recall in validation: {{ "%.1f" % (100 * results.uar_valid) }
 def model_card(yaml, results):
     """Returns the Markdown of an encoder's card, EERs as ``model-index`` too.
 
-    Arguments
-    ---------
-    yaml : str
-        The inference folder's hyperparameters.
-    results : dict
-        Content of the run's results.json; what is missing there is left out.
+    ``yaml`` is the inference folder's, ``results`` the content of results.json; what is
+    missing there is left out.
 
     Example
     -------
@@ -155,15 +151,7 @@ def model_card(yaml, results):
 
 
 def classifier_card(classes, results):
-    """Returns the Markdown of a classifier's card.
-
-    Arguments
-    ---------
-    classes : sequence of str
-        Names of the classes.
-    results : dict
-        uar_valid (0..1), fold and epoch, or without uar_valid.
-    """
+    """Returns a classifier's card; ``results`` may have uar_valid, fold, epoch."""
     tags = ["speech-emotion-recognition", "self-supervised"]
     data = ModelCardData(library_name="speechbrain", tags=tags)
     return _rendered(data, _CLASSIFIER, classes=classes, results=results)

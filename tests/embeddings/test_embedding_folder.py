@@ -237,7 +237,7 @@ def test_a_killed_process_loses_at_most_a_part(tmp_path):
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
 
 
-def test_tables_of_machines_that_choose_otherwise_are_told_apart(
+def test_tables_of_machines_that_choose_otherwise_are_not_mixed_up(
     monkeypatch, tmp_path, embedder, manifest, caplog
 ):
     made = {}
@@ -249,7 +249,7 @@ def test_tables_of_machines_that_choose_otherwise_are_told_apart(
             table = embed_to_folder(tmp_path, manifest, embedder, precision="auto")
         made[machine] = np.array(table.vectors)
     precision.resolved_precision.cache_clear()
-    assert caplog.text.count("holds other embeddings: they are made anew") == 1
+    assert caplog.text.count("holds other embeddings: they are recomputed") == 1
     assert "precision fp32: chosen as this CPU has no bf16" in caplog.text
     for machine, name in (("old", "fp32"), ("new", "bf16")):
         table = embed_to_folder(tmp_path / name, manifest, embedder, precision=name)
