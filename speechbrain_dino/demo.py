@@ -66,10 +66,10 @@ def summary(results, run):
     """
     before = results.get("verification_before", {})
     lines = [f"{'EER of unseen speakers':22}{'before':>7}{'after training':>16}"]
-    for name, figures in results["verification"].items():
+    for name, metrics in results["verification"].items():
         earlier = before.get(name, {}).get("eer")
         shown = "-" if earlier is None else f"{100 * earlier:.2f} %"
-        lines.append(f"{name:20}{shown:>9}{100 * figures['eer']:>12.2f} %")
+        lines.append(f"{name:20}{shown:>9}{100 * metrics['eer']:>12.2f} %")
     run = Path(run)
     checkpoints = sorted((run / "save").glob("CKPT*"))
     inference = _short(run / "inference")
@@ -106,10 +106,10 @@ def main(arguments=None):
         epilog="Further arguments go to the recipe.",
     )
     parser.add_argument("folder", nargs="?", default="demo", help="where to write")
-    known, extra = parser.parse_known_args(arguments)
+    options, extra = parser.parse_known_args(arguments)
     end_on_signals()
     try:
-        run_demo(known.folder, extra)
+        run_demo(options.folder, extra)
     except subprocess.CalledProcessError as error:
         parser.exit(error.returncode, "The demo stopped: training failed, see above.\n")
     except (ImportError, FileNotFoundError, ValueError) as error:

@@ -79,7 +79,7 @@ def load_pretrained(source):
     return Pretrained(embedder, str(source), digest)
 
 
-_HUB = "there is no such folder here, and the hub did not give it; check name and net"
+_HUB = "no such folder, and the hub did not give it: check the name and the network"
 
 
 def _first_line(error):
