@@ -19,7 +19,9 @@ REQUIRED = [
     "torchaudio>=2.11,<2.12",
     # The recipes lean on details of Brain and Checkpointer, checked against 1.1.2.
     "speechbrain>=1.1.2,<1.2",
+    "huggingface_hub>=0.20",
     "hyperpyyaml>=1.2.2",
+    "jinja2>=3.1",
     "faiss-cpu>=1.8",
     "jinja2>=3.1",
     "matplotlib>=3.8",
@@ -28,6 +30,7 @@ REQUIRED = [
     "scikit-learn>=1.4",
     "scipy>=1.12",
     "soundfile>=0.12",
+    "soxr>=1.0",
     "tqdm>=4.60",
 ]
 

@@ -16,7 +16,7 @@ from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarize
 
 
 def embed(data, model, folder=None, **options):
-    """Embeds speech.
+    """Embeds speech into an EmbeddingTable: ``ids`` and ``vectors``, float32 (N, D).
 
     Arguments
     ---------
@@ -32,15 +32,10 @@ def embed(data, model, folder=None, **options):
         device, batch_seconds, precision, window_seconds, max_seconds, workers,
         sample_rate; see ``speechbrain_dino.embeddings.extract.embed_parts``.
 
-    Returns
-    -------
-    EmbeddingTable
-        ``ids`` and ``vectors`` (float32, (N, D)); ``to_pandas()`` for a table.
-
     Raises
     ------
     FileNotFoundError
-        If data or model are not there.
+        If data or model do not exist.
     ValueError
         If there is no usable audio, or the model cannot be loaded.
     """
@@ -57,7 +52,7 @@ def embed(data, model, folder=None, **options):
 
 
 def score(table, trials, cohort=None, top_n=300):
-    """Scores trials.
+    """Returns a DataFrame of label (if known), enrol, test and score, a row per trial.
 
     Arguments
     ---------
@@ -70,11 +65,6 @@ def score(table, trials, cohort=None, top_n=300):
         cosine if not given.
     top_n : int or None
         See above; None for all of the cohort (S-norm).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns label (if known), enrol, test and score.
 
     Raises
     ------
@@ -108,17 +98,9 @@ def score(table, trials, cohort=None, top_n=300):
 
 
 def summary(scores):
-    """The figures of scored trials.
+    """Returns a DataFrame, a row per table of scores: eer (0..1), min_dcf_0.01 ...
 
-    Arguments
-    ---------
-    scores : pandas.DataFrame or dict
-        What `score` gives, with labels; or name -> such a table.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A line per table: eer (0..1), min_dcf_0.01, min_dcf_0.05, trials ...
+    ``scores`` is what `score` gives, with labels; or name -> such a table.
 
     Raises
     ------

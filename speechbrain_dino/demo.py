@@ -1,9 +1,8 @@
 """From nothing to a speaker embedding in minutes: ``make demo``.
 
-    python -m speechbrain_dino.demo [FOLDER]
-
-makes synthetic speakers in ``FOLDER/corpus``, trains a small DINO on them in
-``FOLDER/run`` and says what came of it. It continues where it was stopped.
+``python -m speechbrain_dino.demo [FOLDER]`` makes synthetic speakers in
+``FOLDER/corpus``, trains a small DINO on them in ``FOLDER/run`` and prints a summary.
+It continues where it was stopped.
 """
 
 import argparse
@@ -32,7 +31,7 @@ def run_demo(folder, extra=()):
     Raises
     ------
     FileNotFoundError
-        If the recipe is not there: the demo needs the repository, not only the package.
+        If the recipe is missing: the demo needs the repository, not only the package.
     subprocess.CalledProcessError
         If training fails; its own message has been shown.
     """
@@ -56,19 +55,7 @@ def run_demo(folder, extra=()):
 
 
 def summary(results, run):
-    """What came of a run, in a few lines.
-
-    Arguments
-    ---------
-    results : dict
-        Contents of ``results.json``.
-    run : path
-        The run's folder.
-
-    Returns
-    -------
-    str
-        EER before and after training, where things lie, how to use them.
+    """Summary of a run: EER before and after training, its files, how to use them.
 
     Example
     -------
@@ -79,10 +66,10 @@ def summary(results, run):
     """
     before = results.get("verification_before", {})
     lines = [f"{'EER of unseen speakers':22}{'before':>7}{'after training':>16}"]
-    for name, figures in results["verification"].items():
+    for name, metrics in results["verification"].items():
         earlier = before.get(name, {}).get("eer")
         shown = "-" if earlier is None else f"{100 * earlier:.2f} %"
-        lines.append(f"{name:20}{shown:>9}{100 * figures['eer']:>12.2f} %")
+        lines.append(f"{name:20}{shown:>9}{100 * metrics['eer']:>12.2f} %")
     run = Path(run)
     checkpoints = sorted((run / "save").glob("CKPT*"))
     inference = _short(run / "inference")
@@ -119,10 +106,10 @@ def main(arguments=None):
         epilog="Further arguments go to the recipe.",
     )
     parser.add_argument("folder", nargs="?", default="demo", help="where to write")
-    known, extra = parser.parse_known_args(arguments)
+    options, extra = parser.parse_known_args(arguments)
     end_on_signals()
     try:
-        run_demo(known.folder, extra)
+        run_demo(options.folder, extra)
     except subprocess.CalledProcessError as error:
         parser.exit(error.returncode, "The demo stopped: training failed, see above.\n")
     except (ImportError, FileNotFoundError, ValueError) as error:

@@ -36,12 +36,12 @@ def test_embed_keeps_a_table_where_asked(tmp_path):
 def test_score_reads_lists_and_tables_of_trials(table, tmp_path):
     path = tmp_path / "trials.txt"
     path.write_text("1 u0 u1\n0 u3 u9\n0 u0 u5\n", encoding="utf-8")
-    found = score(table, path)
+    scored = score(table, path)
     expected = cosine_scores(table.vectors, [0, 3, 0], [1, 9, 5])
-    assert found["label"].tolist() == [1, 0, 0]
-    np.testing.assert_allclose(found["score"], expected)
+    assert scored["label"].tolist() == [1, 0, 0]
+    np.testing.assert_allclose(scored["score"], expected)
     table.save(tmp_path / "t")
-    again = score(tmp_path / "t", found[["enrol", "test"]])
+    again = score(tmp_path / "t", scored[["enrol", "test"]])
     assert list(again) == ["enrol", "test", "score"]
     np.testing.assert_allclose(again["score"], expected)
     cohort = np.random.default_rng(1).normal(size=(20, 6))
@@ -58,9 +58,9 @@ def test_summary_agrees_with_sklearn():
     frame = pd.DataFrame({"label": label, "score": rng.normal(label)})
     false_alarm, hit, _ = roc_curve(label, frame["score"], drop_intermediate=False)
     nearest = np.argmin(np.abs(false_alarm - (1 - hit)))
-    found = summary({"a": frame, "b": frame.assign(score=np.exp(frame["score"]))})
-    assert found.loc["a", "eer"] == pytest.approx(false_alarm[nearest], abs=0.01)
-    assert found.loc["b", "eer"] == found.loc["a", "eer"]
+    rates = summary({"a": frame, "b": frame.assign(score=np.exp(frame["score"]))})
+    assert rates.loc["a", "eer"] == pytest.approx(false_alarm[nearest], abs=0.01)
+    assert rates.loc["b", "eer"] == rates.loc["a", "eer"]
     with pytest.raises(ValueError, match="no labels"):
         summary(frame[["score"]])
 

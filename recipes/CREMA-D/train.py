@@ -4,6 +4,7 @@
 To run this recipe, do the following:
 > python train.py hparams/probe.yaml --data_folder F --model M
 > python train.py hparams/finetune.yaml --data_folder F --start_model M
+> torchrun --nproc_per_node=2 train.py hparams/finetune.yaml --data_folder F ...
 
 F is the corpus; M is an inference folder, or any encoder on the hub that SpeechBrain
 loads. The YAML chooses the corpus and says what is done; CREMA-D, IEMOCAP and

@@ -5,6 +5,7 @@ To run this recipe, do the following:
 > python cluster.py hparams/cluster.yaml --embedding_folder F --output_folder O
 > python cluster.py hparams/cluster.yaml --model results/dino/1234/inference \
       --utterances /data/VoxCeleb2 --output_folder O
+> python cluster.py hparams/cluster_plda.yaml --embedding_folder F --output_folder O
 
 F is what embed.py writes. The YAML names the clusterer.
 

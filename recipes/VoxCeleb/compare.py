@@ -4,6 +4,8 @@
 To run this recipe, do the following:
 > python compare.py hparams/dino_mini.yaml hparams/simclr_mini.yaml --steps 500 \
       --seeds 1 2 3 --data_folder /data/voxceleb_mini --output_folder results/comparison
+> python compare.py hparams/{dino,simclr,vicreg}_mini.yaml --minutes 5 --jobs 2 ...
+> python compare.py hparams/dino_mini.yaml my.yaml --minutes 5 --seeds 1 ...
 
 Every YAML is trained with every seed on the same data, for the same number of optimizer
 steps (or --minutes of training). The same command goes on where it was stopped. The

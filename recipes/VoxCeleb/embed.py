@@ -3,6 +3,7 @@
 
 To run this recipe, do the following:
 > python embed.py --model results/dino/1234/inference --data F --output_folder O
+> python embed.py --model M --data F --output_folder O --device cuda --precision bf16
 > torchrun --nproc_per_node=4 embed.py ... (shares the work)
 
 F is a manifest (CSV), a prepared folder, or any folder of audio. A run that was killed

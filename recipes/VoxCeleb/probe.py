@@ -4,6 +4,9 @@
 To run this recipe, do the following:
 > python probe.py hparams/probe.yaml --model results/dino/1234/inference \
       --manifest M.csv --column gender --group spk_id
+> python probe.py hparams/probe.yaml --model M --manifest M.csv --column language
+> python probe.py hparams/probe.yaml --model M --manifest M.csv --column age \
+      --group spk_id --device cuda
 
 Authors
  * speechbrain_dino contributors 2026

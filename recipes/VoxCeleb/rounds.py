@@ -4,6 +4,8 @@
 To run this recipe, do the following:
 > python rounds.py hparams/pseudo_labels.yaml --data_folder /data/VoxCeleb \
       --first_model results/dino/1234/inference
+> python rounds.py hparams/pseudo_labels_mini.yaml --data_folder F --first_model M
+> python rounds.py hparams/pseudo_labels_dlg_lc.yaml --data_folder F --first_model M
 
 The same command continues a run that was stopped, at any stage.
 

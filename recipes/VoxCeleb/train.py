@@ -3,6 +3,8 @@
 
 To run this recipe, do the following:
 > python train.py hparams/dino.yaml --data_folder /data/VoxCeleb
+> python train.py hparams/dino_folder_mini.yaml --data_folder /data/my_recordings
+> torchrun --nproc_per_node=4 train.py hparams/dino_ecapa.yaml --data_folder F
 
 The YAML chooses corpus, method, encoder, crops and augmentation. The same command
 continues a run that was stopped.

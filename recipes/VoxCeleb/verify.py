@@ -4,6 +4,9 @@
 To run this recipe, do the following:
 > python verify.py hparams/verify.yaml --model results/dino/1234/inference \
       --data_folder /data/VoxCeleb1 --trial_lists "[veri_test2, list_test_hard2]"
+> python verify.py hparams/verify.yaml --model M --data_folder F \
+      --trial_lists "[veri_test]" --cohort C --calibration_list veri_test2
+> python verify.py hparams/verify.yaml --model speechbrain/spkrec-ecapa-voxceleb ...
 
 Every utterance is embedded once; the YAML names the ways to score.
 

@@ -17,48 +17,20 @@ def prepare_audio_folder(
     check="full",
     num_workers=None,
 ):
-    """Writes the manifest of a folder of wav, flac, ogg, opus, mp3 or m4a files.
+    """Writes train.csv, test.csv and trials/ of a folder of speech.
 
-    The files may lie at any depth, have any sampling rate and several channels. Mono
-    WAV and FLAC of the sample rate is used where it lies, everything else is converted
-    once into ``save_folder/audio``. Names of folders are not read as labels.
-    Preparing again does nothing as long as arguments and files stay as they are.
+    Its wav, flac, ogg, opus, mp3 or m4a files may lie at any depth, have any sampling
+    rate and several channels. Names of folders are not read as labels.
 
     Arguments
     ---------
     data_folder : str
         The folder.
-    save_folder : str
-        Where train.csv, test.csv, trials/ and prepare.json are written.
     trial_lists : sequence of str
         Lists of ``label enrol test``: paths, or names of files in the folder. They
         name files relative to the folder, and these stay out of training.
-    sample_rate : int
-        Samples a second.
-    min_duration : float
-        Seconds (of speech if ``vad``) below which a file is left out.
-    vad : bool
-        Whether to find the speech by energy and train on nothing else.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-
-    Returns
-    -------
-    dict
-        {"kept": files, "hours": h, "left_out": {kind: {"count", "example",
-        "remedy"}}, ...}, as in prepare.json.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left to train on, or a trial list names an unknown or a bad
-        file.
-    FileNotFoundError
-        If the folder or a trial list is not there.
-    ImportError
-        If there is m4a to convert, and no PyAV.
+    vad, save_folder, sample_rate, min_duration, check, num_workers
+        See `voxceleb.prepare_voxceleb`, as for what is returned and raised.
 
     Example
     -------

@@ -3,12 +3,11 @@
 import importlib.util
 import os
 from functools import partial
-from math import gcd
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from scipy.signal import firwin, resample_poly
+import soxr
 
 from speechbrain_dino.data.audio_facts import map_parallel
 from speechbrain_dino.data.file_notes import Ledger
@@ -16,68 +15,6 @@ from speechbrain_dino.utils.files import replacing
 
 AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
 _BLOCK_SECONDS = 30
-
-
-class Resampler:
-    """Changes the sampling rate of a signal that comes in blocks.
-
-    The result is the same, to rounding, as for the signal in one piece.
-
-    Arguments
-    ---------
-    source_rate, target_rate : int
-        Samples a second.
-
-    Example
-    -------
-    >>> resampler = Resampler(48000, 16000)
-    >>> blocks = [resampler(np.ones(4800)), resampler(np.ones(4800)), resampler.end()]
-    >>> sum(map(len, blocks))
-    3200
-    """
-
-    def __init__(self, source_rate, target_rate):
-        common = gcd(source_rate, target_rate)
-        self.up, self.down = target_rate // common, source_rate // common
-        widest = max(self.up, self.down)
-        # Kaiser window of beta 10 and 24 zero crossings: stop band below -90 dB.
-        self._filter = firwin(48 * widest + 1, 0.95 / widest, window=("kaiser", 10.0))
-        reach = -(-24 * widest // self.up)
-        self._margin = -(-reach // self.down) * self.down
-        self._pending, self._past = np.zeros(0), np.zeros(0)
-        self._read = self._written = 0
-
-    def __call__(self, samples):
-        """Takes in samples, float (T,), and returns those that are ready, (T',)."""
-        self._read += len(samples)
-        self._pending = np.concatenate([self._pending, samples])
-        ready = (len(self._pending) - self._margin) // self.down * self.down
-        return self._emit(ready) if ready > 0 else np.zeros(0)
-
-    def end(self):
-        """Returns the last samples, float (T',)."""
-        total = -(-self._read * self.up // self.down)
-        rest = total - self._written
-        return self._emit(len(self._pending))[:rest]
-
-    def _emit(self, ready):
-        context = len(self._past)
-        signal = np.concatenate([self._past, self._pending[: ready + self._margin]])
-        if self.up == self.down:
-            result = signal
-        elif len(signal):
-            result = resample_poly(signal, self.up, self.down, window=self._filter)
-        else:
-            result = np.zeros(0)
-        first = context * self.up // self.down
-        last = first + -(-ready * self.up // self.down)
-        history = np.concatenate([self._past, self._pending[:ready]])
-        self._past = history[max(len(history) - self._margin, 0) :]
-        # The past must begin where an output sample lies.
-        self._past = self._past[len(self._past) % self.down :]
-        self._pending = self._pending[ready:]
-        self._written += last - first
-        return result[first:last]
 
 
 def convert(source, target, sample_rate=16000, channel=None):
@@ -88,16 +25,15 @@ def convert(source, target, sample_rate=16000, channel=None):
     source : str or Path
         What libsndfile reads, or m4a, aac, mp4 (these need PyAV).
     target : str or Path
-        WAV to write; its folder is made.
     sample_rate : int
-        Samples a second wanted.
+        Rate to write, in Hz.
     channel : int, optional
         Channel to take; the mean of all if None.
 
     Raises
     ------
     ValueError
-        If the file holds no audio ("empty") or samples that are not finite
+        If the file has no audio ("empty") or samples that are not finite
         ("non_finite"); the message is that kind.
 
     Example
@@ -116,16 +52,16 @@ def convert(source, target, sample_rate=16000, channel=None):
             draft, "w", sample_rate, 1, subtype="PCM_16", format="WAV"
         ) as file,
     ):
-        resampler = None
+        stream = None
         for block, rate in blocks(source):
             if not np.isfinite(block).all():
                 raise ValueError("non_finite")
             mono = block.mean(axis=1) if channel is None else block[:, channel]
-            resampler = resampler or Resampler(rate, sample_rate)
-            file.write(_int16(resampler(mono)))
-        if resampler is None:
+            stream = stream or soxr.ResampleStream(rate, sample_rate, 1, "float64")
+            file.write(_int16(stream.resample_chunk(mono)))
+        if stream is None:
             raise ValueError("empty")
-        file.write(_int16(resampler.end()))
+        file.write(_int16(stream.resample_chunk(np.zeros(0), last=True)))
 
 
 def _int16(samples):
@@ -148,22 +84,11 @@ def _decode_av(source):
             if not frame.format.is_planar:
                 samples = samples.reshape(-1, frame.layout.nb_channels).T
             scale = 1.0 if samples.dtype.kind == "f" else -np.iinfo(samples.dtype).min
-            yield samples.T / scale, frame.sample_rate
+            yield samples.T.astype(np.float64) / scale, frame.sample_rate
 
 
 def require_av(sources):
-    """Makes sure that PyAV is there if any file needs it.
-
-    Arguments
-    ---------
-    sources : iterable of str
-        Files to be converted.
-
-    Raises
-    ------
-    ImportError
-        If it is needed and missing; names the remedy.
-    """
+    """Raises an ImportError with the remedy if a file needs PyAV and it is missing."""
     needy = [s for s in sources if os.path.splitext(s)[1].lower() in AV_EXTENSIONS]
     if needy and importlib.util.find_spec("av") is None:
         raise ImportError(
@@ -177,8 +102,8 @@ def _convert_job(job, sample_rate, channel):
     try:
         convert(source, target, sample_rate, channel)
     except ValueError as error:
-        known = str(error) in ("empty", "non_finite")
-        return str(error) if known else "unreadable"
+        named = str(error) in ("empty", "non_finite")
+        return str(error) if named else "unreadable"
     except (sf.SoundFileError, OSError, EOFError, IndexError):
         # PyAV's errors are OSError, ValueError or EOFError; IndexError: no audio track.
         return "unreadable"
@@ -194,10 +119,8 @@ def convert_all(jobs, ledger, sample_rate=16000, channel=None, num_workers=None)
         (source, target), paths as str.
     ledger : str or Path
         File in which finished conversions are noted.
-    sample_rate : int
-        Samples a second wanted.
-    channel : int, optional
-        Channel to take; the mean of all if None.
+    sample_rate, channel
+        As for `convert`.
     num_workers : int, optional
         Number of processes, one per processor if None.
 

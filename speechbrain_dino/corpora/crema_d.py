@@ -47,22 +47,11 @@ _POINTER_BYTES = 300
 
 
 def find_utterances(data_folder, save_folder, left_out):
-    """Finds the audio.
+    """Returns ID -> Source of the files in AudioWAV.
 
-    Arguments
-    ---------
-    data_folder : str
-        Folder that holds AudioWAV.
-    save_folder : str
-        Folder not to look into.
-    left_out : LabelsLeftOut
-        Takes files with other names, and those that are there twice.
-
-    Returns
-    -------
-    dict
-        ID -> Source. One name of the real corpus ends in X where the tables have XX;
-        the ID is the tables' one.
+    One name of the real corpus ends in X where the tables have XX; the ID is the
+    tables' one. ``left_out`` takes files with other names and second copies; what is
+    in ``save_folder`` is not read.
 
     Raises
     ------
@@ -77,7 +66,7 @@ def find_utterances(data_folder, save_folder, left_out):
             f"{data_folder} has no folder AudioWAV: give the folder that holds it, or "
             "download: True to fetch it"
         )
-    found = {}
+    by_id = {}
     for name, path, size, changed in list_files(folder, left_out, [save_folder]):
         stem, extension = os.path.splitext(os.path.basename(name))
         fields = fields_of(stem)
@@ -89,14 +78,14 @@ def find_utterances(data_folder, save_folder, left_out):
         source = Source(
             key, f"AudioWAV/{key}", path, size, changed, (key,), spk_id=fields[0]
         )
-        other = found.setdefault(key, source)
+        other = by_id.setdefault(key, source)
         if other is not source:
             worse = max(other, source, key=_rank)
-            found[key] = other if worse is source else source
+            by_id[key] = other if worse is source else source
             same = _rank(other)[0] == _rank(source)[0]
             left_out.add("same_id" if same else "other_format", worse.path)
-    _refuse_pointers(found.values(), folder)
-    return found
+    _refuse_pointers(by_id.values(), folder)
+    return by_id
 
 
 def _rank(source):
@@ -116,25 +105,10 @@ def _refuse_pointers(sources, folder):
 
 
 def fetch(data_folder, audio_url, tables_url, connections, **options):
-    """Downloads what is not there yet.
+    """Downloads the tables and the files of AudioWAV that are missing.
 
-    Arguments
-    ---------
-    data_folder : str
-        Where to; AudioWAV is made in it.
-    audio_url, tables_url : str
-        Addresses that hold AudioWAV and the tables.
-    connections : int
-        Files fetched at a time.
-    **options
-        Further options of :func:`~speechbrain_dino.corpora.download.download`.
-
-    Raises
-    ------
-    OSError
-        If a file could not be fetched.
-    ValueError
-        If what came is not what it should be.
+    For ``options``, and what is raised, see
+    :func:`~speechbrain_dino.corpora.download.download`.
     """
     folder = Path(data_folder)
     tables = {
@@ -182,72 +156,49 @@ def prepare_crema_d(
     check="full",
     num_workers=None,
 ):
-    """Writes the manifest and the folds of CREMA-D.
+    """Writes utterances.csv and folds.json of CREMA-D.
 
     Audio is ``AudioWAV/<actor>_<sentence>_<emotion>_<level>.wav`` (or .flac, .mp3).
-    Where SentenceFilenames.csv or summaryTable.csv is there, every file that it names
-    must be there, too. The manifest has the columns emotion, gender, age, sentence and
-    level (LO, MD, HI, or XX where none was asked of the actor).
-
-    Actors are divided by the seed and their number alone, women and men alike in all
-    parts. Preparing again does nothing as long as arguments and files stay as they
-    are.
+    All files that SentenceFilenames.csv or summaryTable.csv names must be there. The
+    manifest has the columns emotion, gender, age, sentence and level (LO, MD, HI, or
+    XX where none was asked of the actor). Actors are divided by the seed and their
+    number alone, women and men alike in all parts.
 
     Arguments
     ---------
     data_folder : str
         Folder that holds AudioWAV and the tables.
-    save_folder : str
-        Where utterances.csv, folds.json and prepare.json are written.
     classes : str or sequence of str
         Emotions to keep, or "all": the six of the corpus.
     label : str
         "intended": what the actor was asked for, from the file's name; "VoiceVote" or
-        "MultiModalVote": what raters heard, or heard and saw, from
+        "MultiModalVote": what raters chose by ear, or by ear and eye, from
         processedResults/summaryTable.csv. Ties are left out.
     demographics : str, optional
         Table with ActorID, Sex and Age, or speaker and gender; None if there is none.
     num_folds : int
         1: one division of the actors into training, validation and test; more: every
         actor is tested on in one of so many folds.
-    valid_actors : int
-        Number of actors to validate on in each fold.
-    test_actors : int
-        Number of actors to test on, the rest is trained on; not read if num_folds is
-        more than 1.
+    valid_actors, test_actors : int
+        Number of actors to validate and to test on in each fold, the rest is trained
+        on; test_actors is not read if num_folds is more than 1.
     fold_seed : int
         Another seed gives another division.
     download : bool
-        Whether to fetch the tables and the audio that are not there yet (about
-        600 MB). What was stopped goes on.
-    audio_url, tables_url : str
-        Addresses that hold AudioWAV and the tables.
-    connections : int
-        Files fetched at a time.
+        Whether to fetch missing tables and audio (about 600 MB); resumed if stopped.
+    audio_url, tables_url, connections
+        See `fetch`.
     allow_missing : bool
         Whether to go on without files that the tables name.
-    sample_rate : int
-        Samples a second.
-    min_duration : float
-        Seconds below which an utterance is left out.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-
-    Returns
-    -------
-    dict
-        {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
-        "remedy"}}, "classes", "folds": {fold: {part: {class: n}}}, ...}, as in
-        prepare.json.
+    save_folder, sample_rate, min_duration, check, num_workers
+        See ``corpora.preparation``; for what is returned, ``corpora.emotion_corpus``.
 
     Raises
     ------
     ValueError
         If a name or a vote has an unknown emotion, or files are missing.
     FileNotFoundError
-        If there is no audio, or a table that is needed is not there.
+        If there is no audio, or a table that is needed does not exist.
     OSError
         If a file could not be fetched.
     """
@@ -287,7 +238,7 @@ def prepare_crema_d(
             how = f"{num_folds} folds, every actor in one test set"
             options = (num_folds, valid_actors, strata, fold_seed, labels)
             return group_kfold(manifest, "spk_id", *options), how
-        how = "one division of the actors, nobody in two parts"
+        how = "one division of the actors, no actor in two parts"
         sizes = (None, valid_actors, test_actors)
         options = (sizes, strata, fold_seed, labels)
         return disjoint_groups(manifest, "spk_id", *options), how
@@ -297,7 +248,7 @@ def prepare_crema_d(
 
 
 def _add_missing(sources, data_folder, tables, allow_missing):
-    """Adds the files that should be there, so that their absence is found."""
+    """Adds the files that should be there, so that their absence is reported."""
     names = expected_names(tables)
     if names is None:
         _check_total(sources, allow_missing)

@@ -21,17 +21,7 @@ _NAME = re.compile(r"(\d+)_([A-Za-z0-9]+)_([A-Z]+)_(X|XX|LO|MD|HI)")
 
 
 def canonical(stem):
-    """A file's name as the tables have it.
-
-    Arguments
-    ---------
-    stem : str
-        Name without extension.
-
-    Returns
-    -------
-    str
-        The same, ending in XX where it ends in a single X.
+    """Returns a file's name as the tables have it, ending in XX for a single X.
 
     Example
     -------
@@ -42,17 +32,7 @@ def canonical(stem):
 
 
 def fields_of(name):
-    """Actor, sentence, emotion code and level of a name.
-
-    Arguments
-    ---------
-    name : str
-        Such as ``1001_DFA_ANG_XX``.
-
-    Returns
-    -------
-    tuple of str or None
-        None if the name has another form.
+    """Returns actor, sentence, emotion code and level of a name, None for other forms.
 
     Example
     -------
@@ -64,20 +44,7 @@ def fields_of(name):
 
 
 def find_table(data_folder, name):
-    """Path of a table, None if it is not there.
-
-    Arguments
-    ---------
-    data_folder : str
-        Folder of the corpus.
-    name : str
-        Absolute path, or path within the folder, with or without its own folders.
-
-    Returns
-    -------
-    Path or None
-        The table.
-    """
+    """Returns the path of a table, in its own folder or not, None if it is missing."""
     for path in (Path(data_folder, name), Path(data_folder, Path(name).name)):
         if path.is_file():
             return path.absolute()
@@ -85,27 +52,14 @@ def find_table(data_folder, name):
 
 
 def find_tables(data_folder, votes, demographics):
-    """Paths of the tables.
+    """Returns "sentences", "votes", "demographics" -> Path, None for what is missing.
 
-    Arguments
-    ---------
-    data_folder : str
-        Folder of the corpus.
-    votes : bool
-        Whether the votes are needed.
-    demographics : str or None
-        Name of the table of actors, None if there is none.
-
-    Returns
-    -------
-    dict
-        "sentences", "votes", "demographics" -> Path, None for those that are not
-        there and not needed.
+    ``votes``: whether these are needed; ``demographics``: the table of actors, or None.
 
     Raises
     ------
     FileNotFoundError
-        If one is needed and not there.
+        If a table is needed and missing.
     """
     paths = {"demographics": None}
     for key, name, needed in (
@@ -125,17 +79,7 @@ def find_tables(data_folder, votes, demographics):
 
 
 def expected_names(tables):
-    """The files that the corpus should have.
-
-    Arguments
-    ---------
-    tables : dict
-        Of :func:`find_tables`.
-
-    Returns
-    -------
-    list of str or None
-        Names without extension, None if no table says.
+    """Returns the names that the corpus should have, None if no table lists them.
 
     Raises
     ------
@@ -158,20 +102,10 @@ def expected_names(tables):
 
 
 def read_votes(path, column):
-    """Emotions that the raters voted for.
+    """Returns file name without extension -> emotion that the raters voted for.
 
-    Arguments
-    ---------
-    path : str or Path
-        processedResults/summaryTable.csv
-    column : str
-        "VoiceVote" or "MultiModalVote".
-
-    Returns
-    -------
-    dict
-        Name of the file without extension -> name of the emotion; "no_agreement" at a
-        tie such as "A:D".
+    ``column`` of summaryTable.csv is "VoiceVote" or "MultiModalVote"; a tie such as
+    "A:D" is "no_agreement".
 
     Raises
     ------
@@ -187,17 +121,6 @@ def read_votes(path, column):
 
 
 def read_people(path):
-    """Sex and age of the actors.
-
-    Arguments
-    ---------
-    path : str or Path
-        Table with ActorID and Sex, or speaker and gender, and perhaps Age.
-
-    Returns
-    -------
-    dict
-        Actor -> {"gender", "age"}
-    """
+    """Returns actor -> {"gender", "age"} of a table with ActorID, Sex, perhaps Age."""
     rows = read_table(path, ("ActorID", "speaker"), ("Sex", "gender"), optional=["Age"])
     return {actor: {"gender": sex.lower(), "age": age} for _, actor, sex, age in rows}

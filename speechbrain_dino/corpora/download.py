@@ -1,4 +1,4 @@
-"""Fetches many files over HTTP: gone on with, tried again, checked."""
+"""Fetches many files over HTTP: resumed, retried, checked."""
 
 import http.client
 import logging
@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 _POINTER = b"version https://git-lfs"
 _AUDIO = (b"RIFF", b"fLaC", b"OggS")
 _ABSENT = (404, 410)
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
-# Not every OSError: a full disk does not pass.
+_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# Not every OSError: a full disk stays full.
 _BROKEN = (
     urllib.error.URLError,
     ConnectionError,
@@ -35,19 +35,18 @@ _HOPELESS = 20
 def download(
     files, folder, audio=True, connections=8, retries=5, timeout=30.0, backoff=1.0
 ):
-    """Fetches files that are not there yet.
+    """Fetches the files that are missing and returns those that no address has.
 
     A file appears when it is complete; until then it is ``<name>.part``, which a
-    later call goes on with. The first error that trying again does not mend ends the
-    download, but for files that the server does not have.
+    later call resumes. The first error that a retry does not clear ends the download,
+    except that a server does not have a file.
 
     Arguments
     ---------
     files : dict
-        Path within the folder -> addresses, tried in turn while a server says that
+        Path within ``folder`` -> addresses, tried in turn while a server answers that
         there is no such file.
     folder : str or Path
-        Where the files belong.
     audio : bool
         Whether they are audio, else text.
     connections : int
@@ -59,17 +58,12 @@ def download(
     backoff : float
         Seconds before the first retry, twice as many before each further one.
 
-    Returns
-    -------
-    list of str
-        Files that no address has.
-
     Raises
     ------
     OSError
         If a file could not be fetched.
     ValueError
-        If what came is not what it should be, such as a Git LFS pointer.
+        If the content is not of the expected kind, such as a Git LFS pointer.
     """
     folder = Path(folder)
     todo = {
@@ -93,13 +87,13 @@ def download(
                 absent.append(jobs[job])
             if len(absent) >= _HOPELESS and not present:
                 raise FileNotFoundError(
-                    f"{todo[absent[0]][0]} and {len(absent) - 1} others are not there, "
+                    f"{todo[absent[0]][0]} and {len(absent) - 1} others do not exist, "
                     "and no file is: is the address right?"
                 )
     except OSError as error:
         raise type(error)(
             f"{error}\n{present} of {len(files)} files are in {folder}; the same "
-            "command goes on from there"
+            "command resumes there"
         ) from error
     finally:
         stop.set()
@@ -108,35 +102,12 @@ def download(
 
 
 def is_whole(path, audio=True):
-    """Whether a file is there and is what it should be.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file.
-    audio : bool
-        Whether it should be audio, else text.
-
-    Returns
-    -------
-    bool
-        False for a missing or empty file, a Git LFS pointer, a page of a browser.
-    """
+    """Whether a file exists and is audio (else text), no LFS pointer, no web page."""
     return os.path.isfile(path) and not _problem(path, audio)
 
 
 def is_pointer(path):
     """Whether a file is what Git LFS leaves in the place of a file not yet fetched.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    bool
-        True for a pointer.
 
     Example
     -------
@@ -195,7 +166,7 @@ def _fetch_part(address, part, retries, timeout, backoff, stop):
         except urllib.error.HTTPError as error:
             if error.code in _ABSENT:
                 return False
-            if error.code not in _PASSING:
+            if error.code not in _TRANSIENT:
                 raise OSError(f"{address}: {error}") from error
             problem = error
         except _BROKEN as error:
@@ -204,7 +175,7 @@ def _fetch_part(address, part, retries, timeout, backoff, stop):
         if failures > retries:
             raise OSError(f"{address}: {problem}, after {failures} tries")
         pause = min(_LONGEST_PAUSE, backoff * 2 ** max(failures - 1, 0))
-        logger.info("%s: %s; trying again in %.0f s", address, problem, pause)
+        logger.info("%s: %s; next try in %.0f s", address, problem, pause)
         if stop.wait(pause):
             raise OSError(f"{address}: {problem}, stopped")
 
@@ -214,9 +185,9 @@ def _size(path):
 
 
 def _receive(address, part, timeout):
-    """Appends what is missing; raises ConnectionError if less than all came."""
-    have = _size(part)
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    """Appends the missing bytes; ConnectionError if fewer than announced came."""
+    present = _size(part)
+    headers = {"Range": f"bytes={present}-"} if present else {}
     request = urllib.request.Request(address, headers=headers)
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
@@ -224,21 +195,23 @@ def _receive(address, part, timeout):
         if error.code != 416:
             raise
         # Nothing after the bytes that are there: they are all, or of another file.
-        if error.headers.get("Content-Range") == f"bytes */{have}":
+        if error.headers.get("Content-Range") == f"bytes */{present}":
             return
         part.unlink()
         raise ConnectionError("the server's file is shorter; from the start") from None
     with response:
         length = response.headers.get("Content-Length")
-        going_on = response.status == 206
-        if going_on:
-            found = response.headers.get("Content-Range", "")
-            if not found.startswith(f"bytes {have}-"):
+        resumes = response.status == 206
+        if resumes:
+            content_range = response.headers.get("Content-Range", "")
+            if not content_range.startswith(f"bytes {present}-"):
                 part.unlink()
-                raise ConnectionError(f"asked from byte {have}, got {found!r}")
-        with open(part, "ab" if going_on else "wb") as file:
+                raise ConnectionError(
+                    f"asked from byte {present}, got {content_range!r}"
+                )
+        with open(part, "ab" if resumes else "wb") as file:
             shutil.copyfileobj(response, file, 1 << 16)
     if length is not None:
-        expected = int(length) + (have if going_on else 0)
+        expected = int(length) + (present if resumes else 0)
         if _size(part) != expected:
             raise ConnectionError(f"{_size(part)} of {expected} bytes came")

@@ -13,7 +13,7 @@ from speechbrain_dino.data.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
-_NOT_LEARNT = "none needed: not one of the classes; name it in classes to keep it"
+_NOT_A_CLASS = "none needed: not one of the classes; name it in classes to keep it"
 _REMEDIES = {
     "conflicting_copies": "none needed: the same audio has two labels or two speakers",
     f"emotion_{NO_AGREEMENT}": "none needed: the raters did not agree on an emotion",
@@ -32,7 +32,6 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     make_folds : callable
         Manifest -> (list of Fold, how they were made in words).
     save_folder : str or Path
-        Where to write.
     left_out : LabelsLeftOut
         What was left out so far.
     arguments : dict
@@ -42,7 +41,8 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     Returns
     -------
     dict
-        Content of prepare.json.
+        prepare.json: kept, hours, left_out, "classes" ({class: utterances}), "folds"
+        ({fold: {part: {class: n}}}), "speakers", "how" the folds were made ...
 
     Raises
     ------
@@ -64,7 +64,7 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     audio = usable_audio(sources, save_folder, *options)
     kept = _keep(list(zip(items, audio)), rate, arguments["min_duration"], left_out)
     report(len(kept), left_out, "labeled utterance")
-    manifest = Manifest.from_rows(_row(item, *found) for item, found in kept)
+    manifest = Manifest.from_rows(_row(item, *audio) for item, audio in kept)
     folds, how = make_folds(manifest)
     manifest.to_csv(save_folder / "utterances.csv")
     labels = arguments["classes"]
@@ -112,7 +112,7 @@ def _wanted(items, classes, left_out):
             wanted.append(item)
         else:
             kind = f"emotion_{item.emotion}"
-            left_out.add(kind, item.source.path, _REMEDIES.get(kind, _NOT_LEARNT))
+            left_out.add(kind, item.source.path, _REMEDIES.get(kind, _NOT_A_CLASS))
     return wanted
 
 
@@ -143,17 +143,17 @@ def _keep(pairs, sample_rate, min_duration, left_out):
         content = facts.digest or path
         emotions.setdefault(content, set()).add(item.emotion)
         speakers.setdefault(content, set()).update({item.source.spk_id} - {""})
-    kept, seen = [], set()
-    # Of two copies the one whose speaker is known says more.
+    kept, contents = [], set()
+    # Of two copies the one whose speaker is known is kept.
     for item, (path, facts) in sorted(good, key=lambda pair: not pair[0].source.spk_id):
         content = facts.digest or path
         if len(emotions[content]) > 1 or len(speakers[content]) > 1:
             kind = "conflicting_copies"
             left_out.add(kind, item.source.path, _REMEDIES[kind])
-        elif content in seen:
+        elif content in contents:
             left_out.add("duplicate", item.source.path)
         else:
-            seen.add(content)
+            contents.add(content)
             kept.append((item, (path, facts)))
     return sorted(kept, key=lambda pair: pair[0].source.id)
 

@@ -12,21 +12,11 @@ OTHER = "other"
 
 
 class Labeled(NamedTuple):
-    """An utterance with its emotion.
-
-    Arguments
-    ---------
-    source : Source
-        The audio; its size is -1 if it is not there.
-    emotion : str
-        Name of the emotion.
-    columns : dict
-        Further columns of the manifest, the same keys in the whole corpus, text.
-    """
+    """An utterance with its emotion; ``source.size`` is -1 if audio is missing."""
 
     source: Source
     emotion: str
-    columns: dict
+    columns: dict  # further columns of the manifest, text, alike in all the corpus
 
 
 class LabelsLeftOut(LeftOut):
@@ -42,17 +32,7 @@ class LabelsLeftOut(LeftOut):
     """
 
     def add(self, kind, example, remedy=None):
-        """Counts one file.
-
-        Arguments
-        ---------
-        kind : str
-            A key of ``checks.REMEDIES``, or anything with a remedy.
-        example : str
-            The file.
-        remedy : str, optional
-            What to do about it.
-        """
+        """Counts a file of a kind: a key of ``checks.REMEDIES``, or with a remedy."""
         if remedy is None:
             super().add(kind, example)
         else:
@@ -60,20 +40,8 @@ class LabelsLeftOut(LeftOut):
             self._kinds.setdefault(kind, first)["count"] += 1
 
 
-def choose_classes(classes, known):
-    """The classes asked for.
-
-    Arguments
-    ---------
-    classes : str or sequence of str
-        Names of emotions, or "all": every emotion of the corpus that has a name.
-    known : iterable of str
-        The corpus's emotions.
-
-    Returns
-    -------
-    list of str
-        Names, in the order given.
+def choose_classes(classes, emotions):
+    """Returns the chosen emotions; "all" are those of the corpus that have a name.
 
     Raises
     ------
@@ -85,41 +53,21 @@ def choose_classes(classes, known):
     >>> choose_classes("all", ["angry", "other", "sad", "no_agreement"])
     ['angry', 'sad']
     """
-    known = [name for name in dict.fromkeys(known) if name != NO_AGREEMENT]
+    emotions = [name for name in dict.fromkeys(emotions) if name != NO_AGREEMENT]
     if classes == "all":
-        return [name for name in known if name != OTHER]
+        return [name for name in emotions if name != OTHER]
     chosen = [classes] if isinstance(classes, str) else list(classes)
-    strange = [name for name in chosen if name not in known]
-    if strange or len(set(chosen)) != len(chosen) or len(chosen) < 2:
+    unknown = [name for name in chosen if name not in emotions]
+    if unknown or len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise ValueError(
             f"classes={classes!r}: expected 'all', or two or more different names out "
-            f"of {known}"
+            f"of {emotions}"
         )
     return chosen
 
 
 def emotion_of(code, codes, where):
-    """The name of an emotion.
-
-    Arguments
-    ---------
-    code : str
-        The corpus's code.
-    codes : dict
-        code -> name
-    where : str
-        File and line, for the message.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    ValueError
-        If the code is unknown.
-    """
+    """Returns the name of a code; ValueError with the place ``where`` if unknown."""
     if code not in codes:
         raise ValueError(
             f"{where}: unknown emotion code {code!r}, expected one of "
@@ -129,24 +77,7 @@ def emotion_of(code, codes, where):
 
 
 def source_at(path, name, utterance, spk_id):
-    """An audio file that a label names, whether or not it is there.
-
-    Arguments
-    ---------
-    path : str
-        Absolute path.
-    name : str
-        Path within the corpus, with "/".
-    utterance : str
-        ID of the utterance.
-    spk_id : str
-        Speaker, "" if unknown.
-
-    Returns
-    -------
-    Source
-        Its size is -1 if there is no such file.
-    """
+    """Returns the Source of a file that a label names, of size -1 if it is missing."""
     try:
         stat = os.stat(path)
         size, changed = stat.st_size, stat.st_mtime_ns
@@ -156,12 +87,11 @@ def source_at(path, name, utterance, spk_id):
 
 
 def read_table(path, *columns, optional=()):
-    """Reads columns of a table.
+    """Reads columns of a CSV file.
 
     Arguments
     ---------
     path : str or Path
-        CSV file.
     *columns : str or tuple of str
         Names; a tuple gives the names that the same column may have.
     optional : sequence of str
@@ -186,14 +116,15 @@ def read_table(path, *columns, optional=()):
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        there = reader.fieldnames or ()
+        header = reader.fieldnames or ()
         names = []
         for column in columns:
-            known = (column,) if isinstance(column, str) else column
-            names += [name for name in known if name in there][:1]
-            if not names or names[-1] not in known:
+            aliases = (column,) if isinstance(column, str) else column
+            names += [name for name in aliases if name in header][:1]
+            if not names or names[-1] not in aliases:
                 raise ValueError(
-                    f"{path} has no column {' or '.join(known)}: it has {list(there)}"
+                    f"{path} has no column {' or '.join(aliases)}: it has "
+                    f"{list(header)}"
                 )
         names += optional
         return [

@@ -40,23 +40,18 @@ def prepare_iemocap(
     check="full",
     num_workers=None,
 ):
-    """Writes the manifest and the folds of IEMOCAP.
+    """Writes utterances.csv and folds.json of IEMOCAP.
 
     Labels are the raters' majority in ``SessionN/dialog/EmoEvaluation/*.txt``, audio
     is ``SessionN/sentences/wav/<dialog>/<turn>.wav``. The speaker is the one of the
-    turn (``Ses01F_impro01_M003`` is said by Ses01M), not of the dialog's name.
-
-    The manifest has the columns emotion, gender, session, script (improvised,
-    scripted), valence, arousal and dominance (raters' means, 1 to 5).
-
-    Preparing again does nothing as long as arguments and files stay as they are.
+    turn (``Ses01F_impro01_M003`` is said by Ses01M), not of the dialog's name. The
+    manifest has the columns emotion, gender, session, script (improvised, scripted),
+    valence, arousal and dominance (raters' means, 1 to 5).
 
     Arguments
     ---------
     data_folder : str
         Folder that holds Session1 to Session5, or IEMOCAP_full_release with them.
-    save_folder : str
-        Where utterances.csv, folds.json and prepare.json are written.
     classes : str or sequence of str
         Emotions to keep, or "all": those with a name (not xxx and oth).
     merge_excited : bool
@@ -71,21 +66,8 @@ def prepare_iemocap(
         "speaker" is the next speaker, "session" the other one of the same session.
     allow_missing : bool
         Whether to go on without turns or audio that the release has.
-    sample_rate : int
-        Samples a second.
-    min_duration : float
-        Seconds below which an utterance is left out.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-
-    Returns
-    -------
-    dict
-        {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
-        "remedy"}}, "classes", "folds": {fold: {part: {class: n}}}, ...}, as in
-        prepare.json.
+    save_folder, sample_rate, min_duration, check, num_workers
+        See ``corpora.preparation``; for what is returned, ``corpora.emotion_corpus``.
 
     Raises
     ------
@@ -95,13 +77,13 @@ def prepare_iemocap(
     FileNotFoundError
         If there is no session.
     """
-    for name, value, known in (
+    for name, value, choices in (
         ("script", script, ("all", *SCRIPTS.values())),
         ("leave_out", leave_out, _COLUMNS),
         ("validation", validation, _COLUMNS),
     ):
-        if value not in known:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
+        if value not in choices:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(choices)}")
     codes = {code: name for code, (name, _) in CODES.items()}
     if merge_excited:
         codes["exc"] = codes["hap"]
@@ -135,7 +117,7 @@ def prepare_iemocap(
         column, held = _COLUMNS[leave_out], _COLUMNS[validation]
         how = (
             f"leave one {leave_out} out, validation on one {validation} of the "
-            "others, nobody in two parts of a fold"
+            "others, no speaker in two parts of a fold"
         )
         return leave_one_group_out(manifest, column, held, labels), how
 
@@ -143,16 +125,16 @@ def prepare_iemocap(
 
 
 def _check_complete(items, codes, allow_missing):
-    """Compares with the release: a corpus that lost a part shows nowhere else."""
+    """Compares with the release's numbers of turns: nothing else shows a lost part."""
     expected = {f"Session{number}": turns for number, turns in SESSIONS.items()}
     for code, (_, turns) in CODES.items():
         expected[codes[code]] = expected.get(codes[code], 0) + turns
-    found = Counter(item.columns["session"] for item in items)
-    found += Counter(item.emotion for item in items)
+    counts = Counter(item.columns["session"] for item in items)
+    counts += Counter(item.emotion for item in items)
     wrong = [
-        f"{name}: {found[name]} of {turns} turns"
+        f"{name}: {counts[name]} of {turns} turns"
         for name, turns in expected.items()
-        if found[name] != turns
+        if counts[name] != turns
     ]
     if not wrong:
         return
@@ -193,23 +175,10 @@ _NAME = re.compile(r"((Ses(\d\d))[FM]_(impro|script)\w+)_([FM])\w+")
 
 
 def find_turns(data_folder, codes, left_out):
-    """Finds all labeled turns.
+    """Returns the label files, list of Path, and the turns in them, list of Labeled.
 
-    Arguments
-    ---------
-    data_folder : str
-        Folder that holds Session1 to Session5, or IEMOCAP_full_release with them.
-    codes : dict
-        Code -> name of the emotion.
-    left_out : LabelsLeftOut
-        Takes hidden files, such as macOS's ``._Ses01F_impro01.txt``.
-
-    Returns
-    -------
-    tables : list of Path
-        The label files.
-    items : list of Labeled
-        The turns.
+    ``codes``: code -> name of the emotion; ``left_out`` takes hidden files, such as
+    macOS's ``._Ses01F_impro01.txt``.
 
     Raises
     ------
@@ -228,7 +197,7 @@ def find_turns(data_folder, codes, left_out):
             f"{data_folder} has no Session1 to Session5: give the folder that holds "
             "them, often called IEMOCAP_full_release"
         )
-    tables, items, seen = [], [], {}
+    tables, items, places = [], [], {}
     for folder in folders:
         for path in sorted((folder / "dialog" / "EmoEvaluation").glob("*.txt")):
             if path.name.startswith("."):
@@ -238,7 +207,7 @@ def find_turns(data_folder, codes, left_out):
             for number, turn in read_evaluation(path):
                 where = f"{path}, line {number}"
                 item = _item(folder, where, path.stem, turn, codes)
-                other = seen.setdefault(item.source.id, where)
+                other = places.setdefault(item.source.id, where)
                 if other != where:
                     raise ValueError(
                         f"{where}: the turn {item.source.id} has a label already, in "
@@ -249,12 +218,7 @@ def find_turns(data_folder, codes, left_out):
 
 
 def read_evaluation(path):
-    """Reads the turns of one file of EmoEvaluation.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file: a line of the raters' majority per turn, then a line per rater.
+    """Reads a file of EmoEvaluation: a line of the raters' majority per turn.
 
     Returns
     -------
@@ -265,7 +229,7 @@ def read_evaluation(path):
     Raises
     ------
     ValueError
-        If a line has another form.
+        If a line of a turn has another form.
 
     Example
     -------

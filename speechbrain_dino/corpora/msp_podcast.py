@@ -65,25 +65,18 @@ def prepare_msp_podcast(
     check="full",
     num_workers=None,
 ):
-    """Writes the manifest and the folds of MSP-Podcast.
+    """Writes utterances.csv and folds.json of MSP-Podcast.
 
     Labels are ``Labels/labels_consensus.csv`` or ``.json``, audio is in ``Audios``, at
     any depth. The folds are the official partitions: one per test set, all with the
-    same Train and Development (called Validation in older releases).
-
-    The manifest has the columns emotion, gender, arousal, valence and dominance
-    (raters' means, 1 to 7) and partition (train, development, test1 ...). Of a
-    speaker "Unknown" the column spk_id is empty; how many there are is in
-    prepare.json.
-
-    Preparing again does nothing as long as arguments and files stay as they are.
+    same Train and Development (called Validation in older releases). The manifest has
+    the columns emotion, gender, arousal, valence and dominance (raters' means, 1 to 7)
+    and partition (train, development, test1 ...); spk_id is empty for "Unknown".
 
     Arguments
     ---------
     data_folder : str
         Folder that holds Labels and Audios.
-    save_folder : str
-        Where utterances.csv, folds.json and prepare.json are written.
     classes : str or sequence of str
         Emotions to keep, or "all": the eight with a name (not O and X).
     test_sets : str or sequence of str
@@ -95,21 +88,8 @@ def prepare_msp_podcast(
         "leave_out": they leave training, or validation, in favor of the test sets.
     allow_missing : bool
         Whether to go on without audio that the labels name.
-    sample_rate : int
-        Samples a second.
-    min_duration : float
-        Seconds below which an utterance is left out.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-
-    Returns
-    -------
-    dict
-        {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
-        "remedy"}}, "classes", "folds": {fold: {part: {class: n}}}, ...}, as in
-        prepare.json.
+    save_folder, sample_rate, min_duration, check, num_workers
+        See ``corpora.preparation``; for what is returned, ``corpora.emotion_corpus``.
 
     Raises
     ------
@@ -174,35 +154,25 @@ def _find_audio(data_folder, save_folder, left_out):
         raise FileNotFoundError(
             f"{data_folder} has no folder Audios: extract the audio"
         )
-    found = {}
+    files = {}
     for _, path, size, changed in list_files(folder, left_out, [save_folder]):
         name = os.path.basename(path)
-        if name in found:
+        if name in files:
             raise ValueError(
-                f"{found[name][0]} and {path} have the same name: remove one of them"
+                f"{files[name][0]} and {path} have the same name: remove one of them"
             )
-        found[name] = (path, size, changed)
-    return found
+        files[name] = (path, size, changed)
+    return files
 
 
 def read_labels(path):
-    """Reads labels_consensus.csv or labels_consensus.json.
-
-    Arguments
-    ---------
-    path : Path
-        The file.
+    """Reads labels_consensus.csv or .json; raises ValueError if a column is missing.
 
     Returns
     -------
     list of tuple
         Place in the file, FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID, Gender,
         Split_Set, all text.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing.
     """
     if path.suffix.lower() != ".json":
         rows = read_table(path, *_COLUMNS)
@@ -224,9 +194,9 @@ def _item(where, name, fields, audio, data_folder):
     absent = (os.path.abspath(os.path.join(data_folder, "Audios", name)), -1, -1)
     path, size, changed = audio.get(name, absent)
     utterance = os.path.splitext(name)[0]
-    known = speaker if speaker.lower() != "unknown" else ""
+    spk_id = speaker if speaker.lower() != "unknown" else ""
     source = Source(
-        utterance, f"Audios/{utterance}", path, size, changed, (utterance,), known
+        utterance, f"Audios/{utterance}", path, size, changed, (utterance,), spk_id
     )
     columns = {"gender": gender.lower() if gender.lower() != "unknown" else ""}
     for column, text in zip(_DIMENSIONS.values(), dimensions):

@@ -35,30 +35,22 @@ def prepare_noise_rir(
 ):
     """Writes noise.csv and rir.csv in the form of SpeechBrain's augmentations.
 
-    Files that are not mono WAV or FLAC of the sample rate are converted once into
-    ``save_folder``: noises mixed down, of impulse responses the first channel.
-    Preparing again does nothing as long as arguments and files stay as they are.
+    Converted noises are mixed down; of impulse responses the first channel is taken.
 
     Arguments
     ---------
     save_folder : str
         Where noise.csv, rir.csv, noise.json and rir.json are written.
     noise_folder : str, optional
-        MUSAN, RIRS_NOISES (its noises are taken), or any folder. Files below a
-        folder named music or speech are of that kind, others are noise. None: no
-        noise.csv.
+        MUSAN, RIRS_NOISES (its noises are taken), or any folder. Files below a folder
+        named music or speech are of that kind, others are noise. None: no noise.csv.
     rir_folder : str, optional
-        RIRS_NOISES (its impulse responses are taken), or any folder. None: no
-        rir.csv.
+        RIRS_NOISES (its impulse responses are taken), or any folder. None: no rir.csv.
     exclude : sequence of str
         Patterns of paths, relative to their folder, to leave alone, such as
         ``"speech/*"`` or ``"simulated_rirs/largeroom/*"``.
-    sample_rate : int
-        Samples a second.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
+    sample_rate, check, num_workers
+        See ``corpora.preparation``.
 
     Returns
     -------
@@ -68,7 +60,7 @@ def prepare_noise_rir(
     Raises
     ------
     ValueError
-        If a folder holds nothing usable.
+        If a folder has no usable file.
     FileNotFoundError
         If a folder does not exist.
 
@@ -147,7 +139,7 @@ def _prepare(what, folder, save_folder, options, num_workers):
 
 
 def _wanted(what, name):
-    """Whether a file is what its place in RIRS_NOISES says, any other file is."""
+    """Whether a file is of the kind that its place in RIRS_NOISES means, if any."""
     folders, file = os.path.split(name.lower())
     if "simulated_rirs" in folders:
         return what == "rir"
@@ -159,7 +151,7 @@ def _wanted(what, name):
 
 
 def _kind(folder, name):
-    """Kind by the folder given or those below it; those above it say nothing."""
+    """The kind that the given folder or the nearest one below it names."""
     parts = [os.path.basename(os.path.abspath(folder)), *name.split("/")[:-1]]
     kinds = [part.lower() for part in parts if part.lower() in KINDS]
     return kinds[-1] if kinds else "noise"

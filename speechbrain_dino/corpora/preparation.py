@@ -1,4 +1,18 @@
-"""What all corpora share: listing, checking, converting, and writing the CSVs."""
+"""What all corpora share: listing, checking, converting, and writing the CSVs.
+
+Every ``prepare_<corpus>`` takes:
+
+* save_folder: where manifest, ``prepare.json`` and converted audio are written;
+* sample_rate: Hz; audio of another rate, format or number of channels is converted
+  once into ``save_folder/audio``;
+* min_duration: seconds below which an utterance is left out;
+* check: "full" reads all samples once, "headers" only what the files declare;
+* num_workers: processes, one per processor if None.
+
+It does nothing as long as arguments and files stay as they are, and returns
+prepare.json: {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
+"remedy"}}, ...}.
+"""
 
 import hashlib
 import json
@@ -19,52 +33,23 @@ AUDIO = (*IN_PLACE, ".ogg", ".opus", ".mp3", *AV_EXTENSIONS)
 
 
 class Source(NamedTuple):
-    """A file of a corpus.
+    """A file of a corpus."""
 
-    Arguments
-    ---------
-    id : str
-        Name in the training manifest.
-    name : str
-        Path within the corpus, with "/".
-    path : str
-        Absolute path.
-    size : int
-        Bytes.
-    changed : int
-        Time of the last change, ns.
-    order : tuple
-        Place in the training manifest; says nothing of the speaker.
-    spk_id : str or None
-        Speaker, where the corpus knows.
-    """
-
-    id: str
-    name: str
-    path: str
-    size: int
-    changed: int
-    order: tuple
-    spk_id: str | None = None
+    id: str  # name in the training manifest
+    name: str  # path within the corpus, with "/"
+    path: str  # absolute
+    size: int  # bytes, -1 for a missing file
+    changed: int  # ns of the last change, -1 for a missing file
+    order: tuple  # place in the manifest; carries no information on the speaker
+    spk_id: str | None = None  # where the corpus has one
 
 
 def list_files(folder, left_out, skip=()):
-    """Finds the audio files below a folder.
+    """Returns the audio files at any depth below a folder, through links as well.
 
-    Arguments
-    ---------
-    folder : str or Path
-        Where to look, at any depth, through links as well.
-    left_out : LeftOut
-        Takes the hidden files, such as macOS's ``._name.wav``.
-    skip : iterable of str or Path
-        Folders not to look into.
-
-    Returns
-    -------
-    list of tuple
-        (path relative to the folder with "/", absolute path, bytes, ns of the last
-        change), sorted.
+    Each as (path relative to the folder with "/", absolute path, bytes, ns of the last
+    change), sorted. ``left_out`` takes hidden files, such as macOS's ``._name.wav``;
+    the folders ``skip`` are not searched.
 
     Raises
     ------
@@ -76,14 +61,14 @@ def list_files(folder, left_out, skip=()):
         raise FileNotFoundError(
             f"{folder} is no folder: give the folder that holds the audio files"
         )
-    seen = {os.path.realpath(path) for path in skip}
-    stack, found = [root], []
+    visited = {os.path.realpath(path) for path in skip}
+    stack, files = [root], []
     while stack:
         here = stack.pop()
         real = os.path.realpath(here)
-        if real in seen:
+        if real in visited:
             continue
-        seen.add(real)
+        visited.add(real)
         with os.scandir(here) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.is_dir():
@@ -93,8 +78,8 @@ def list_files(folder, left_out, skip=()):
                     if entry.name.startswith("."):
                         left_out.add("hidden", entry.path)
                     else:
-                        found.append(_describe(entry, root))
-    return sorted(found)
+                        files.append(_describe(entry, root))
+    return sorted(files)
 
 
 def _describe(entry, root):
@@ -107,13 +92,39 @@ def _describe(entry, root):
     return (name, entry.path, stat.st_size, stat.st_mtime_ns)
 
 
+SUMMARY = "prepare.json"
+
+
+def read_summary(folder):
+    """Returns the summary, a dict, that a preparation left in its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has none.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> job = Preparation(folder, {"check": "full"}, files=[], outputs=[])
+    >>> _ = job.finish({"kept": 7})
+    >>> read_summary(folder)["kept"]
+    7
+    """
+    path = Path(folder) / SUMMARY
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {SUMMARY}: prepare the corpus there to its end first"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 class Preparation:
     """One preparation of a corpus: done once for given arguments and files.
 
     Arguments
     ---------
     save_folder : str or Path
-        Where everything is written.
     arguments : dict
         What the result depends on, as JSON holds it.
     files : iterable of tuple
@@ -124,7 +135,7 @@ class Preparation:
         Name of the file that it writes last.
     """
 
-    def __init__(self, save_folder, arguments, files, outputs, summary="prepare.json"):
+    def __init__(self, save_folder, arguments, files, outputs, summary=SUMMARY):
         self.folder = Path(save_folder)
         self.outputs = outputs
         self.summary = self.folder / summary
@@ -135,40 +146,22 @@ class Preparation:
         self.signature = digest.hexdigest()
 
     def previous(self):
-        """The summary of an equal earlier preparation.
-
-        Returns
-        -------
-        dict or None
-            None if there is none; then what an unequal one left is no longer valid,
-            and its summary is removed.
-        """
+        """Returns the summary of an equal earlier preparation, removes another's."""
         try:
-            known = json.loads(self.summary.read_text(encoding="utf-8"))
+            summary = json.loads(self.summary.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            known = {}
-        same = known.get("signature") == self.signature
-        same = same and known.get("arguments") == self.arguments
+            summary = {}
+        same = summary.get("signature") == self.signature
+        same = same and summary.get("arguments") == self.arguments
         if same and all((self.folder / name).exists() for name in self.outputs):
             logger.info("%s is prepared already", self.folder)
-            return known
+            return summary
         self.summary.unlink(missing_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         return None
 
     def finish(self, summary):
-        """Writes the summary, which makes the preparation valid.
-
-        Arguments
-        ---------
-        summary : dict
-            Figures of the preparation.
-
-        Returns
-        -------
-        dict
-            The summary with arguments and signature.
-        """
+        """Writes the summary, which makes the preparation valid, and returns it."""
         summary |= {"arguments": self.arguments, "signature": self.signature}
         with replacing(self.summary) as draft:
             draft.write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -178,20 +171,19 @@ class Preparation:
 def usable_audio(
     sources, save_folder, sample_rate, full, vad, num_workers, channel=None
 ):
-    """Makes every file 16-bit mono of one rate where it is not, and looks at it.
+    """Makes every file 16-bit mono of one rate where it is not, and checks it.
 
     Arguments
     ---------
     sources : list of Source
-        The files.
     save_folder : Path
         Converted files go into its folder "audio".
     sample_rate : int
-        Samples a second.
+        In Hz.
     full, vad : bool
         Whether to read the samples, whether to look for speech.
     num_workers : int or None
-        Number of processes.
+        Number of processes, one per processor if None.
     channel : int, optional
         Channel to take of files with several; their mean if None.
 
@@ -201,8 +193,8 @@ def usable_audio(
         Per source the path to read and its Facts.
     """
 
-    def converted(some):
-        jobs = [(s.path, str(save_folder / "audio" / f"{s.name}.wav")) for s in some]
+    def converted(chosen):
+        jobs = [(s.path, str(save_folder / "audio" / f"{s.name}.wav")) for s in chosen]
         ledger = save_folder / "converted.jsonl"
         problems = convert_all(jobs, ledger, sample_rate, channel, num_workers)
         return [(*job, problem) for job, problem in zip(jobs, problems)]

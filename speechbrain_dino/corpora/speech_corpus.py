@@ -24,7 +24,7 @@ def prepare_speech(
     hold_out_speakers,
     arguments,
 ):
-    """Writes train.csv, test.csv, trials/ and prepare.json.
+    """Writes train.csv, test.csv, trials/ and prepare.json, which is returned.
 
     Arguments
     ---------
@@ -33,9 +33,8 @@ def prepare_speech(
     index_of : callable
         Name in a trial list -> row of ``sources`` or None.
     folders : sequence of str or Path
-        Folders of the data, where trial lists are looked for.
+        Where trial lists are looked for.
     save_folder : str or Path
-        Where to write.
     left_out : LeftOut
         What was left out so far.
     hold_out_speakers : bool
@@ -44,11 +43,6 @@ def prepare_speech(
     arguments : dict
         sample_rate, min_duration, vad, check, trial_lists, num_workers and whatever
         else the result depends on.
-
-    Returns
-    -------
-    dict
-        Content of prepare.json: kept, hours, left_out, converted, test ...
     """
     save_folder = Path(os.path.abspath(save_folder))
     full = reads_samples(arguments["check"])
@@ -88,8 +82,8 @@ def prepare_speech(
         _row(name, sources[i], audio, arguments["vad"]) for name, i in named.items()
     )
     evaluation.to_csv(save_folder / "test.csv")
-    for name, (found, _) in trials.items():
-        write_trials(save_folder / "trials" / f"{name}.txt", found)
+    for name, (listed, _) in trials.items():
+        write_trials(save_folder / "trials" / f"{name}.txt", listed)
     seconds = int(manifest.lengths.sum()) / arguments["sample_rate"]
     summary = {
         "kept": len(kept),
@@ -97,7 +91,7 @@ def prepare_speech(
         "left_out": left_out.as_dict(),
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
-        "trials": {name: len(found.enrol) for name, (found, _) in trials.items()},
+        "trials": {name: len(listed.enrol) for name, (listed, _) in trials.items()},
     }
     return job.finish(summary)
 
@@ -156,27 +150,23 @@ def _check_trials(test, audio):
 
 def _keep(train, test, audio, arguments, left_out):
     """Good training files, without copies, in an order blind to the speaker."""
-    seen = {audio[source.path][1].digest for source in test} - {""}
+    digests = {audio[source.path][1].digest for source in test} - {""}
     kept = []
     for source in _sorted(train, audio):
         facts = audio[source.path][1]
         problem = problem_of(facts, arguments["sample_rate"], arguments["min_duration"])
-        if not problem and facts.digest in seen:
+        if not problem and facts.digest in digests:
             problem = "duplicate"
         if problem:
             left_out.add(problem, source.path)
         else:
-            seen |= {facts.digest} - {""}
+            digests |= {facts.digest} - {""}
             kept.append(source)
     return kept
 
 
 def _sorted(sources, audio):
-    """Sorts by the place in the corpus, then by content, never by speaker.
-
-    Renaming the speakers' folders must not change the order, since crops and batches
-    are drawn by row number.
-    """
+    """Sorts by place in the corpus, then content: speakers' names decide no crop."""
 
     def place(source):
         return (source.order, source.size)

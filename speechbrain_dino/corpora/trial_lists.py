@@ -28,17 +28,7 @@ _OPENSLR_NAMES = {"veri_test": "voxceleb1_test", "veri_test2": "voxceleb1_test_v
 
 
 def addresses(name):
-    """Where a well-known list can be had.
-
-    Arguments
-    ---------
-    name : str
-        A key of ``WELL_KNOWN``, or an address itself.
-
-    Returns
-    -------
-    list of str
-        Addresses in the order in which to try them, none for other names.
+    """Returns where a well-known list (or an address itself) can be had, best first.
 
     Example
     -------
@@ -58,27 +48,15 @@ def addresses(name):
 
 
 def find_list(name, folders, download_folder):
-    """Finds a trial list, by download only if it is nowhere here.
+    """Returns the path of a trial list, downloaded only if there is no local file.
 
-    Arguments
-    ---------
-    name : str or Path
-        Path of a file, name of a file (".txt" may be left away) in one of the
-        folders or in their folder "meta", a well-known name, or an address.
-    folders : sequence of str or Path
-        Folders of the data.
-    download_folder : str or Path
-        Where downloads are kept.
-
-    Returns
-    -------
-    Path
-        The local file.
+    ``name`` is a path, the name of a file (".txt" may be left away) in a folder or its
+    folder "meta", a well-known name, or an address. Downloads are kept.
 
     Raises
     ------
     FileNotFoundError
-        If it is nowhere; says where it was looked for and what to do.
+        If it is nowhere; names the places searched and the remedy.
     """
     name = str(name)
     file_name = name.rsplit("/", 1)[-1] if "://" in name else name
@@ -127,12 +105,7 @@ def _download(source, target):
 def resolve(path, index_of):
     """Reads a trial list and finds the files that it names.
 
-    Arguments
-    ---------
-    path : str or Path
-        The list.
-    index_of : callable
-        Name in the list -> number of the file, None where there is none.
+    ``index_of`` gives the number of the file for a name, None where there is none.
 
     Returns
     -------

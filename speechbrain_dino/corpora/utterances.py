@@ -22,23 +22,22 @@ def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
     data : str or path
         A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
         as the preparation of a corpus writes them (all their utterances), or any
-        folder of wav, flac, ogg, opus, mp3 or m4a files.
+        folder of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it).
     save_folder : str or path
         Where a plain folder's manifest is kept, and audio that had to be converted.
     sample_rate : int
-        Samples in a second.
+        In Hz.
     data_root : str, optional
         What ``$data_root`` and relative paths in a CSV stand for.
 
     Returns
     -------
     Manifest
-        The utterances; of a plain folder, their IDs are the paths within it.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is there.
+        If ``data`` does not exist.
     ValueError
         If the CSV is malformed, or there is no usable audio.
     """
@@ -65,18 +64,7 @@ def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
 
 
 def joined(manifests):
-    """All utterances of several manifests, one after the other.
-
-    Arguments
-    ---------
-    manifests : list of Manifest
-        No name may occur twice.
-
-    Returns
-    -------
-    Manifest
-        With the columns ID, duration, wav, start, stop, spk_id and speech.
-    """
+    """Returns all utterances of several manifests, whose names must differ."""
     if len(manifests) == 1:
         return manifests[0]
     return Manifest.from_rows(
@@ -90,10 +78,10 @@ logger = logging.getLogger(__name__)
 
 
 def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
-    """Adds what a fold does not test on to the training utterances.
+    """Adds, without labels, what a fold does not test on to the training utterances.
 
-    For the key ``set_up`` of a YAML that pretrains. Neither labels nor speakers come
-    along; speakers of the fold's test part are in none of the utterances.
+    For the key ``set_up`` of a YAML that pretrains. Neither labels nor speakers are
+    taken over; no speaker of the fold's test part is among the added utterances.
 
     Arguments
     ---------
@@ -102,19 +90,17 @@ def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
     manifest : Manifest
         The training utterances so far.
     prepare : callable
-        Prepares the labeled corpus, called without arguments by the first process;
-        leaves ``utterances.csv`` and ``folds.json`` in the folder.
+        Prepares the labeled corpus, called without arguments by the first process.
     folder : str or path
-        That folder.
+        Where ``prepare`` leaves ``utterances.csv`` and ``folds.json``.
     fold : str
-        Name of the fold.
+        Name of the fold; its training and validation parts are added.
     min_duration : float
         Seconds below which an utterance is not added.
 
     Returns
     -------
     Manifest
-        The training utterances, and those of the fold's training and validation part.
 
     Raises
     ------
@@ -138,8 +124,8 @@ def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
         fold,
         len(folds[fold].test),
     )
-    nobody = (u._replace(spk_id=None, speech=None) for u in added)
-    known = map(manifest.__getitem__, range(len(manifest)))
+    unlabeled = (u._replace(spk_id=None, speech=None) for u in added)
+    given = map(manifest.__getitem__, range(len(manifest)))
     return Manifest.from_rows(
-        dict(zip(_COLUMNS, utterance)) for utterance in chain(known, nobody)
+        dict(zip(_COLUMNS, utterance)) for utterance in chain(given, unlabeled)
     )

@@ -25,54 +25,37 @@ def prepare_voxceleb(
     num_workers=None,
     require_training=True,
 ):
-    """Writes the manifests of VoxCeleb1, VoxCeleb2 or both.
+    """Writes train.csv, test.csv and trials/ of VoxCeleb1, VoxCeleb2 or both.
 
     Utterances lie at ``<speaker>/<session>/<utterance>.<wav|flac|m4a>`` below a
     folder named wav, aac, m4a or flac, at any depth (``vox2/dev/aac/id00012/...``),
-    or below the data folder itself. Those that are not mono WAV or FLAC of the
-    sample rate are converted once into ``save_folder/audio`` (m4a with PyAV).
-
-    Into training goes everything but the speakers of the trial lists. The order of
-    the rows does not depend on the names of speakers. Preparing again does nothing
-    as long as arguments and files stay as they are.
+    or below the data folder itself; m4a needs PyAV. Training takes all but the
+    speakers of the trial lists. The order of the rows does not depend on the names
+    of speakers.
 
     Arguments
     ---------
     data_folder : str or list of str
         Folder of the corpus, or folders.
-    save_folder : str
-        Where train.csv, test.csv, trials/ and prepare.json are written.
     trial_lists : sequence of str
         Lists of ``label enrol test``: paths, names of files in the data folder,
         addresses, or veri_test, veri_test2 (VoxCeleb1-O, original and cleaned),
         list_test_all, list_test_all2 (E), list_test_hard, list_test_hard2 (H).
         A name in them may end in .wav where the file is a .flac or .m4a.
-    sample_rate : int
-        Samples a second.
-    min_duration : float
-        Seconds (of speech if ``vad``) below which an utterance is left out.
     vad : bool
-        Whether to find the speech by energy and train on nothing else.
-    check : str
-        "full" reads all samples once, "headers" only what the files say.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
+        Whether to find the speech by energy and train on nothing else;
+        ``min_duration`` then counts speech.
     require_training : bool
         Whether it is an error if the lists leave no speaker to train on.
-
-    Returns
-    -------
-    dict
-        {"kept": utterances, "hours": h, "left_out": {kind: {"count", "example",
-        "remedy"}}, ...}, as in prepare.json.
+    save_folder, sample_rate, min_duration, check, num_workers
+        See ``corpora.preparation``, as for what is returned.
 
     Raises
     ------
     ValueError
-        If nothing is left to train on, or a trial list names an unknown or a bad
-        file.
+        If nothing is left to train on, or a list names an unknown or a bad file.
     FileNotFoundError
-        If a folder or a trial list is not there.
+        If a folder or a trial list does not exist.
     ImportError
         If there is m4a to convert, and no PyAV.
     """

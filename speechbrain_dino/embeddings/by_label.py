@@ -5,24 +5,9 @@ from scipy.sparse import csr_matrix
 
 
 def subtract_mean(embeddings, cohort):
-    """Moves embeddings by the mean of a cohort.
+    """Returns embeddings (N, D) less the mean of a cohort (C, D), float32.
 
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        One embedding a row.
-    cohort : array, shape (C, D)
-        Embeddings of speakers who take no part in the trials.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, D)
-        float32.
-
-    Raises
-    ------
-    ValueError
-        If the dimensions differ or the cohort is empty.
+    ValueError if the dimensions differ or the cohort is empty.
 
     Example
     -------
@@ -40,26 +25,10 @@ def subtract_mean(embeddings, cohort):
 
 
 def average_by_label(embeddings, labels):
-    """One mean embedding per speaker or pseudo-speaker.
+    """Returns means (S, D), float32, of embeddings (N, D) per label, and labels (S,).
 
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        One embedding a row.
-    labels : sequence, shape (N,)
-        Name or number of the speaker or cluster of each row.
-
-    Returns
-    -------
-    means : numpy.ndarray, shape (S, D)
-        float32, in the order of ``names``.
-    names : numpy.ndarray, shape (S,)
-        The distinct labels, sorted.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows and labels differ.
+    Labels (N,) name the speaker or cluster of each row; returned are the distinct ones,
+    sorted. ValueError if the numbers of rows and labels differ.
 
     Example
     -------
@@ -72,29 +41,7 @@ def average_by_label(embeddings, labels):
 
 
 def sum_by_label(embeddings, labels):
-    """Sums of the embeddings of each label.
-
-    Arguments
-    ---------
-    embeddings : array, shape (N, D)
-        One embedding a row.
-    labels : sequence, shape (N,)
-        Label of each row.
-
-    Returns
-    -------
-    sums : numpy.ndarray, shape (S, D)
-        float64.
-    names : numpy.ndarray, shape (S,)
-        The distinct labels, sorted.
-    counts : numpy.ndarray, shape (S,)
-        Number of rows of each.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows and labels differ.
-    """
+    """As `average_by_label`, but sums (S, D), float64, and the counts (S,) last."""
     embeddings = np.asarray(embeddings)
     if len(embeddings) != len(labels) or len(labels) == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Tables of embeddings on disk: made in parts, never taken when stale."""
+"""Tables of embeddings on disk: computed in parts, never reused when stale."""
 
 import hashlib
 import json
@@ -30,21 +30,19 @@ _RESULT["sample_rate"] = 16000
 def embed_to_folder(
     folder, manifest, embedder, digest=None, part_seconds=1800.0, **options
 ):
-    """Embeds a manifest into a folder, or takes the table that lies there.
+    """Embeds a manifest into a folder, or reuses the EmbeddingTable that lies there.
 
-    A table is taken only if utterances, audio files (path, size, time of change),
-    model and options are those it was made with. Otherwise it is made in parts of
-    equal audio, each written when done: a run that was killed goes on after its last
-    part and ends with the same bits. With torchrun the processes share the parts.
+    A table is reused only if utterances, audio files (path, size, time of change),
+    model and options are those it was made with. Otherwise it is computed in parts of
+    equal audio, each written when done: a killed run resumes after its last part and
+    ends with the same bits. With torchrun the processes share the parts. The matrix of
+    the table returned is mapped, not copied, into memory.
 
     Arguments
     ---------
     folder : str or path
         Gets ``vectors.npy`` (float32, (N, D)), ``ids.txt`` and ``table.json``.
-    manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
-    embedder : Embedder
-        The model.
+    manifest, embedder : Manifest, Embedder
     digest : str, optional
         What tells the model from others (``Pretrained.digest``); of its weights and
         settings if not given.
@@ -54,17 +52,10 @@ def embed_to_folder(
         For ``embed_parts``: device, batch_seconds, precision ... A table is known by
         what ``auto`` became.
 
-    Returns
-    -------
-    EmbeddingTable
-        Its matrix is mapped, not copied, into memory.
-
     Raises
     ------
-    FileNotFoundError
-        If an audio file is not there.
-    ValueError
-        As ``embed``.
+    FileNotFoundError, ValueError
+        If an audio file does not exist; as ``embed``.
     """
     folder = Path(folder)
     if not len(manifest):
@@ -76,7 +67,7 @@ def embed_to_folder(
         "utterances": len(manifest),
         "audio": audio_digest(manifest),
     }
-    if _known(folder) == about:
+    if _saved(folder) == about:
         logger.info("%s holds these embeddings already", folder)
         return EmbeddingTable.load(folder)
     rate = about["options"]["sample_rate"]
@@ -93,7 +84,7 @@ def embed_to_folder(
 
 
 def _agreed_precision(precision="fp32", device="cpu", **_):
-    """The precision itself, never ``auto``: tables of two machines are told apart."""
+    """The precision itself, never ``auto``: two machines' tables are distinguished."""
     check_precision(precision)
     if if_main_process():
         precision = resolved_precision(precision, str(device))
@@ -101,23 +92,7 @@ def _agreed_precision(precision="fp32", device="cpu", **_):
 
 
 def audio_digest(manifest):
-    """A digest of the utterances and of the state of their files.
-
-    Arguments
-    ---------
-    manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
-
-    Returns
-    -------
-    str
-        Equal only for equal names, paths, boundaries, sizes and times of change.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is not there.
-    """
+    """Digest of utterances and their files' states; FileNotFoundError without one."""
     digest, wav = hashlib.blake2b(digest_size=16), None
     for row in range(len(manifest)):
         utterance = manifest[row]
@@ -143,17 +118,7 @@ def _state(utterance):
 def plan_parts(lengths, part_samples):
     """Divides utterances into parts of about equal audio, the longest first.
 
-    Arguments
-    ---------
-    lengths : int array, shape (N,)
-        Samples of the utterances.
-    part_samples : int
-        Samples in a part.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Row numbers; each row is in exactly one part.
+    ``lengths`` (N,) and ``part_samples`` are in samples; a part is an array of rows.
 
     Example
     -------
@@ -166,13 +131,13 @@ def plan_parts(lengths, part_samples):
     return np.split(order, edges)
 
 
-def _known(folder):
+def _saved(folder):
     try:
-        known = json.loads((folder / "table.json").read_text("utf-8"))
+        about = json.loads((folder / "table.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     whole = all((folder / name).is_file() for name in ("vectors.npy", "ids.txt"))
-    return {k: v for k, v in known.items() if k != "dimensions"} if whole else None
+    return {k: v for k, v in about.items() if k != "dimensions"} if whole else None
 
 
 def _name(about):
@@ -181,9 +146,9 @@ def _name(about):
 
 
 def _clear(folder, scratch):
-    """Takes away what belongs to other utterances, another model, other options."""
+    """Removes what belongs to other utterances, another model, other options."""
     if (folder / "table.json").is_file():
-        logger.info("%s holds other embeddings: they are made anew", folder)
+        logger.info("%s holds other embeddings: they are recomputed", folder)
         (folder / "table.json").unlink()
     for other in folder.glob("parts-*"):
         if other != scratch:
@@ -191,7 +156,7 @@ def _clear(folder, scratch):
 
 
 def _embed_own(scratch, parts, manifest, embedder, options):
-    """Embeds the parts of this process that are not there yet."""
+    """Embeds the missing parts of this process."""
     world = int(os.environ.get("WORLD_SIZE", 1))
     own = range(get_rank() or 0, len(parts), world)
     left = [number for number in own if not _part(scratch, number).is_file()]

@@ -16,9 +16,9 @@ PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
 
 def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=None):
-    """Writes ``<output_folder>/inference``, complete in itself.
+    """Writes ``<output_folder>/inference``, complete in itself, and returns its path.
 
-    It holds ``hyperparams.yaml`` (the three parts of the embedder as the run's own
+    It has ``hyperparams.yaml`` (the three parts of the embedder as the run's own
     YAML describes them, references resolved, without any path),
     ``embedding_model.ckpt`` and ``README.md`` (model card). It can be moved, needs
     no network, and ``EncoderClassifier`` and ``SpeakerRecognition`` of SpeechBrain
@@ -26,20 +26,13 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
 
     Arguments
     ---------
-    output_folder : str or path
-        The run's folder.
-    hyperparams_yaml : str or path
-        The run's hyperparameters, with the keys ``compute_features``,
-        ``mean_var_norm`` and ``embedding_model``.
+    output_folder, hyperparams_yaml : str or path
+        The run's folder and hyperparameters, which have the keys
+        ``compute_features``, ``mean_var_norm`` and ``embedding_model``.
     embedder : speechbrain_dino.models.embedder.Embedder
         Built from these, with the trained weights.
     results : dict, optional
         Content of the run's results.json, for the model card.
-
-    Returns
-    -------
-    pathlib.Path
-        The inference folder.
 
     Raises
     ------
@@ -65,28 +58,18 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
 def inference_yaml(
     hyperparams_yaml, learned=("embedding_model",), more_modules=(), more_text=""
 ):
-    """Cuts a run's hyperparameters down to what inference needs.
+    """Returns the HyperPyYAML of a run cut down to the three parts for inference.
 
     Arguments
     ---------
     hyperparams_yaml : str or path
-        The run's hyperparameters.
+        The run's; ValueError if it lacks one of the three parts.
     learned : sequence of str
         The parts whose parameters are to be loaded from files beside the YAML.
     more_modules : sequence of str
         Further modules, which ``more_text`` describes.
     more_text : str
         Further top-level keys, HyperPyYAML.
-
-    Returns
-    -------
-    str
-        HyperPyYAML with the three parts, ``modules`` and ``pretrainer``.
-
-    Raises
-    ------
-    ValueError
-        If the run's YAML lacks one of the three parts.
     """
     with open(hyperparams_yaml, encoding="utf-8") as file:
         resolved = resolve_references(file)

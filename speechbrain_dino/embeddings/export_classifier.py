@@ -15,19 +15,13 @@ from speechbrain_dino.embeddings.export import (
     inference_yaml,
     save,
 )
+from speechbrain_dino.embeddings.model_card import classifier_card
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.files import replacing
 
 
 class Probabilities(nn.Module):
-    """An output layer whose scores are probabilities: what inference calls.
-
-    Arguments
-    ---------
-    head : torch.nn.Module
-        (..., D) to logits or cosines (..., C).
-    scale : float
-        Factor of the logits, that of the loss (AAM-softmax).
+    """Probabilities (..., C) from an output layer's logits or cosines, scaled.
 
     Example
     -------
@@ -47,7 +41,7 @@ class Probabilities(nn.Module):
 
 
 def export_classifier_folder(output_folder, brain, run, results):
-    """Writes ``<output_folder>/inference`` with everything to classify a file.
+    """Writes ``<output_folder>/inference``, which classifies a file; returns its path.
 
     SpeechBrain's ``EncoderClassifier.from_hparams(source=folder)`` loads it, and
     ``classify_file("my.wav")`` gives probabilities, the best one, its number and name.
@@ -55,19 +49,13 @@ def export_classifier_folder(output_folder, brain, run, results):
     Arguments
     ---------
     output_folder : str or path
-        The run's folder.
     brain : ClassifierBrain
         With the trained weights.
     run : Run
         With ``num_classes`` and ``class_names``; its ``hparams`` hold ``start_model``,
         whose YAML describes the encoder, and ``classifier``.
     results : dict
-        Figures for the model card.
-
-    Returns
-    -------
-    pathlib.Path
-        The inference folder.
+        Metrics for the model card.
     """
     source = str(run.hparams["start_model"])
     if Path(source).is_dir():
@@ -88,7 +76,8 @@ def export_classifier_folder(output_folder, brain, run, results):
     with replacing(folder) as draft:
         draft.mkdir()
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
-        (draft / "README.md").write_text(_card(run.class_names, results), "utf-8")
+        card = classifier_card(run.class_names, results)
+        (draft / "README.md").write_text(card, "utf-8")
         for name in learned:
             save(modules[name], draft / f"{name}.ckpt")
         save(Probabilities(head, scale), draft / "classifier.ckpt")
@@ -116,43 +105,3 @@ def _described(classifier, num_classes, scale):
 
 def _plain(value):
     return value.item() if hasattr(value, "item") else value
-
-
-def _card(classes, results):
-    lines = [
-        "---",
-        "library_name: speechbrain",
-        "tags:",
-        "- speech-emotion-recognition",
-        "- self-supervised",
-        "---",
-        "# Emotions in speech",
-        "",
-        f"Classes: {', '.join(classes)}. A pretrained encoder of speech, fine-tuned "
-        "with speechbrain-dino.",
-        "",
-        "```",
-        "pip install speechbrain speechbrain-dino",
-        "```",
-        "",
-        "```python",
-        "from speechbrain.inference.classifiers import EncoderClassifier",
-        'model = EncoderClassifier.from_hparams(source="/path/to/this/folder")',
-        'probabilities, best, number, name = model.classify_file("my.wav")',
-        "```",
-        "",
-        "A folder of audio into a table:",
-        "",
-        "```",
-        "python -m speechbrain_dino.runs.label --model /path/to/this/folder --data F "
-        "--output F.csv",
-        "```",
-    ]
-    if results.get("uar_valid") is not None:
-        lines += [
-            "",
-            f"Unweighted average recall in validation: "
-            f"{100 * results['uar_valid']:.1f} % (fold {results['fold']}, epoch "
-            f"{results['epoch']}).",
-        ]
-    return "\n".join(lines) + "\n"

@@ -20,27 +20,16 @@ __all__ = ["Embedder", "EmbeddingTable", "embed", "embed_parts", "plan_batches"]
 
 
 def embed(manifest, embedder, **options):
-    """Embeds every utterance of a manifest.
+    """Embeds every utterance of a manifest, in its order, into an EmbeddingTable.
 
-    Arguments
-    ---------
-    manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
-    embedder : Embedder
-        Moved to ``device``; left in the mode it was in.
-    **options
-        See `embed_parts`: device, batch_seconds, precision ...
-
-    Returns
-    -------
-    EmbeddingTable
-        In the order of the manifest.
+    The embedder is moved to ``device`` and left in the mode it was in; the options are
+    those of `embed_parts`.
 
     Raises
     ------
     ValueError
         If the manifest is empty, audio does not have the length that the manifest
-        says, or an embedding is not finite; the message names the utterance.
+        gives, or an embedding is not finite; the message names the utterance.
 
     Example
     -------
@@ -79,18 +68,14 @@ def embed_parts(
 
     An utterance's embedding does not depend on the others: only utterances with
     the same number of feature frames share a batch (``Embedder.frames``), unless
-    the encoder masks padding. The embedder is left in the mode it was in.
+    the encoder masks padding. The embedder is moved to ``device`` and left in the
+    mode it was in.
 
     Arguments
     ---------
-    manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
+    manifest, embedder, device : Manifest, Embedder, str
     parts : sequence of int array
         Row numbers of each set.
-    embedder : Embedder
-        Moved to ``device``.
-    device : str
-        Where to compute.
     batch_seconds : float
         Upper bound of the audio in a batch, padding included, in seconds; a longer
         utterance is a batch of its own, so that 0 means one by one.
@@ -105,7 +90,7 @@ def embed_parts(
     workers : int
         Threads that read audio ahead.
     sample_rate : int
-        Samples in a second.
+        In Hz.
 
     Yields
     ------
@@ -179,21 +164,10 @@ class _Pieces(NamedTuple):
 
 
 def plan_batches(lengths, groups, max_samples):
-    """Divides utterances into batches, the longest first.
+    """Divides utterances into batches, the longest first; returns their row numbers.
 
-    Arguments
-    ---------
-    lengths : int array, shape (N,)
-        Samples of the utterances.
-    groups : int array, shape (N,)
-        Utterances share a batch only if these are equal.
-    max_samples : int
-        Bound of (utterances x longest) in a batch of more than one.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        Row numbers; each row is in exactly one batch.
+    Utterances of ``lengths`` (N,) samples share a batch only if their ``groups`` (N,)
+    are equal, and (utterances x longest) is at most ``max_samples``.
 
     Example
     -------

@@ -1,23 +1,20 @@
 """README.md of the inference folder: what the model is and how to use it."""
 
-HEAD = """\
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+_EMBEDDINGS = """\
 ---
-library_name: speechbrain
-tags:
-- speaker-verification
-- speaker-embeddings
-- self-supervised
-- dino
+{{ card_data }}
 ---
 # Speech embeddings learned without labels
 
-An encoder that turns 16 kHz mono speech into one embedding an utterance, trained by
+An encoder that turns 16 kHz mono speech into one embedding per utterance, trained by
 DINO self-distillation with speechbrain-dino. No speaker label was used.
 
 ## Use
 
 ```
-pip install {packages}
+pip install {{ packages }}
 ```
 
 ```python
@@ -32,10 +29,18 @@ Two files of one speaker?
 from speechbrain.inference.speaker import SpeakerRecognition
 verifier = SpeakerRecognition.from_hparams(source="/path/to/this/folder")
 score, _ = verifier.verify_files("one.wav", "other.wav")
-same_speaker = score > {threshold}
+same_speaker = score > {{ threshold }}
 ```
 
-- {threshold_note}
+{% if lists -%}
+- SpeechBrain decides at 0.25 (the second value that `verify_files` gives), which has
+  nothing to do with this model. {{ threshold }} is where misses and false alarms were
+  equal on `{{ lists | first }}`; other audio needs its own threshold.
+{%- else -%}
+- No threshold was measured in this run. SpeechBrain decides at 0.25 (the second value
+  that `verify_files` gives), which has nothing to do with this model: find one on
+  trials of your own.
+{%- endif %}
 - Leave `savedir` out. A `savedir` that holds the files of another model is used
   as it is, without a warning: you would get the other model's embeddings. If you need
   one, give each model its own.
@@ -43,82 +48,130 @@ same_speaker = score > {threshold}
   name of a model on the Hugging Face hub and tries to download it.
 - Give one utterance at a time, or utterances of equal length: most of SpeechBrain's
   encoders do not mask padding, which changes the embedding.
+{%- if training %}
+
+## Training
+{% for line in training %}
+- {{ line }}
+{%- endfor %}
+{%- endif %}
+{%- if lists %}
+
+## Speaker verification
+
+Cosine scores of whole utterances.
+
+| list | trials | EER % | minDCF(0.01) | minDCF(0.05) | threshold at EER |
+|---|---|---|---|---|---|
+{%- for name, metrics in lists.items() %}
+| {{ name }} | {{ metrics.trials }} | {{ "%.2f" % (100 * metrics.eer) }}
+{%- for p in ("0.01", "0.05") %}
+{%- set cost = metrics.get("min_dcf_" ~ p) %} | {{ "%.4f" % cost if cost is not none }}
+{%- endfor %} | {{ "%.4f" % metrics.eer_threshold }} |
+{%- endfor %}
+{%- endif %}
 """
 
-MEASURED = """\
-SpeechBrain decides at 0.25 (the second value that `verify_files` gives), which has
-  nothing to do with this model. {threshold} is where misses and false alarms were equal
-  on `{name}`; other audio needs its own threshold."""
+_CLASSIFIER = """\
+---
+{{ card_data }}
+---
+# Emotions in speech
 
-NOT_MEASURED = """\
-No threshold was measured in this run. SpeechBrain decides at 0.25 (the second value
-  that `verify_files` gives), which has nothing to do with this model: find one on
-  trials of your own."""
+Classes: {{ classes | join(", ") }}. A pretrained encoder of speech, fine-tuned with \
+speechbrain-dino.
+
+```
+pip install speechbrain speechbrain-dino
+```
+
+```python
+from speechbrain.inference.classifiers import EncoderClassifier
+model = EncoderClassifier.from_hparams(source="/path/to/this/folder")
+probabilities, best, number, name = model.classify_file("my.wav")
+```
+
+A folder of audio into a table:
+
+```
+python -m speechbrain_dino.runs.label --model /path/to/this/folder --data F \
+--output F.csv
+```
+{%- if results.uar_valid is number %}
+
+Unweighted average recall in validation: {{ "%.1f" % (100 * results.uar_valid) }} % \
+(fold {{ results.fold }}, epoch {{ results.epoch }}).
+{%- endif %}
+"""
 
 
 def model_card(yaml, results):
-    """Writes the model card.
+    """Returns the Markdown of an encoder's card, EERs as ``model-index`` too.
 
-    Arguments
-    ---------
-    yaml : str
-        The inference folder's hyperparameters.
-    results : dict
-        Content of the run's results.json; what is missing there is left out.
-
-    Returns
-    -------
-    str
-        Markdown.
+    ``yaml`` is the inference folder's, ``results`` the content of results.json; what is
+    missing there is left out.
 
     Example
     -------
-    >>> figures = {"eer": 0.05, "eer_threshold": 0.3125, "trials": 40}
-    >>> card = model_card("", {"verification": {"veri_test": figures}})
+    >>> metrics = {"eer": 0.05, "eer_threshold": 0.3125, "trials": 40}
+    >>> card = model_card("", {"verification": {"veri_test": metrics}})
     >>> "score > 0.3125" in card, "| veri_test | 40 | 5.00 |" in card
     (True, True)
     """
     lists = results.get("verification") or {}
-    threshold, note = "0.25", NOT_MEASURED
-    if lists:
-        name, figures = next(iter(lists.items()))
-        threshold = f"{figures['eer_threshold']:.4f}"
-        note = MEASURED.format(threshold=threshold, name=name)
+    threshold = next((f"{m['eer_threshold']:.4f}" for m in lists.values()), "0.25")
+    data = ModelCardData(
+        library_name="speechbrain",
+        tags=["speaker-verification", "speaker-embeddings", "self-supervised", "dino"],
+        model_name="speechbrain-dino" if lists else None,
+        eval_results=[
+            EvalResult(
+                task_type="speaker-verification",
+                dataset_type=name,
+                dataset_name=name,
+                metric_type="eer",
+                metric_name="EER %",
+                metric_value=round(100 * float(metrics["eer"]), 2),
+            )
+            for name, metrics in lists.items()
+        ]
+        or None,
+    )
     packages = "speechbrain"
     if "speechbrain_dino." in yaml:
         packages += " speechbrain-dino"
-    text = HEAD.format(packages=packages, threshold=threshold, threshold_note=note)
-    return text + _training(results) + _figures(lists)
+    return _rendered(
+        data,
+        _EMBEDDINGS,
+        packages=packages,
+        threshold=threshold,
+        lists=lists,
+        training=_training(results),
+    )
+
+
+def classifier_card(classes, results):
+    """Returns a classifier's card; ``results`` may have uar_valid, fold, epoch."""
+    tags = ["speech-emotion-recognition", "self-supervised"]
+    data = ModelCardData(library_name="speechbrain", tags=tags)
+    return _rendered(data, _CLASSIFIER, classes=classes, results=results)
+
+
+def _rendered(data, template, **values):
+    card = ModelCard.from_template(data, template_str=template, **values)
+    return f"{card.content}\n"
 
 
 def _training(results):
     lines, data = [], results.get("data") or {}
     if "kept" in data:
         hours = f" ({data['hours']:.1f} hours)" if "hours" in data else ""
-        lines.append(f"- {data['kept']} utterances{hours}, without labels")
+        lines.append(f"{data['kept']} utterances{hours}, without labels")
     if results.get("git"):
         dirty = ", with local changes" if results["git"]["dirty"] else ""
-        lines.append(f"- speechbrain-dino at {results['git']['commit']}{dirty}")
+        lines.append(f"speechbrain-dino at {results['git']['commit']}{dirty}")
     versions = results.get("versions") or {}
-    lines += [f"- {name} {number}" for name, number in versions.items()]
+    lines += [f"{name} {number}" for name, number in versions.items()]
     if results.get("seed") is not None:
-        lines.append(f"- seed {results['seed']}")
-    return "\n## Training\n\n" + "\n".join(lines) + "\n" if lines else ""
-
-
-def _figures(lists):
-    if not lists:
-        return ""
-    lines = [
-        "\n## Speaker verification\n\nCosine scores of whole utterances.\n",
-        "| list | trials | EER % | minDCF(0.01) | minDCF(0.05) | threshold at EER |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, figures in lists.items():
-        costs = [figures.get(f"min_dcf_{p}") for p in (0.01, 0.05)]
-        costs = ["" if cost is None else f"{cost:.4f}" for cost in costs]
-        lines.append(
-            f"| {name} | {figures['trials']} | {100 * figures['eer']:.2f} | {costs[0]} "
-            f"| {costs[1]} | {figures['eer_threshold']:.4f} |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append(f"seed {results['seed']}")
+    return lines

@@ -15,25 +15,15 @@ PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
 
 class Pretrained(NamedTuple):
-    """A trained model and what tells it from all others.
-
-    Arguments
-    ---------
-    embedder : Embedder
-        The model.
-    source : str
-        Where it came from.
-    digest : str
-        Equal only for equal configuration and weights.
-    """
+    """A trained model, and what tells it from all others."""
 
     embedder: Embedder
-    source: str
-    digest: str
+    source: str  # where it came from
+    digest: str  # equal only for equal configuration and weights
 
 
 def load_pretrained(source):
-    """Loads an encoder in any form that SpeechBrain's EncoderClassifier reads.
+    """Loads an encoder, on the CPU, that SpeechBrain's EncoderClassifier can read.
 
     Nothing is linked or copied into the current folder, where an earlier model's
     weights could be taken for this one's.
@@ -44,17 +34,12 @@ def load_pretrained(source):
         An inference folder (with ``hyperparams.yaml``), or the name of a model on
         the Hugging Face hub such as ``speechbrain/spkrec-ecapa-voxceleb``.
 
-    Returns
-    -------
-    Pretrained
-        The embedder on the CPU, its source and its digest.
-
     Raises
     ------
     FileNotFoundError
         If there is no such folder, or no hyperparams.yaml in it.
     ValueError
-        If the hub does not give the model, or the YAML has not the three parts.
+        If the hub does not give the model, or the YAML lacks one of the three parts.
     """
     folder, name = Path(source), str(source)
     if folder.is_dir():
@@ -63,14 +48,14 @@ def load_pretrained(source):
             inner = folder / "inference"
             hint = f"; take {inner}" if (inner / "hyperparams.yaml").is_file() else ""
             raise FileNotFoundError(
-                f"{folder} holds no hyperparams.yaml: --model wants an inference "
+                f"{folder} holds no hyperparams.yaml: --model takes an inference "
                 f"folder{hint}"
             )
         name = str(folder.resolve())
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise FileNotFoundError(
             f"there is no folder {name}, and it is no model of the hub either "
-            "(owner/name): --model wants an inference folder or such a name"
+            "(owner/name): --model takes an inference folder or such a name"
         )
     try:
         # SpeechBrain would put it on a GPU where there is one.
@@ -94,7 +79,7 @@ def load_pretrained(source):
     return Pretrained(embedder, str(source), digest)
 
 
-_HUB = "there is no such folder here, and the hub did not give it; check name and net"
+_HUB = "no such folder, and the hub did not give it: check the name and the network"
 
 
 def _first_line(error):
@@ -103,19 +88,7 @@ def _first_line(error):
 
 
 def weights_digest(module, extra=b""):
-    """A digest of all tensors in a module, those that it keeps as attributes too.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        The module.
-    extra : bytes
-        What else is to count, such as the configuration.
-
-    Returns
-    -------
-    str
-        32 hexadecimal digits.
+    """Returns 32 hexadecimal digits of all tensors in a module, and ``extra`` bytes.
 
     Example
     -------

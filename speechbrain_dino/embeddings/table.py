@@ -16,7 +16,7 @@ class EmbeddingTable:
     ids : sequence of str
         Names of the N utterances, each once.
     vectors : array, shape (N, D)
-        float32, one embedding a row.
+        One embedding per row, kept as float32.
 
     Raises
     ------
@@ -51,23 +51,7 @@ class EmbeddingTable:
         return len(self.ids)
 
     def rows(self, names):
-        """Row numbers of utterances.
-
-        Arguments
-        ---------
-        names : iterable of str
-            Names of utterances in the table.
-
-        Returns
-        -------
-        numpy.ndarray, shape (M,)
-            int64.
-
-        Raises
-        ------
-        KeyError
-            If the table lacks a name.
-        """
+        """Returns the rows, int64 (M,), of M names; KeyError if one is missing."""
         try:
             return np.array([self._row_of[name] for name in names], dtype=np.int64)
         except KeyError as error:
@@ -76,29 +60,12 @@ class EmbeddingTable:
             ) from None
 
     def to_pandas(self):
-        """The table as pandas holds it.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Names as index, a column per dimension.
-
-        Example
-        -------
-        >>> EmbeddingTable(["a"], [[1.0, 2.0]]).to_pandas().loc["a"].tolist()
-        [1.0, 2.0]
-        """
+        """Returns a DataFrame: names as index, a column per dimension."""
         index = pd.Index(self.ids, name="ID")
         return pd.DataFrame(np.asarray(self.vectors), index=index)
 
     def save(self, folder):
-        """Writes ``vectors.npy`` and ``ids.txt`` into a folder.
-
-        Arguments
-        ---------
-        folder : str or path
-            Made if missing.
-        """
+        """Writes ``vectors.npy`` and ``ids.txt`` into a folder."""
         with replacing(Path(folder) / "vectors.npy") as draft:
             np.save(draft, self.vectors)
         with replacing(Path(folder) / "ids.txt") as draft:
@@ -106,18 +73,7 @@ class EmbeddingTable:
 
     @classmethod
     def load(cls, folder):
-        """Reads a saved table; the matrix is mapped, not copied, into memory.
-
-        Arguments
-        ---------
-        folder : str or path
-            What ``save`` was given.
-
-        Returns
-        -------
-        EmbeddingTable
-            The table.
-        """
+        """Reads a saved table; the matrix is mapped, not copied, into memory."""
         vectors = np.load(Path(folder) / "vectors.npy", mmap_mode="r")
         text = (Path(folder) / "ids.txt").read_text("utf-8")
         return cls(text.split("\n")[:-1], vectors)

@@ -29,27 +29,14 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     Arguments
     ---------
     source : str or path
-        An inference folder, or a name on the hub.
+        As `load_pretrained`, which see for what is returned and raised.
     manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
     seed : int
         Of the weights.
     sample_rate : int
-        Samples in a second.
+        In Hz.
     utterances : int
         How many to set the normalization by.
-
-    Returns
-    -------
-    Pretrained
-        The embedder in evaluation mode on the CPU, what it is, and its digest.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such model.
-    ValueError
-        If the model cannot be loaded.
     """
     with torch.random.fork_rng(devices=[]):
         load_pretrained(source)  # for its messages about what is wrong with a source

@@ -1,6 +1,5 @@
 """What is probed for: utterances, their folds and their labels."""
 
-import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from speechbrain.utils.distributed import run_on_main
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.folds import PARTS, Fold, groups_of, read_folds
 from speechbrain_dino.data.manifest import Manifest
@@ -59,8 +59,7 @@ def prepared_data(prepare, folder):
     folder = Path(folder)
     manifest = Manifest.from_csv(folder / "utterances.csv")
     folds = read_folds(folder / "folds.json", manifest)
-    about = json.loads((folder / "prepare.json").read_text("utf-8"))
-    how = about.get("how", f"{len(folds)} folds of {folder}")
+    how = read_summary(folder).get("how", f"{len(folds)} folds of {folder}")
     return ProbeData(manifest, folds, speakers_of(manifest), how)
 
 

@@ -12,6 +12,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import join_processes, on_main_first
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
@@ -73,9 +74,9 @@ PRECISION_HELP = (
 
 def _parser():
     parser = argparse.ArgumentParser(
-        description="Embeds audio: vectors.npy (float32) and ids.txt in the output "
-        "folder. Run it again after a kill, it goes on; with torchrun, processes share "
-        "the work."
+        description=examples() or __doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Leaves vectors.npy (float32) and ids.txt in the output folder.",
     )
     add = parser.add_argument
     add("--model", required=True, help="inference folder, or a name on the hub")

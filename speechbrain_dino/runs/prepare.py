@@ -1,6 +1,5 @@
 """From a recipe to a loader: preparation, manifests, crops."""
 
-import json
 import os
 from functools import partial
 
@@ -10,6 +9,7 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.training.run import Run
@@ -39,7 +39,7 @@ def prepare(hparams, run_opts):
         run_on_main(hparams["prepare"])
         run_on_main(hparams["prepare_noise"])
     folder = run.data_folder
-    run.prepared = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))
+    run.prepared = read_summary(folder)
     # Not what lies in the folder: lists of an earlier run may lie there as well.
     names = run.prepared.get("trials", {})
     run.lists = [folder / "trials" / f"{name}.txt" for name in names]

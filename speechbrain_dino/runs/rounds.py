@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
 
 from speechbrain_dino.clustering.labels import load_labels, save_labels
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
@@ -92,7 +93,7 @@ def _start_line(hparams, launch, state):
     if state.get(0, "verification") is not None:
         return
     folder = Path(hparams["data_save_folder"])
-    names = json.loads((folder / "prepare.json").read_text(encoding="utf-8"))["trials"]
+    names = read_summary(folder)["trials"]
     lists = [folder / "trials" / f"{name}.txt" for name in names]
     figures = {}
     if lists and if_main_process():

@@ -29,7 +29,7 @@ def print_help(argv):
     """
     recipes = [word for word in argv if word.endswith((".yaml", ".yml"))]
     script = sys.modules["__main__"]
-    print((script.__doc__ or "").split("\nAuthors\n")[0].strip())
+    print(examples())
     if not recipes:
         folder = Path(getattr(script, "__file__", ".")).parent / "hparams"
         print("\nRecipes, each with keys of its own (python SCRIPT RECIPE --help):")
@@ -43,6 +43,12 @@ def print_help(argv):
     print("\n".join(key_lines(path)))
     print("\nRun options of SpeechBrain:")
     print("\n".join(option_lines()))
+
+
+def examples():
+    """What the script that was started does, with its examples; for argparse."""
+    text = sys.modules["__main__"].__doc__ or ""
+    return text.split("\nAuthors\n")[0].strip()
 
 
 def _head(path):

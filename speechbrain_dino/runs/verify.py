@@ -1,6 +1,5 @@
 """The stations of a verification run, for the recipes' ``verify.py``."""
 
-import json
 import logging
 import shutil
 import time
@@ -13,6 +12,7 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
@@ -116,7 +116,7 @@ def _prepared(hparams):
     run_on_main(hparams["prepare"])
     folder = Path(hparams["data_save_folder"])
     # Not what lies in the folder: lists of an earlier run may lie there as well.
-    names = json.loads((folder / "prepare.json").read_text("utf-8"))["trials"]
+    names = read_summary(folder)["trials"]
     paths = [folder / "trials" / f"{name}.txt" for name in names]
     return Manifest.from_csv(folder / "test.csv"), read_lists(paths)
 

@@ -6,6 +6,7 @@ import soundfile as sf
 from audio_files import noise, write
 
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.manifest import Manifest
 
 
@@ -79,3 +80,5 @@ def test_failed_conversions_are_counted(tmp_path):
 def test_empty_folder(tmp_path):
     with pytest.raises(ValueError, match=r"no utterance to train on. None was found"):
         prepare_audio_folder(tmp_path, tmp_path / "save")
+    with pytest.raises(FileNotFoundError, match=r"save has no prepare.json: prepare"):
+        read_summary(tmp_path / "save")

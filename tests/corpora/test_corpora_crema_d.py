@@ -1,7 +1,6 @@
 """CREMA-D's names, tables, labels and actors; the same form with other audio."""
 
 import csv
-import json
 import shutil
 from collections import Counter
 
@@ -12,6 +11,7 @@ from emotion_trees import crema_d, ids, linked, rows_of
 from speechbrain_dino.corpora import crema_d as module
 from speechbrain_dino.corpora.crema_d import prepare_crema_d
 from speechbrain_dino.corpora.crema_d_tables import read_votes
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.fold_makers import read_folds
 from speechbrain_dino.data.manifest import Manifest
 
@@ -50,10 +50,10 @@ def test_names_and_tables_become_columns(tmp_path):
         "other_name": 1,
         "other_format": 1,
     }
-    found = dict(zip(manifest.ids, rows_of(manifest, *COLUMNS)))
-    assert found["1001_IEO_ANG_HI"] == ("1001", "angry", "male", "51", "IEO", "HI")
-    assert found["1002_IEO_SAD_LO"] == ("1002", "sad", "female", "21", "IEO", "LO")
-    assert found["1003_ITH_SAD_XX"] == ("1003", "sad", "male", "33", "ITH", "XX")
+    by_id = dict(zip(manifest.ids, rows_of(manifest, *COLUMNS)))
+    assert by_id["1001_IEO_ANG_HI"] == ("1001", "angry", "male", "51", "IEO", "HI")
+    assert by_id["1002_IEO_SAD_LO"] == ("1002", "sad", "female", "21", "IEO", "LO")
+    assert by_id["1003_ITH_SAD_XX"] == ("1003", "sad", "male", "33", "ITH", "XX")
     wavs = {row.id: row.wav.rsplit("/", 1)[1] for row in manifest}
     assert wavs["1003_ITH_SAD_XX"] == "1003_ITH_SAD_X.wav"
     assert wavs["1001_IEO_ANG_HI"] == "1001_IEO_ANG_HI.wav"
@@ -270,8 +270,8 @@ def test_real_speech_under_such_names(shared_data, tmp_path):
             )
             for row in csv.DictReader(file)
         }
-    found = dict(zip(manifest.ids, rows_of(manifest, "spk_id", "emotion", "gender")))
-    assert found == expected
+    by_id = dict(zip(manifest.ids, rows_of(manifest, "spk_id", "emotion", "gender")))
+    assert by_id == expected
     tested = Counter()
     for fold in folds:
         parts = [{manifest[i].spk_id for i in part} for part in fold[1:]]
@@ -295,9 +295,4 @@ def test_download_fetches_before_preparing(tmp_path, monkeypatch):
     summary = prepare_crema_d(data, tmp_path / "save", **options)
     assert asked == [(data, "http://a", module.TABLES_URL, 3)]
     assert "missing" not in summary["left_out"]
-    assert (
-        "audio_url"
-        not in json.loads(
-            (tmp_path / "save" / "prepare.json").read_text(encoding="utf-8")
-        )["arguments"]
-    )
+    assert "audio_url" not in read_summary(tmp_path / "save")["arguments"]

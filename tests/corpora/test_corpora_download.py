@@ -94,15 +94,15 @@ def test_files_come_whole_and_once(server, tmp_path):
     server.files = {f"AudioWAV/{k}.wav": wav(k) for k in range(20)}
     files = addresses(server, server.files)
     assert download(files, tmp_path, connections=4, **FAST) == []
-    found = {name: (tmp_path / name).read_bytes() for name in files}
-    assert found == server.files
+    contents = {name: (tmp_path / name).read_bytes() for name in files}
+    assert contents == server.files
     assert len(os.listdir(tmp_path / "AudioWAV")) == 20
     assert len(server.asked) == 20
     download(files, tmp_path, **FAST)
     assert len(server.asked) == 20
 
 
-def test_a_cut_connection_is_gone_on_with(server, tmp_path):
+def test_a_cut_connection_is_resumed(server, tmp_path):
     server.files, server.cut = {"a.wav": wav()}, 3000
     download(addresses(server, ["a.wav"]), tmp_path, **FAST)
     assert (tmp_path / "a.wav").read_bytes() == server.files["a.wav"]
@@ -111,7 +111,7 @@ def test_a_cut_connection_is_gone_on_with(server, tmp_path):
     assert [asked for _, asked in server.asked] == expected
 
 
-def test_an_earlier_part_is_gone_on_with(server, tmp_path):
+def test_an_earlier_part_is_resumed(server, tmp_path):
     server.files = {"a.wav": wav()}
     (tmp_path / "a.wav.part").write_bytes(wav()[:5000])
     download(addresses(server, ["a.wav"]), tmp_path, **FAST)
@@ -230,8 +230,8 @@ def crema_server(server, tmp_path):
 def test_crema_d_is_fetched_by_its_tables(server, tmp_path):
     urls = crema_server(server, tmp_path)
     fetch(tmp_path / "data", *urls, connections=2, **FAST)
-    found = sorted(p.name for p in (tmp_path / "data").rglob("*.*"))
-    assert found == sorted(
+    names = sorted(p.name for p in (tmp_path / "data").rglob("*.*"))
+    assert names == sorted(
         ["SentenceFilenames.csv", "VideoDemographics.csv", "summaryTable.csv"]
         + [f"{name}.wav" for name in NAMES]
     )

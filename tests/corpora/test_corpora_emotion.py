@@ -1,6 +1,5 @@
 """What the preparations of emotion corpora share."""
 
-import json
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from speechbrain_dino.corpora.emotion_labels import (
     read_table,
     source_at,
 )
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data import audio_facts
 from speechbrain_dino.data.fold_makers import group_kfold
 from speechbrain_dino.data.manifest import Manifest
@@ -78,10 +78,7 @@ def test_manifest_folds_and_summary(corpus, caplog):
         (*name.split("-")[:2], "", "30") for name in sorted(names)
     ]
     assert manifest[0].wav == str(folder / "a-angry-1.wav")
-    assert (
-        json.loads((folder / "save" / "prepare.json").read_text(encoding="utf-8"))
-        == summary
-    )
+    assert read_summary(folder / "save") == summary
     del summary["arguments"], summary["signature"]
     part = {"sad": 2, "angry": 2, "all": 4, "speakers": 1}
     assert summary == {
@@ -206,8 +203,8 @@ def test_nothing_left_is_an_error(corpus):
     ],
 )
 def test_classes_are_chosen(classes, chosen):
-    known = ["angry", "sad", "other", "no_agreement", "sad"]
-    assert choose_classes(classes, known) == chosen
+    emotions = ["angry", "sad", "other", "no_agreement", "sad"]
+    assert choose_classes(classes, emotions) == chosen
 
 
 @pytest.mark.parametrize(

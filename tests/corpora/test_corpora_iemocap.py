@@ -63,11 +63,11 @@ def test_every_code_becomes_a_column_or_is_counted(tmp_path):
         "emotion_fear": 1,
         "emotion_disgust": 1,
     }
-    found = rows_of(
+    table = rows_of(
         manifest, "ID", "spk_id", "emotion", "gender", "session", "script",
         "valence", "arousal", "dominance",
     )  # fmt: skip
-    by_id = {row[0]: row[1:] for row in found}
+    by_id = {row[0]: row[1:] for row in table}
     assert by_id["Ses01F_impro01_F010"] == (
         "Ses01F", "happy", "female", "Session1", "improvised",
         "4.5000", "3.0000", "1.3333",
@@ -240,12 +240,14 @@ def whole_release(folder, audio):
         for dialog, count in dialogs.items():
             dialog = f"Ses0{session}{dialog}"
             names = [f"{dialog}_{'FM'[k % 2]}{k:04d}" for k in range(count)]
-            some = [(name, next(codes), "[2.5000, 2.5000, 2.5000]") for name in names]
+            entries = [
+                (name, next(codes), "[2.5000, 2.5000, 2.5000]") for name in names
+            ]
             root = folder / "IEMOCAP_full_release" / f"Session{session}"
-            iemocap_file(root / "dialog/EmoEvaluation" / f"{dialog}.txt", some)
+            iemocap_file(root / "dialog/EmoEvaluation" / f"{dialog}.txt", entries)
             wavs += [
                 root / "sentences/wav" / dialog / f"{name}.wav"
-                for name, code, _ in some
+                for name, code, _ in entries
                 if code in ("neu", "hap", "exc", "sad", "ang")
             ]
     linked(audio, wavs)

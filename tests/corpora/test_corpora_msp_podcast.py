@@ -23,9 +23,9 @@ def name_of(number):
 def rows(splits=("Train", "Development", "Test1", "Test2"), codes=CODES):
     """A row per code and partition; speaker 1 is in Train and so on."""
     pairs = [(split, code) for split in splits for code in codes]
-    known = {split.lower(): speaker for split, speaker in _SPEAKERS.items()}
+    speakers = {split.lower(): speaker for split, speaker in _SPEAKERS.items()}
     return [
-        (name_of(k), code, "2.2", "4.0", "2.6", known[split.lower()], "Male", split)
+        (name_of(k), code, "2.2", "4.0", "2.6", speakers[split.lower()], "Male", split)
         for k, (split, code) in enumerate(pairs)
     ]
 
@@ -55,9 +55,9 @@ def test_every_code_becomes_a_column_or_is_counted(tmp_path):
     }
     manifest, (fold,) = prepared(tmp_path / "save")
     columns = ("ID", "spk_id", "emotion", "gender", "arousal", "valence", "dominance")
-    found = rows_of(manifest, *columns, "partition")
-    assert len(found) == 20
-    assert found[0] == (
+    table = rows_of(manifest, *columns, "partition")
+    assert len(table) == 20
+    assert table[0] == (
         "MSP-PODCAST_0000_0000", "1", "angry", "male", "2.2", "4.0", "2.6", "train"
     )  # fmt: skip
     assert fold.name == "test1"
@@ -106,11 +106,11 @@ def test_the_forms_of_other_releases_give_the_same(tmp_path, labels, nested, spl
 
 
 def test_unknown_speakers_and_numbers_are_empty(tmp_path):
-    some = rows(("Train", "Development", "Test1"), "ASHDN")
+    entries = rows(("Train", "Development", "Test1"), "ASHDN")
     for k in (0, 5, 6, 10):
-        some[k] = changed(some[k], speaker="Unknown", gender="Unknown")
-    some[1] = changed(some[1], act="", val="nan")
-    data = msp_podcast(tmp_path / "data", some)
+        entries[k] = changed(entries[k], speaker="Unknown", gender="Unknown")
+    entries[1] = changed(entries[1], act="", val="nan")
+    data = msp_podcast(tmp_path / "data", entries)
     summary = prepare_msp_podcast(data, tmp_path / "save", **SMALL)
     assert (summary["unknown_speaker"], summary["speakers"]) == (4, 3)
     assert summary["folds"]["test1"]["valid"]["speakers"] == 3
@@ -124,9 +124,9 @@ def test_unknown_speakers_and_numbers_are_empty(tmp_path):
 
 
 def test_a_speaker_in_two_partitions_is_named_or_leaves_training(tmp_path):
-    some = rows(("Train", "Train", "Development", "Test1"), "ASHDN")
-    some[0] = changed(some[0], speaker="3")
-    data = msp_podcast(tmp_path / "data", some)
+    entries = rows(("Train", "Train", "Development", "Test1"), "ASHDN")
+    entries[0] = changed(entries[0], speaker="3")
+    data = msp_podcast(tmp_path / "data", entries)
     message = "fold 'test1': spk_id '3' is in train .*0000_0000'.* and in test "
     with pytest.raises(ValueError, match=message):
         prepare_msp_podcast(data, tmp_path / "save", **SMALL)
@@ -152,17 +152,17 @@ def test_a_speaker_in_two_partitions_is_named_or_leaves_training(tmp_path):
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, fields, message):
-    some = rows(codes="ASHDN")
-    some[1] = changed(some[1], **fields)
-    data = msp_podcast(tmp_path / "data", some)
+    entries = rows(codes="ASHDN")
+    entries[1] = changed(entries[1], **fields)
+    data = msp_podcast(tmp_path / "data", entries)
     with pytest.raises(ValueError, match=message):
         prepare_msp_podcast(data, tmp_path / "save", **SMALL)
 
 
 def test_a_wrong_entry_is_named(tmp_path):
-    some = rows(codes="ASHDN")
-    some[1] = changed(some[1], code="Q")
-    data = msp_podcast(tmp_path / "data", some, "labels_consensus.json")
+    entries = rows(codes="ASHDN")
+    entries[1] = changed(entries[1], code="Q")
+    data = msp_podcast(tmp_path / "data", entries, "labels_consensus.json")
     with pytest.raises(ValueError, match=r"json, MSP-.*_0001.wav: unknown .* 'Q'"):
         prepare_msp_podcast(data, tmp_path / "save", **SMALL)
     other = tmp_path / "other.json"
@@ -193,9 +193,9 @@ def test_what_is_not_there_is_named(tmp_path):
 
 
 def test_rows_without_a_label_are_counted(tmp_path):
-    some = rows(codes="ASHDN")
-    some.append(changed(some[0], name=name_of(50), code="", split="Test3"))
-    data = msp_podcast(tmp_path / "data", some)
+    entries = rows(codes="ASHDN")
+    entries.append(changed(entries[0], name=name_of(50), code="", split="Test3"))
+    data = msp_podcast(tmp_path / "data", entries)
     summary = prepare_msp_podcast(data, tmp_path / "save", **SMALL)
     assert summary["left_out"]["no_label"]["count"] == 1
     assert summary["kept"] == 20

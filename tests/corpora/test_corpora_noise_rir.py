@@ -54,7 +54,7 @@ def test_musan(tmp_path):
     assert rows(tmp_path / "one" / "noise.csv")[0]["kind"] == "music"
 
 
-def test_folders_above_the_one_given_say_nothing_of_the_kind(tmp_path):
+def test_folders_above_the_one_given_do_not_set_the_kind(tmp_path):
     folder = tree(tmp_path / "speech" / "backgrounds", ["street.wav"])
     prepare_noise_rir(tmp_path / "save", noise_folder=folder)
     assert rows(tmp_path / "save" / "noise.csv")[0]["kind"] == "noise"

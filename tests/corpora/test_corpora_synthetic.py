@@ -89,10 +89,10 @@ def test_trials_are_fair(corpus):
         ("veri_test.txt", "session2"),
         ("veri_test_degraded.txt", "session2-degraded"),
     ):
-        found = trials(corpus, name)
-        assert len(found) == 2 * 4 * 2 * 2
-        assert sum(label == "1" for label, _, _ in found) == len(found) // 2
-        for label, enrol, test in found:
+        listed = trials(corpus, name)
+        assert len(listed) == 2 * 4 * 2 * 2
+        assert sum(label == "1" for label, _, _ in listed) == len(listed) // 2
+        for label, enrol, test in listed:
             assert (corpus / "wav" / enrol).is_file()
             assert (corpus / "wav" / test).is_file()
             one, other = enrol.split("/")[0], test.split("/")[0]
@@ -100,7 +100,7 @@ def test_trials_are_fair(corpus):
             assert meta[one]["Set"] == meta[other]["Set"] == "test"
             assert meta[one]["Gender"] == meta[other]["Gender"]
             assert (enrol.split("/")[1], test.split("/")[1]) == ("session1", session)
-        named = {side.split("/")[0] for trial in found for side in trial[1:]}
+        named = {side.split("/")[0] for trial in listed for side in trial[1:]}
         assert named == {name for name, row in meta.items() if row["Set"] == "test"}
 
 

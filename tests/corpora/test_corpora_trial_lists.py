@@ -1,4 +1,4 @@
-"""Where trial lists are found, and what is said when they are not."""
+"""Where trial lists are found, and the message when they are not."""
 
 import os
 
@@ -23,7 +23,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Addresses that cannot be reached are tried, and remembered here."""
+    """Addresses that are tried; none can be reached."""
     tried = []
 
     def refuse(source, timeout):
@@ -51,11 +51,11 @@ def test_download_once(folders, tmp_path):
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "mine.txt").write_text(LIST, encoding="utf-8")
     address = (tmp_path / "server" / "mine.txt").as_uri()
-    found = find_list(address, data, downloads)
-    assert found.read_text(encoding="utf-8") == LIST
-    assert found.name == "mine.txt"
+    local = find_list(address, data, downloads)
+    assert local.read_text(encoding="utf-8") == LIST
+    assert local.name == "mine.txt"
     os.remove(tmp_path / "server" / "mine.txt")
-    assert find_list(address, data, downloads) == found
+    assert find_list(address, data, downloads) == local
 
 
 def test_a_page_in_place_of_the_list_is_refused(folders, tmp_path):
@@ -90,11 +90,11 @@ def test_every_well_known_list_has_addresses():
 
 def test_unknown_file_is_named_with_list_and_line(folders):
     path = folders[0][0] / "veri_test.txt"
-    known = {"a/b/1.wav": 0, "a/b/2.wav": 1}
+    numbers = {"a/b/1.wav": 0, "a/b/2.wav": 1}
     with pytest.raises(
         ValueError, match=r"veri_test.txt:2: .*'c/d/1.wav' \(1 of the 3"
     ):
-        resolve(path, known.get)
-    trials, files = resolve(path, (known | {"c/d/1.wav": 2}).get)
+        resolve(path, numbers.get)
+    trials, files = resolve(path, (numbers | {"c/d/1.wav": 2}).get)
     assert trials.labels.tolist() == [1, 0]
     assert files == {"a/b/1.wav": 0, "a/b/2.wav": 1, "c/d/1.wav": 2}

@@ -1,7 +1,6 @@
 """VoxCeleb's layouts, trial lists and order of rows."""
 
 import csv
-import json
 import os
 import shutil
 
@@ -12,6 +11,7 @@ from audio_files import noise, tree, write
 from speechbrain.dataio.dataio import read_audio
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.voxceleb import prepare_voxceleb
 from speechbrain_dino.data import audio_facts
 from speechbrain_dino.data.manifest import Manifest
@@ -56,10 +56,7 @@ def test_both_corpora_as_distributed_in_one_folder(tmp_path):
         "test_file": 2,
         "test_speaker": 1,
     }
-    assert (
-        json.loads((tmp_path / "save" / "prepare.json").read_text(encoding="utf-8"))
-        == summary
-    )
+    assert read_summary(tmp_path / "save") == summary
     two = prepare_voxceleb([data / "vox1", data / "vox2"], tmp_path / "two", **SMALL)
     assert two["kept"] == 7
 
@@ -110,7 +107,7 @@ def test_everything_bad_is_counted_once(tmp_path):
         "other_format": 1,
     }
     assert summary["left_out"]["silent"]["example"] == str(data / "c/s/zero.wav")
-    assert all(found["remedy"] for found in summary["left_out"].values())
+    assert all(kind["remedy"] for kind in summary["left_out"].values())
     assert summary["kept"] == 2
 
 
@@ -273,7 +270,7 @@ def test_aac_as_distributed(tmp_path):
 
 
 def test_real_speech(voxceleb_mini, tmp_path):
-    """1085 utterances of 405 speakers train, as the corpus's own table says."""
+    """1085 utterances of 405 speakers train, as in the corpus's own table."""
     summary = prepare_voxceleb(
         voxceleb_mini,
         tmp_path,

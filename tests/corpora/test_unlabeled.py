@@ -44,28 +44,28 @@ def prepared(tmp_path):
 
 
 def test_what_is_not_tested_on_joins_without_labels_and_speakers(prepared):
-    known = Manifest.from_rows(rows("ab", "12", speech=None))
-    joined = add_unlabeled({}, known, **prepared, min_duration=1.0)
+    training = Manifest.from_rows(rows("ab", "12", speech=None))
+    joined = add_unlabeled({}, training, **prepared, min_duration=1.0)
     assert list(joined.ids) == ["a", "b", "e", "f"]
     assert joined.lengths.tolist() == [32000] * 4
     assert [joined[i].spk_id for i in range(4)] == ["1", "2", None, None]
     assert joined[2].wav == "/c/e.wav"
     with pytest.raises(KeyError, match="emotion"):
         joined.column("emotion")
-    assert "h" in list(add_unlabeled({}, known, **prepared).ids)
+    assert "h" in list(add_unlabeled({}, training, **prepared).ids)
 
 
-def test_speech_of_the_known_is_kept(prepared):
-    known = Manifest.from_rows(rows("ab", "12", speech=np.array([[100, 900]])))
-    joined = add_unlabeled({}, known, **prepared)
+def test_speech_segments_are_kept(prepared):
+    training = Manifest.from_rows(rows("ab", "12", speech=np.array([[100, 900]])))
+    joined = add_unlabeled({}, training, **prepared)
     assert joined[1].speech.tolist() == [[100, 900]]
     assert joined.lengths.tolist() == [800, 800, 32000, 32000, 8000]
 
 
 def test_mistakes_are_named(prepared):
-    known = Manifest.from_rows(rows("ab", "12"))
+    training = Manifest.from_rows(rows("ab", "12"))
     with pytest.raises(ValueError, match=r"fold2.*fold1"):
-        add_unlabeled({}, known, **{**prepared, "fold": "fold2"})
+        add_unlabeled({}, training, **{**prepared, "fold": "fold2"})
     with pytest.raises(ValueError, match="'e'"):
         add_unlabeled({}, Manifest.from_rows(rows("ae", "12")), **prepared)
 

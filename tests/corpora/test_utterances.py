@@ -23,8 +23,8 @@ def test_a_folder_of_audio(tmp_path):
     write_audio(tmp_path / "in" / "a" / "one.wav")
     write_audio(tmp_path / "in" / "two.flac", 4000, 8000, 2)
     manifest = find_utterances(tmp_path / "in", tmp_path / "save")
-    found = {u.id: u.stop for u in (manifest[i] for i in range(len(manifest)))}
-    assert found == {"a/one.wav": 8000, "two.flac": 8000}
+    stops = {u.id: u.stop for u in (manifest[i] for i in range(len(manifest)))}
+    assert stops == {"a/one.wav": 8000, "two.flac": 8000}
 
 
 def test_a_prepared_folder_and_a_manifest(tmp_path):

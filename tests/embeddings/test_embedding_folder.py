@@ -1,4 +1,4 @@
-"""Tables on disk: killed and resumed, stale ones never taken, shared by processes."""
+"""Tables on disk: killed and resumed, stale ones never reused, shared by processes."""
 
 import logging
 import os
@@ -23,17 +23,17 @@ from speechbrain_dino.utils import precision
 
 
 class Spread(torch.nn.Module):
-    """An embedding of 8 numbers; counts what it sees, breaks when told."""
+    """An embedding of 8 numbers; counts utterances, may stop at a number."""
 
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(20, 8)
-        self.counter = {"seen": 0, "break_after": None}
+        self.counter = {"utterances": 0, "break_after": None}
 
     def forward(self, feats, lengths):
-        self.counter["seen"] += len(feats)
+        self.counter["utterances"] += len(feats)
         limit = self.counter["break_after"]
-        if limit is not None and self.counter["seen"] > limit:
+        if limit is not None and self.counter["utterances"] > limit:
             raise KeyboardInterrupt
         return self.layer(feats.std(dim=1))
 
@@ -61,8 +61,8 @@ def make_manifest(folder, count=12):
     return Manifest.from_rows(rows)
 
 
-def seen(embedder):
-    return embedder.embedding_model.counter["seen"]
+def embedded(embedder):
+    return embedder.embedding_model.counter["utterances"]
 
 
 def test_the_table_is_that_of_embed(manifest, embedder, tmp_path):
@@ -79,26 +79,26 @@ def test_the_table_is_that_of_embed(manifest, embedder, tmp_path):
     ]
 
 
-def test_a_finished_table_is_taken_without_reading_audio(manifest, embedder, tmp_path):
+def test_a_finished_table_is_reused_without_reading_audio(manifest, embedder, tmp_path):
     first = embed_to_folder(tmp_path / "t", manifest, embedder).vectors.copy()
-    assert seen(embedder) == 12
+    assert embedded(embedder) == 12
     again = embed_to_folder(tmp_path / "t", manifest, embedder)
-    assert seen(embedder) == 12
+    assert embedded(embedder) == 12
     np.testing.assert_array_equal(again.vectors, first)
 
 
-def test_an_interrupted_table_goes_on_and_ends_with_the_same_bits(
+def test_an_interrupted_table_is_resumed_and_ends_with_the_same_bits(
     manifest, embedder, tmp_path
 ):
     whole = embed_to_folder(tmp_path / "whole", manifest, embedder, part_seconds=1.0)
     counter = embedder.embedding_model.counter
-    counter.update(seen=0, break_after=7)
+    counter.update(utterances=0, break_after=7)
     with pytest.raises(KeyboardInterrupt):
         embed_to_folder(tmp_path / "t", manifest, embedder, part_seconds=1.0)
     assert not (tmp_path / "t" / "table.json").exists()
-    counter.update(seen=0, break_after=None)
+    counter.update(utterances=0, break_after=None)
     table = embed_to_folder(tmp_path / "t", manifest, embedder, part_seconds=1.0)
-    assert 0 < counter["seen"] < 12
+    assert 0 < counter["utterances"] < 12
     np.testing.assert_array_equal(table.vectors, whole.vectors)
 
 
@@ -127,7 +127,7 @@ def _windows(manifest, embedder):
 @pytest.mark.parametrize(
     "change", [_other_weights, _other_features, _other_audio, _windows]
 )
-def test_a_stale_table_is_never_taken(manifest, embedder, tmp_path, change):
+def test_a_stale_table_is_never_reused(manifest, embedder, tmp_path, change):
     embed_to_folder(tmp_path / "t", manifest, embedder)
     options = change(manifest, embedder)
     table = embed_to_folder(tmp_path / "t", manifest, embedder, **options)
@@ -140,10 +140,10 @@ def test_parts_of_another_model_are_not_continued(manifest, embedder, tmp_path):
     counter["break_after"] = 7
     with pytest.raises(KeyboardInterrupt):
         embed_to_folder(tmp_path / "t", manifest, embedder, part_seconds=1.0)
-    counter.update(seen=0, break_after=None)
+    counter.update(utterances=0, break_after=None)
     _other_weights(manifest, embedder)
     embed_to_folder(tmp_path / "t", manifest, embedder, part_seconds=1.0)
-    assert counter["seen"] == 12
+    assert counter["utterances"] == 12
     assert not list((tmp_path / "t").glob("parts-*"))
 
 
@@ -160,7 +160,7 @@ def test_processes_share_the_parts(manifest, embedder, tmp_path, monkeypatch):
     counter = embedder.embedding_model.counter
     shares = []
     for rank in (1, 0):  # the last one puts the table together
-        counter["seen"] = 0
+        counter["utterances"] = 0
         monkeypatch.setattr(embedding_folder, "get_rank", lambda rank=rank: rank)
         monkeypatch.setattr(embedding_folder, "if_main_process", lambda r=rank: r == 0)
         if rank == 1:  # does not wait for the other here, so there is no table yet
@@ -170,7 +170,7 @@ def test_processes_share_the_parts(manifest, embedder, tmp_path, monkeypatch):
             table = embed_to_folder(
                 tmp_path / "two", manifest, embedder, part_seconds=1.0
             )
-        shares.append(counter["seen"])
+        shares.append(counter["utterances"])
     assert sum(shares) == 12
     assert min(shares) >= 3
     np.testing.assert_array_equal(table.vectors, alone.vectors)
@@ -225,33 +225,33 @@ def test_a_killed_process_loses_at_most_a_part(tmp_path):
     assert runs.until(lambda: list(tmp_path.glob("t/parts-*/000001.npy")))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("t/parts-*/*.npy")}
-    assert len(made) >= 2
+    parts = {path: path.stat().st_mtime_ns for path in tmp_path.glob("t/parts-*/*.npy")}
+    assert len(parts) >= 2
     assert not (tmp_path / "t" / "vectors.npy").exists()
     torch.manual_seed(0)
     embedder = Embedder(Fbank(n_mels=20), MeanNorm(), Spread())
     rows = Manifest.from_csv(tmp_path / "all.csv")
     resumed = embed_to_folder(tmp_path / "t", rows, embedder, "model", part_seconds=1.0)
-    assert seen(embedder) < 12
+    assert embedded(embedder) < 12
     whole = embed_to_folder(tmp_path / "w", rows, embedder, "model", part_seconds=1.0)
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
 
 
-def test_tables_of_machines_that_choose_otherwise_are_told_apart(
+def test_tables_of_machines_that_choose_otherwise_are_not_mixed_up(
     monkeypatch, tmp_path, embedder, manifest, caplog
 ):
-    made = {}
+    vectors = {}
     for machine, instructions in (("old", False), ("new", True)):
         monkeypatch.setattr(precision, "cpu_has_bf16", lambda able=instructions: able)
         monkeypatch.setattr(precision, "measured_factor", lambda: 0.6)
         precision.resolved_precision.cache_clear()
         with caplog.at_level(logging.INFO):
             table = embed_to_folder(tmp_path, manifest, embedder, precision="auto")
-        made[machine] = np.array(table.vectors)
+        vectors[machine] = np.array(table.vectors)
     precision.resolved_precision.cache_clear()
-    assert caplog.text.count("holds other embeddings: they are made anew") == 1
+    assert caplog.text.count("holds other embeddings: they are recomputed") == 1
     assert "precision fp32: chosen as this CPU has no bf16" in caplog.text
     for machine, name in (("old", "fp32"), ("new", "bf16")):
         table = embed_to_folder(tmp_path / name, manifest, embedder, precision=name)
-        np.testing.assert_array_equal(made[machine], table.vectors)
-    assert np.abs(made["old"] - made["new"]).max() > 0
+        np.testing.assert_array_equal(vectors[machine], table.vectors)
+    assert np.abs(vectors["old"] - vectors["new"]).max() > 0

@@ -33,7 +33,7 @@ LENGTHS = [16000, 16159, 19100, 16080, 1300, 1400, 16001, 30000]
 
 
 def make(encoder, norm=None, features=None):
-    """An embedder whose normalization layers have seen something."""
+    """An embedder whose normalization layers have statistics of a batch."""
     model = ENCODERS[encoder]()
     model.train()
     for _ in range(2):

@@ -10,6 +10,7 @@ import pytest
 import recipe_runs as runs
 import soundfile
 import torch
+from huggingface_hub import ModelCard
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
@@ -20,7 +21,7 @@ from speechbrain_dino.embeddings.export import (
     inference_yaml,
 )
 from speechbrain_dino.embeddings.extract import Embedder
-from speechbrain_dino.embeddings.model_card import model_card
+from speechbrain_dino.embeddings.model_card import classifier_card, model_card
 
 RUN = """
 seed: 7
@@ -232,6 +233,12 @@ def test_the_card_says_what_to_do(tmp_path):
     }
     folder = export_inference_folder(tmp_path, path, embedder, results)
     card = (folder / "README.md").read_text(encoding="utf-8")
+    (eer,) = ModelCard(card).data.eval_results
+    assert (eer.dataset_name, eer.metric_type, eer.metric_value) == (
+        "veri_test",
+        "eer",
+        12.3,
+    )
     assert "| veri_test | 100 | 12.30 | 0.9000 | 0.8000 | 0.4321 |" in card
     assert "same_speaker = score > 0.4321" in card
     assert "1234 utterances (5.7 hours)" in card
@@ -240,3 +247,14 @@ def test_the_card_says_what_to_do(tmp_path):
     plain = model_card("", {})
     assert "No threshold was measured" in plain
     assert "pip install speechbrain\n" in plain
+    assert ModelCard(plain).data.library_name == "speechbrain"
+    assert "model-index" not in plain and "## Training" not in plain
+
+
+def test_the_card_of_a_classifier_has_its_recall_where_there_is_one():
+    results = {"uar_valid": 0.61234, "fold": "fold1", "epoch": 3}
+    card = classifier_card(["angry", "sad"], results)
+    assert "Classes: angry, sad." in card
+    assert "recall in validation: 61.2 % (fold fold1, epoch 3)." in card
+    assert ModelCard(card).data.tags[0] == "speech-emotion-recognition"
+    assert "recall" not in classifier_card(["angry", "sad"], {"uar_valid": None})

@@ -80,7 +80,7 @@ def test_a_plain_attribute_counts():
 def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         load_pretrained(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no hyperparams\.yaml: --model wants"):
+    with pytest.raises(FileNotFoundError, match=r"no hyperparams\.yaml: --model takes"):
         load_pretrained(tmp_path)
     run = tmp_path / "run"
     export(run, 1)

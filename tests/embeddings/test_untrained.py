@@ -36,10 +36,10 @@ def test_batch_normalization_is_that_of_the_speech(tmp_path, manifest):
     folder = export(tmp_path / "run", 1)
     embedder = load_untrained(folder, manifest, 5).embedder
     assert not any(module.training for module in embedder.modules())
-    inputs = []
+    passed = []
     norm = embedder.embedding_model.asp_bn.norm
     norm.register_forward_hook(
-        lambda layer, given, made: inputs.append((given[0], made))
+        lambda layer, inputs, output: passed.append((inputs[0], output))
     )
     waves = []
     for utterance in (manifest[row] for row in range(6)):
@@ -49,13 +49,13 @@ def test_batch_normalization_is_that_of_the_speech(tmp_path, manifest):
         waves.append(wave[first : first + shortest])
     with torch.no_grad():
         embedder(torch.from_numpy(np.stack(waves)))
-    ((given, made),) = inputs
+    ((given, normalized),) = passed
     torch.testing.assert_close(norm.running_mean, given.mean((0, 2)), atol=2e-2, rtol=0)
     # The statistics of these very crops; deviations of small samples differ a little.
     # In a channel that hardly varies, the 0.02 from above are much by its deviation.
-    shift = made.mean((0, 2)) * given.std((0, 2))
+    shift = normalized.mean((0, 2)) * given.std((0, 2))
     torch.testing.assert_close(shift, torch.zeros(32), atol=2e-2, rtol=0)
     varies = given.std((0, 2)) > 0.01
     assert varies.sum() > 20
-    deviation = made.std((0, 2), unbiased=True)[varies]
+    deviation = normalized.std((0, 2), unbiased=True)[varies]
     torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.2, rtol=0)

@@ -98,7 +98,7 @@ def test_descent_on_free_outputs_makes_the_loss_vanish(followed):
     optimizer = torch.optim.SGD([outputs], lr=1.0)
     losses = []
     for _ in range(300):
-        losses.append(loss(Views(outputs)))
+        losses.append(loss(Views(outputs)).loss)
         optimizer.zero_grad()
         losses[-1].backward()
         optimizer.step()

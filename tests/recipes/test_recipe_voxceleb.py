@@ -64,7 +64,7 @@ def test_a_run_leaves_all_its_files(finished):
     )
     logged = (folder / "log.txt").read_text(encoding="utf-8")
     for epoch in (1, 2, 3):
-        assert f"epoch {epoch}: loss " in logged and f"epoch {epoch}: loss " in output
+        assert f"epoch {epoch}: loss " in logged and f"epoch {epoch}/" in output
     lines = (folder / "train_log.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines[:3]] == [
         "epoch: 1",

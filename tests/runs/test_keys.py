@@ -30,7 +30,7 @@ def numbers_and_flags():
                 yield pytest.param(name, key, id=f"{Path(name).stem}-{key}")
 
 
-@pytest.mark.parametrize("name, key", numbers_and_flags())
+@pytest.mark.parametrize("name, key", list(numbers_and_flags()))
 def test_words_for_numbers_and_flags_are_refused(name, key):
     recipe = read_recipe(RECIPES / name)
     with pytest.raises(ValueError, match=f"^--{key} abc: expected "):

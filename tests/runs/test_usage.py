@@ -27,7 +27,7 @@ def run(script, *words):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_scripts_say_what_they_do_with_three_examples(script):
     text = run(script, "--help")
-    assert text.startswith("Recipe for ") or text.startswith("usage: ")
+    assert text.startswith(("Recipe for ", "usage: "))
     assert text.count(f"> python {script.name}") + text.count("> torchrun") >= 3
     assert "Authors" not in text
 

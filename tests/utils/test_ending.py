@@ -110,7 +110,8 @@ def test_a_run_that_is_stopped(recipe, tmp_path, number, to_all):
 def test_workers_of_a_killed_run_end_with_it(tmp_path):
     script = tmp_path / "loads.py"
     script.write_text(
-        "import time\n"
+        "import sys, time\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
         "from test_ending import Silence\n"
         "from speechbrain_dino.data.crops import crop_loader\n"
         f"batches = iter(crop_loader(Silence(), 2, {WORKERS}))\n"

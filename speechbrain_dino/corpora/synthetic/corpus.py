@@ -43,12 +43,12 @@ def make_synthetic_corpus(
     seed=1986,
     workers=None,
 ):
-    """Makes the corpus; continues one that was interrupted, keeps one that is whole.
+    """Makes the corpus in a folder, which it returns; resumes an interrupted one.
 
     Arguments
     ---------
     folder : path
-        Where to write.
+        Where to write; a complete corpus there is kept.
     train_speakers, test_speakers : int
         Speakers to train on, and other speakers to verify.
     train_utterances, test_utterances : int
@@ -56,12 +56,7 @@ def make_synthetic_corpus(
     seed : int
         The same seed gives the same bytes.
     workers : int, optional
-        Processes, one a core without it.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
+        Processes, one per core if None.
 
     Raises
     ------
@@ -114,13 +109,13 @@ def _is_complete(folder, settings):
                 f"{folder} exists and is no synthetic corpus: name another folder"
             )
         return False
-    found = json.loads(marker.read_text(encoding="utf-8"))
-    if found["settings"] != settings:
+    state = json.loads(marker.read_text(encoding="utf-8"))
+    if state["settings"] != settings:
         raise ValueError(
-            f"{folder} holds a synthetic corpus of {found['settings']}, asked for was "
+            f"{folder} holds a synthetic corpus of {state['settings']}, asked for was "
             f"{settings}: delete that folder or name another one"
         )
-    return found["done"]
+    return state["done"]
 
 
 def _write_marker(folder, settings, done):
@@ -130,7 +125,7 @@ def _write_marker(folder, settings, done):
 
 
 def _tasks(folder, settings):
-    """Who says what: training speakers, test speakers, then voices for babble."""
+    """A task per training speaker, test speaker, then voice for babble."""
     seed = settings["seed"]
     train, test = settings["train_speakers"], settings["test_speakers"]
     counts = [settings["train_utterances"]] * train
@@ -171,7 +166,7 @@ def _speak_all(tasks, workers):
 
 
 def _write_noises(folder, seed):
-    """Hiss and hum; every fourth is a babble of voices that are heard nowhere else."""
+    """Hiss and hum; every fourth is a babble of voices that occur nowhere else."""
     voices = sorted((folder / ".babble").glob("*/*/*.wav"))
     voices = [soundfile.read(path)[0] for path in voices]
     length = int(5.0 * RATE)

@@ -1,12 +1,9 @@
 """Speakers and speech out of eSpeak NG, through its C library.
 
-eSpeak NG builds a voice from a handful of numbers: pitch, formant frequencies,
-formant strengths, breath, accent. Drawing these at random gives as many speakers as
-one asks for, who differ in the ways people differ, on any machine and without data.
-
-The library keeps state from one sentence to the next and is not re-entrant, so that
-`speak` wants a process of its own: the same call in a fresh process returns the same
-samples, a second call in the same process does not.
+A voice of eSpeak NG is a handful of numbers (pitch, formant frequencies and strengths,
+accent), drawn at random here. The library keeps state from one sentence to the next
+and is not re-entrant: the same `speak` in a fresh process returns the same samples, a
+second one in the same process does not.
 """
 
 import ctypes
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
+import soxr
 
 RATE = 16000
 """Samples per second of what `speak` returns."""
@@ -31,7 +28,7 @@ ACCENTS = {
 }
 """eSpeak's English accents used here, with where they are spoken."""
 
-_RETRIEVAL_RATE = 22050  # what eSpeak NG's formant synthesizer produces
+_SYNTHESIS_RATE = 22050  # what eSpeak NG's formant synthesizer produces
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 _CALLBACK = ctypes.CFUNCTYPE(
@@ -44,45 +41,17 @@ _MISSING = (
 
 
 class Voice(NamedTuple):
-    """One synthetic speaker.
+    """One synthetic speaker."""
 
-    Arguments
-    ---------
-    name : str
-        Speaker name, unique in a corpus.
-    sex : str
-        "m" or "f": decides the range of pitch and of vocal tract length.
-    accent : str
-        A key of ``ACCENTS``.
-    rate : float
-        Habitual speaking rate in words per minute.
-    variant : str
-        eSpeak's description of the voice (pitch, formants, breath ...).
-    """
-
-    name: str
-    sex: str
-    accent: str
-    rate: float
-    variant: str
+    name: str  # unique in a corpus
+    sex: str  # "m" or "f": range of pitch and of vocal tract length
+    accent: str  # a key of ACCENTS
+    rate: float  # habitual speaking rate, words per minute
+    variant: str  # eSpeak's description of the voice (pitch, formants ...)
 
 
 def draw_voice(name, sex, rng):
-    """Draws a speaker.
-
-    Arguments
-    ---------
-    name : str
-        Speaker name.
-    sex : str
-        "m" or "f".
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Voice
-        The speaker; the same generator state gives the same speaker.
+    """Returns a random Voice, the same for the same state of ``rng``.
 
     Example
     -------
@@ -112,18 +81,7 @@ def draw_voice(name, sex, rng):
 
 
 def library():
-    """The package that ships eSpeak NG.
-
-    Returns
-    -------
-    module
-        ``espeakng_loader``.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message names the remedy.
-    """
+    """Returns the package that ships eSpeak NG; an ImportError names the remedy."""
     try:
         import espeakng_loader
     except ImportError as error:
@@ -132,14 +90,9 @@ def library():
 
 
 def write_voices(folder, voices):
-    """Writes eSpeak data with one's own voices in it.
+    """Writes eSpeak data with the voices in it.
 
-    Arguments
-    ---------
-    folder : path
-        Where to write. Keep the path short: eSpeak NG holds at most 160 characters.
-    voices : iterable of Voice
-        The speakers.
+    Keep the path of the folder short: eSpeak NG holds at most 160 characters.
     """
     source, folder = Path(library().get_data_path()), Path(folder)
     variants = folder / "voices" / "!v"
@@ -159,19 +112,18 @@ def speak(data_folder, voice, sentences):
     data_folder : path
         Folder that `write_voices` wrote.
     voice : Voice
-        The speaker.
     sentences : iterable of (str, float, float, float)
         Text, and three factors around 1 on the voice's rate, pitch and pitch range.
 
     Yields
     ------
     numpy.ndarray
-        float64 samples (time,) at 16 kHz, one array a sentence.
+        float64 samples (time,) at 16 kHz, one array per sentence.
 
     Raises
     ------
     RuntimeError
-        If eSpeak NG refuses the data folder or the voice, or says nothing.
+        If eSpeak NG refuses the data folder or the voice, or returns no samples.
     """
     lib = ctypes.CDLL(str(library().get_library_path()))
     if (
@@ -205,5 +157,5 @@ def speak(data_folder, voice, sentences):
         lib.espeak_Synchronize()
         if not pieces:
             raise RuntimeError(f"eSpeak NG said nothing for {text!r} by {voice.name}")
-        # 16000 / 22050 in lowest terms
-        yield resample_poly(np.concatenate(pieces) / 32768.0, 320, 441)
+        spoken = np.concatenate(pieces) / 32768.0
+        yield soxr.resample(spoken, _SYNTHESIS_RATE, RATE)

@@ -8,19 +8,10 @@ RATE = 16000
 
 
 def room(rng, t60=None):
-    """Impulse response of a room: direct sound, early echoes, a decaying tail.
+    """Returns the impulse response of a room, float64 (time,), ``t60`` seconds long.
 
-    Arguments
-    ---------
-    rng : numpy.random.Generator
-        Source of randomness.
-    t60 : float, optional
-        Seconds in which the sound falls by 60 dB; drawn from 0.2 to 0.6 without it.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (time,), first sample 1 (the direct sound), ``t60`` seconds long.
+    The first sample is 1 (direct sound), then come early echoes and a decaying tail.
+    ``t60``, in which the sound falls by 60 dB, is drawn from 0.2 to 0.6 s if None.
 
     Example
     -------
@@ -43,19 +34,7 @@ def room(rng, t60=None):
 
 
 def colored_noise(rng, length):
-    """Noise with a random spectral slope, band and slow change of loudness.
-
-    Arguments
-    ---------
-    rng : numpy.random.Generator
-        Source of randomness.
-    length : int
-        Samples.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (length,), root mean square 1.
+    """Returns noise, float64 (length,) of RMS 1: a random slope, hum, slow changes.
 
     Example
     -------
@@ -77,60 +56,20 @@ def colored_noise(rng, length):
 
 
 def band_pass(x, rng):
-    """A telephone, a cheap microphone, a door: a random pass band.
-
-    Arguments
-    ---------
-    x : numpy.ndarray
-        Samples (time,).
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Filtered samples (time,).
-    """
+    """Filters samples (time,) by a random pass band: telephone, cheap microphone."""
     low, high = rng.uniform(80, 350), rng.uniform(3200, 7400)
     return sosfilt(butter(2, (low, high), "bandpass", fs=RATE, output="sos"), x)
 
 
 def shelf(x, rng):
-    """The mild color of a good microphone: highs up or down by at most 4 dB.
-
-    Arguments
-    ---------
-    x : numpy.ndarray
-        Samples (time,).
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Filtered samples (time,).
-    """
+    """Gives samples (time,) the color of a good microphone: highs by at most +-4 dB."""
     gain = 10 ** (rng.uniform(-4, 4) / 20)
     low = sosfilt(butter(1, rng.uniform(500, 3000), fs=RATE, output="sos"), x)
     return low + gain * (x - low)
 
 
 def add_noise(x, noise, snr):
-    """Adds noise at a signal-to-noise ratio.
-
-    Arguments
-    ---------
-    x : numpy.ndarray
-        Speech (time,).
-    noise : numpy.ndarray
-        Noise (time,).
-    snr : float
-        Ratio of the mean powers in dB.
-
-    Returns
-    -------
-    numpy.ndarray
-        The sum (time,).
+    """Adds noise (time,) to speech (time,) at a ratio of mean powers in dB.
 
     Example
     -------
@@ -142,40 +81,14 @@ def add_noise(x, noise, snr):
 
 
 def degrade(x, rng):
-    """Takes speech into another room, over another channel, into noise.
-
-    Arguments
-    ---------
-    x : numpy.ndarray
-        Speech (time,).
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        The degraded copy (time,): room of T60 0.2-0.6 s, noise at 8-20 dB, band-pass.
-    """
+    """Takes speech (time,) into a room (T60 0.2-0.6 s), noise (8-20 dB), a channel."""
     wet = fftconvolve(x, room(rng))[: len(x)]
     noisy = add_noise(wet, colored_noise(rng, len(x)), rng.uniform(8, 20))
     return band_pass(noisy, rng)
 
 
 def to_int16(x, rng):
-    """Gives samples a random loudness and 16 bits.
-
-    Arguments
-    ---------
-    x : numpy.ndarray
-        Samples (time,), any scale.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        int16 (time,) at -36 to -18 dB below full scale, never clipped: loudness must
-        not tell speakers apart.
+    """Returns samples (time,) as int16 at -36 to -18 dB, drawn: no cue to the speaker.
 
     Example
     -------

@@ -34,19 +34,7 @@ def _clause(rng):
 
 
 def sentences(count, rng):
-    """Draws sentences, no two of them equal.
-
-    Arguments
-    ---------
-    count : int
-        How many.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    list of str
-        Sentences of two clauses, about ten seconds of speech each.
+    """Draws ``count`` different sentences of two clauses, about ten seconds each.
 
     Example
     -------
@@ -54,8 +42,8 @@ def sentences(count, rng):
     >>> len(set(sentences(100, np.random.default_rng(0))))
     100
     """
-    found = {}
-    while len(found) < count:
+    drawn = {}
+    while len(drawn) < count:
         sentence = f"{_clause(rng)}, {rng.choice(_JOINS)} {_clause(rng)}."
-        found[sentence[0].upper() + sentence[1:]] = None
-    return list(found)
+        drawn[sentence[0].upper() + sentence[1:]] = None
+    return list(drawn)

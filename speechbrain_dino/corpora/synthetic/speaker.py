@@ -16,40 +16,18 @@ MIN_SECONDS, MAX_SECONDS = 3.0, 6.0
 
 
 class Task(NamedTuple):
-    """All that one process needs to make one speaker.
-
-    Arguments
-    ---------
-    voice : Voice
-        The speaker.
-    texts : list of str
-        A sentence an utterance, session after session.
-    seed : tuple of int
-        Seed of the speaker's manners, microphones and rooms.
-    degraded : bool
-        Whether to write degraded copies of the last session as well.
-    voices : str
-        Folder of eSpeak data that holds the voice.
-    target : str
-        Folder to write.
-    """
+    """All that one process needs to make one speaker."""
 
     voice: Voice
-    texts: list
-    seed: tuple
-    degraded: bool
-    voices: str
-    target: str
+    texts: list  # of str, a sentence per utterance, session after session
+    seed: tuple  # of int, for the speaker's manners, microphones and rooms
+    degraded: bool  # whether to write degraded copies of the last session as well
+    voices: str  # folder of eSpeak data that holds the voice
+    target: str  # folder to write
 
 
 def make_speaker(task):
-    """Writes one speaker's folder, whole or not at all; once in a process.
-
-    Arguments
-    ---------
-    task : Task
-        What to make.
-    """
+    """Writes one speaker's folder, whole or not at all; once in a process."""
     target = Path(task.target)
     partial = target.parent / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,14 +60,6 @@ def _manners(texts, a_session, rng):
 
 
 def write_wav(path, samples):
-    """Writes 16 kHz audio, with the folders it needs.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        The file.
-    samples : numpy.ndarray
-        int16 (time,).
-    """
+    """Writes int16 samples (time,) at 16 kHz, with the folders that the path needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, RATE, subtype="PCM_16")

@@ -26,6 +26,7 @@ from speechbrain_dino.runs.compare.results import (
     summarized,
     table_lines,
 )
+from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -66,7 +67,8 @@ def main(argv, train_script):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        description="Compares methods: the same data, the same budget, the same seeds.",
+        description=examples(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Further options, such as --data_folder, go to every train.py.",
         allow_abbrev=False,
     )

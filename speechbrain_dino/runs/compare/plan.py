@@ -10,6 +10,7 @@ import numpy as np
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 
+from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.utils.files import replacing
@@ -254,8 +255,7 @@ def prepare_once(methods, options):
     functions = load_hyperpyyaml(texts[first])
     functions["prepare"]()
     functions["prepare_noise"]()
-    folder = Path(given["data_save_folder"])
-    return json.loads((folder / "prepare.json").read_text(encoding="utf-8"))["kept"]
+    return read_summary(given["data_save_folder"])["kept"]
 
 
 def _dumped(tree):
