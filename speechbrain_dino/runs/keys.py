@@ -177,8 +177,9 @@ def _converted(value, kind):
         word = str(value).lower()
         return True if word in _TRUE else False if word in _FALSE else None
     if kind is str:
-        text = value.isoformat() if isinstance(value, date) else str(value)
-        return None if isinstance(value, (list, dict)) else text
+        if isinstance(value, (list, dict)):  # a name may stand for several
+            return value
+        return value.isoformat() if isinstance(value, date) else str(value)
     if kind is list:
         return value if isinstance(value, list) else [value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):

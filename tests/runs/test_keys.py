@@ -58,6 +58,7 @@ def test_recipes_keep_their_own_rules(path):
         ("name", "run", 7, "7"),
         ("trial_lists", ["a"], "veri_test", ["veri_test"]),
         ("scale", 30, 0.5, 0.5),
+        ("classes", "all", ["angry", "sad"], ["angry", "sad"]),
     ],
 )
 def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected):
