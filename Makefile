@@ -41,7 +41,7 @@ format: $(STAMP)
 install: $(STAMP)
 
 # An environment without a working pip was left half-made, or is of another make: pip
-# is put into it, and where that does not work it is made anew.
+# is put into it, and where that does not work it is rebuilt.
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 	  echo "There is no '$(PYTHON)'. Install Python 3.10 or newer, or name yours:"; \

@@ -207,7 +207,7 @@ def prepared(csv_file, folder_key, prob_key):
         return True
     logger.warning(
         "There is no %s: training goes without. Give %s to have it, or set %s to 0 "
-        "to be rid of this line.",
+        "to silence this warning.",
         csv_file,
         folder_key,
         prob_key,

@@ -174,7 +174,7 @@ def _check_classes(name, parts, emotions, labels):
         if missing and part == "train":
             raise ValueError(
                 f"fold {name!r}: no utterance of the class {missing[0]!r} in train, "
-                "so it cannot be learnt: leave it out of the classes, or divide anew"
+                "so it cannot be learned: leave it out of the classes, or divide again"
             )
         if missing:
             logger.warning("fold %s: no %s in %s", name, ", ".join(missing), part)

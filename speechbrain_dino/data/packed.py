@@ -87,7 +87,7 @@ class Strings(Sequence):
         return self._buffer[self._offsets[i] : self._offsets[i + 1]].decode()
 
     def take(self, indices):
-        """Some of the strings, packed anew.
+        """Some of the strings, repacked.
 
         Arguments
         ---------

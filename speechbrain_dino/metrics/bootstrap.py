@@ -1,4 +1,4 @@
-"""Confidence intervals of verification figures, by drawing speakers anew."""
+"""Confidence intervals of verification metrics, by redrawing speakers."""
 
 import numpy as np
 

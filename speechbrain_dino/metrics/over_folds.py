@@ -86,7 +86,7 @@ def group_intervals(sums, level=0.95, replicates=1000, seed=0):
     number = len(sums[0])
     rng = np.random.default_rng(seed)
     found = []
-    # A hundred draws at a time: with a group an utterance, all of them fill memory.
+    # A hundred draws at a time: with a group per utterance, all of them fill memory.
     for first in range(0, replicates, 100):
         draws = [
             np.bincount(rng.integers(0, number, number), minlength=number)

@@ -137,7 +137,7 @@ def cllr(target_scores, nontarget_scores):
 
     The mean of ``log2(1 + exp(-score))`` over targets and of ``log2(1 + exp(score))``
     over non-targets, halved: 0 for a system that is always right and sure, 1 for one
-    that says nothing (all scores 0).
+    that carries no information (all scores 0).
 
     Arguments
     ---------
@@ -314,7 +314,7 @@ def operating_points(target_scores, nontarget_scores):
     """
     targets = np.sort(finite_scores(target_scores, "target"))
     nontargets = np.sort(finite_scores(nontarget_scores, "non-target"))
-    # A stable sort merges two sorted halves; np.unique would sort anew, much slower.
+    # A stable sort merges two sorted halves; np.unique would sort again, much slower.
     values = np.sort(np.concatenate([targets, nontargets]), kind="stable")
     values = values[np.append(True, values[1:] > values[:-1])]
     miss = np.searchsorted(targets, values, side="right") / len(targets)

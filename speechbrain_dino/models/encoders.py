@@ -103,7 +103,7 @@ class MaskedResNet(nn.Module):
 
 
 class LResNet34(MaskedResNet):
-    """The paper's light ResNet-34, log-mels to one embedding an utterance.
+    """The paper's light ResNet-34, log-mels to one embedding per utterance.
 
     Basic blocks [3, 4, 6, 3] with 16-32-64-128 channels.
 

@@ -165,7 +165,7 @@ def _flat(embeddings):
     if embeddings.dim() != 2:
         raise ValueError(
             f"the encoder returned {tuple(embeddings.shape)}; expected one embedding "
-            "an utterance, (N, D) or (N, 1, D): does it pool over time?"
+            "per utterance, (N, D) or (N, 1, D): does it pool over time?"
         )
     return embeddings
 
@@ -245,7 +245,7 @@ class Projector(nn.Module):
 class PredictionHead(nn.Module):
     """A projector and a predictor on top of it (BYOL).
 
-    The teacher has a copy of the predictor that nobody asks.
+    The teacher has a copy of the predictor that is never used.
 
     Arguments
     ---------

@@ -8,7 +8,7 @@ from speechbrain_dino.models.encoders import MaskedResNet, conv, masked, shortcu
 
 
 class Res2Net50(MaskedResNet):
-    """Res2Net-50 (Gao et al., 2021) over log-mels, one embedding an utterance.
+    """Res2Net-50 (Gao et al., 2021) over log-mels, one embedding per utterance.
 
     Bottleneck blocks [3, 4, 6, 3] whose 3x3 convolution is cut into ``scale`` groups
     of channels, each of which also sees what the group before made. Widths are a

@@ -1,4 +1,4 @@
-"""The stations of a clustering run, for the recipes' ``cluster.py``."""
+"""The stages of a clustering run, for the recipes' ``cluster.py``."""
 
 import csv
 import logging

@@ -64,7 +64,7 @@ class Launch(NamedTuple):
         return self._replace(overrides={**overrides, **keys})
 
     def build(self):
-        """Builds the YAML's objects, anew at each call."""
+        """Builds the YAML's objects; new ones at each call."""
         return _built(self.recipe, self.overrides, self.hparams_file)
 
     def resolved(self):

@@ -1,4 +1,4 @@
-"""Fine-tuning on emotions, fold by fold: the stations of such a run."""
+"""Fine-tuning on emotions, fold by fold: the stages of such a run."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def run_finetune(launch, hparams):
     Arguments
     ---------
     launch : speechbrain_dino.runs.command_line.Launch
-        Builds the YAML's objects anew for every fold.
+        Builds the YAML's objects again for every fold.
     hparams : dict
         What the YAML describes, see ``recipes/CREMA-D/hparams/finetune.yaml``.
 

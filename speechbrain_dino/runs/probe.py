@@ -1,4 +1,4 @@
-"""The stations of a run that probes frozen embeddings."""
+"""The stages of a run that probes frozen embeddings."""
 
 import logging
 import re

@@ -42,7 +42,7 @@ def run_rounds(launch, hparams):
     Arguments
     ---------
     launch : speechbrain_dino.runs.command_line.Launch
-        Builds the YAML's objects anew for every round.
+        Builds the YAML's objects again for every round.
     hparams : dict
         What the YAML describes, see ``recipes/VoxCeleb/hparams/pseudo_labels.yaml``.
 

@@ -1,4 +1,4 @@
-"""The stations of a verification run, for the recipes' ``verify.py``."""
+"""The stages of a verification run, for the recipes' ``verify.py``."""
 
 import logging
 import shutil
@@ -71,8 +71,8 @@ def run_verification(hparams, run_opts):
             ddp_barrier()
             return {}
         about.to_csv(folder / "test" / "metadata.csv", index=False)
-        for made_anew in ("scores", "calibration"):
-            shutil.rmtree(output / made_anew, ignore_errors=True)
+        for replaced in ("scores", "calibration"):
+            shutil.rmtree(output / replaced, ignore_errors=True)
         scorings = hparams["scorings"]
         scored = score_lists(lists, table, scorings, cohort, output, metrics_of)
         first = next(iter(scored))

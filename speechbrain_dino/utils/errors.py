@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def plain_errors(*kinds):
     """Ends the program with an error's message alone; the traceback goes to the log.
 
-    For errors that the user mends, not the programmer: bad data, collapse.
+    For errors that the user repairs, not the programmer: bad data, collapse.
 
     Arguments
     ---------

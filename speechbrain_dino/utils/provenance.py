@@ -65,7 +65,7 @@ def git_state(folder=Path(__file__).parent):
         return done.stdout.strip()
 
     try:
-        # An environment may lie inside some other checkout, which says nothing.
+        # An environment may lie inside some other checkout, which tells nothing.
         if not git("ls-files"):
             return None
         changes = git("status", "--porcelain", "--untracked-files=no")
