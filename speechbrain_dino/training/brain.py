@@ -11,7 +11,6 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment.crops import augmented
-from speechbrain_dino.losses.objective import owner_of
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
 from speechbrain_dino.models.modes import unwrapped
@@ -25,6 +24,7 @@ from speechbrain_dino.training.safe_step import (
     start_momentum,
     step_if,
 )
+from speechbrain_dino.training.schedules import Schedules
 from speechbrain_dino.utils.ending import stop_workers
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.randomness import seed_step
@@ -87,7 +87,7 @@ class TrainingBrain(sb.Brain):
         if not sys.stderr.isatty():
             self.noprogressbar = True
         self.clock = Clock()
-        self.schedules = self._schedules()
+        self.schedules = Schedules(vars(self.hparams), self.modules.loss)
         if self.checkpointer is not None:
             saved = (*self.networks, *self.stateful)
             self.checkpointer.add_recoverables({k: self.modules[k] for k in saved})
@@ -114,7 +114,7 @@ class TrainingBrain(sb.Brain):
     def init_optimizers(self):
         """Builds the optimizer: no weight decay on biases and 1-D parameters."""
         groups = parameter_groups(
-            self.trained, self.scheduled("weight_decay", 0.0, 0.0)
+            self.trained, self.schedules.at("weight_decay", 0.0, 0.0)
         )
         self.optimizer = self.opt_class(groups)
         start_momentum(self.optimizer)
@@ -195,7 +195,7 @@ class TrainingBrain(sb.Brain):
         self.clock.batch_came()
         self.now = now = self._step_state()
         seed_step(self.hparams.seed, now.number, getattr(self, "rank", 0))
-        self._apply_schedules(now.progress)
+        self.schedules.apply(now.progress, self.optimizer)
         loss = self.train_step(batch.to(self.device))
         self.modules.health.count(loss, self.finite)
         if now.logged:
@@ -249,43 +249,6 @@ class TrainingBrain(sb.Brain):
             logged=self.step % self.hparams.log_every == 0
             or self.step == len(self.loader),
         )
-
-    def _schedules(self):
-        """Name -> (schedule, module with that number or None), from the YAML's keys."""
-        schedules = {}
-        for key, value in vars(self.hparams).items():
-            name = key.removesuffix("_schedule")
-            if name == key or not callable(value):
-                continue
-            owner = None
-            if name not in ("lr", "weight_decay", "momentum"):
-                owner = owner_of(self.modules.loss, name)
-                if owner is None:
-                    raise ValueError(
-                        f"{key} is for a number {name!r} of the loss, which "
-                        f"{type(self.modules.loss).__name__} does not have: set it to "
-                        "null"
-                    )
-            schedules[name] = value, owner
-        return schedules
-
-    def scheduled(self, name, progress, otherwise):
-        """Value of a schedule at some progress, if the YAML names one."""
-        schedule, _ = self.schedules.get(name, (None, None))
-        return otherwise if schedule is None else schedule(progress)
-
-    def _apply_schedules(self, progress):
-        groups = self.optimizer.param_groups
-        for name, (schedule, owner) in self.schedules.items():
-            if owner is not None:
-                setattr(owner, name, schedule(progress))
-        if "lr" in self.schedules:
-            rate = self.scheduled("lr", progress, None)
-            for group in groups:
-                group["lr"] = rate
-        if "weight_decay" in self.schedules:
-            # The other group holds biases and the like.
-            groups[0]["weight_decay"] = self.scheduled("weight_decay", progress, None)
 
     def _batches_before(self):
         return (self.epoch - 1) * len(self.loader)

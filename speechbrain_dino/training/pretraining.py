@@ -140,7 +140,7 @@ class PretrainingBrain(TrainingBrain):
         """Moves the teacher, unless the step was not taken."""
         if "teacher" not in self.modules:
             return
-        momentum = self.scheduled("momentum", self.now.progress, 1.0)
+        momentum = self.schedules.at("momentum", self.now.progress, 1.0)
         momentum = torch.where(self.finite, momentum, 1.0)
         self.modules.teacher.update(self.modules.student, momentum)
 

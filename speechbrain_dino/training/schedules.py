@@ -6,6 +6,8 @@ A YAML file names one with its numbers: ``lr_schedule:
 
 import math
 
+from speechbrain_dino.losses.objective import owner_of
+
 
 def warmup_cosine(t, peak, final, warmup, total):
     """From 0 in a straight line to ``peak``, then half a cosine to ``final``.
@@ -86,3 +88,55 @@ def in_turn(t, lengths, schedules):
         t -= used.pop(0)[0]
     schedule = used[0][1]
     return schedule(t) if callable(schedule) else schedule
+
+
+class Schedules:
+    """The schedules of a recipe, applied before each step.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects; ``<name>_schedule`` is a function of the fractional epoch.
+        ``lr`` and ``weight_decay`` are the optimizer's, ``momentum`` the teacher's, any
+        other name is that of a number of the loss.
+    loss : torch.nn.Module
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        If the loss has no such number, or several of its parts have.
+    """
+
+    def __init__(self, hparams, loss):
+        self.functions, self.owners = {}, {}
+        for key, value in hparams.items():
+            name = key.removesuffix("_schedule")
+            if name == key or not callable(value):
+                continue
+            self.functions[name] = value
+            if name in ("lr", "weight_decay", "momentum"):
+                continue
+            self.owners[name] = owner_of(loss, name)
+            if self.owners[name] is None:
+                raise ValueError(
+                    f"{key} is for a number {name!r} of the loss, which "
+                    f"{type(loss).__name__} does not have: set it to null"
+                )
+
+    def at(self, name, progress, otherwise):
+        """Value of a schedule at some progress, if the YAML names one."""
+        schedule = self.functions.get(name)
+        return otherwise if schedule is None else schedule(progress)
+
+    def apply(self, progress, optimizer):
+        """Sets the numbers of optimizer and loss, once per step."""
+        for name, owner in self.owners.items():
+            setattr(owner, name, self.functions[name](progress))
+        groups = optimizer.param_groups
+        for group in groups:
+            group["lr"] = self.at("lr", progress, group["lr"])
+        # The other group holds biases and the like.
+        groups[0]["weight_decay"] = self.at(
+            "weight_decay", progress, groups[0]["weight_decay"]
+        )
