@@ -222,8 +222,10 @@ class ForPeople(logging.Filter):
 
     def filter(self, record):
         """Whether a record is shown in the terminal."""
-        own = not record.name.startswith("speechbrain.")
-        return own or record.levelno >= logging.WARNING
+        if not record.name.startswith("speechbrain."):
+            return True
+        known = "Saving an empty state_dict" in record.getMessage()
+        return record.levelno >= logging.WARNING and not known
 
 
 def _built(recipe, overrides, hparams_file):

@@ -29,6 +29,8 @@ class Rule(NamedTuple):
         Values of a text.
     nullable : bool
         Whether null is a value too.
+    words : tuple of str
+        Words that may stand in place of a number.
     """
 
     kind: type
@@ -36,6 +38,7 @@ class Rule(NamedTuple):
     high: float = None
     choices: tuple = None
     nullable: bool = False
+    words: tuple = ()
 
     def expected(self):
         """The rule in words.
@@ -53,7 +56,8 @@ class Rule(NamedTuple):
             text += f" from {self.low} to {self.high}"
         elif self.low is not None:
             text += f" of at least {self.low}"
-        return text + (", or null" if self.nullable else "")
+        others = [*self.words, *(["null"] if self.nullable else [])]
+        return ", or ".join([text, *others])
 
 
 _COUNT, _NUMBER = Rule(int, low=1), Rule(int, low=0)
@@ -84,6 +88,7 @@ RULES = {
     "clip_norm": Rule(float, low=0, nullable=True),
     "window_seconds": Rule(float, low=0, nullable=True),
     "patience": Rule(int, low=1, nullable=True),
+    "num_clusters": Rule(int, low=1, nullable=True, words=("auto",)),
     "placement": Rule(str, choices=("independent", "disjoint")),
     "student_crops": Rule(str, choices=("all", "local")),
     "check_audio": Rule(str, choices=("headers", "full")),
@@ -122,9 +127,9 @@ def rule_of(key, default):
         return rule._replace(nullable=rule.nullable or default is None)
     for kind in (bool, float, str, list):
         if isinstance(default, kind):
-            return Rule(kind)
+            return Rule(kind, nullable=True)
     # A number that may just happen to be whole in this recipe.
-    return Rule(float) if isinstance(default, int) else None
+    return Rule(float, nullable=True) if isinstance(default, int) else None
 
 
 def checked(key, value, default):
@@ -163,6 +168,8 @@ def checked(key, value, default):
     if value is None or (isinstance(value, str) and value.lower() in _NONE):
         if rule.nullable or rule.kind in (str, list):
             return None
+    elif value in rule.words:
+        return value
     else:
         converted = _converted(value, rule.kind)
         if converted is not None and _allowed(converted, rule):

@@ -114,13 +114,14 @@ def epoch_line(brain, epoch, metrics):
             parts.append(f"{name} {100 * metrics[key]:.1f} %")
     if metrics.get("gated"):
         parts.append(f"{100 * metrics['gated']:.0f} % of labels gated")
-    health = brain.modules.health
-    if "effective_rank" in metrics:
-        size = health.embeddings.shape[1]
-        parts.append(f"effective rank {metrics['effective_rank']:.0f} of {size}")
-    if "prototypes_used" in metrics:
-        used = metrics["prototypes_used"]
-        parts.append(f"prototypes {used} of {health.out_dim}")
+    for key, name, size in (
+        ("effective_rank", "effective rank", "embedding_dim"),
+        ("prototypes_used", "prototypes", "out_dim"),
+    ):
+        if key in metrics:
+            of = getattr(brain.hparams, size, None)
+            of = f" of {of}" if of else ""
+            parts.append(f"{name} {metrics[key]:.0f}{of}")
     batches = brain.loader.batch_sampler
     seconds = brain.clock.seconds()
     utterances = brain.clock.batches * batches.batch_size * batches.world_size

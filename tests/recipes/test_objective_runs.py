@@ -278,11 +278,15 @@ def test_who_hears_what_is_a_key(build, monkeypatch, keys, asked, shapes):
             {"student_crops": "local", "local_crops": 0},
             "local_crops above 0",
         ),
-        ("dino_koleo", {"student_crops": "some"}, "student_crops='some'"),
+        (
+            "dino_koleo",
+            {"student_crops": "some"},
+            "--student_crops some: expected all or local",
+        ),
         ("simclr", {"global_crops": 1, "local_crops": 0}, "two crops in all"),
     ],
 )
 def test_crops_that_do_not_fit_are_named(build, capsys, method, keys, message):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stopped:
         build(method, **keys)
-    assert message in capsys.readouterr().out
+    assert message in capsys.readouterr().out + str(stopped.value.code)

@@ -58,6 +58,8 @@ def test_recipes_keep_their_own_rules(path):
         ("name", "run", 7, "7"),
         ("trial_lists", ["a"], "veri_test", ["veri_test"]),
         ("scale", 30, 0.5, 0.5),
+        ("scale", 30, None, None),
+        ("num_clusters", 7500, "auto", "auto"),
         ("classes", "all", ["angry", "sad"], ["angry", "sad"]),
     ],
 )
@@ -78,6 +80,7 @@ def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected
         ("base_lr", 0.1, float("nan"), "a number of at least 0"),
         ("placement", "independent", "apart", "independent or disjoint"),
         ("vad", True, "maybe", "True or False"),
+        ("num_clusters", 7500, "many", "an integer of at least 1, or auto, or null"),
         ("vad", True, 1, "True or False"),
     ],
 )

@@ -141,8 +141,11 @@ def test_rounds_end_when_labels_settle(launcher, recipe, tmp_path):
 
 MISTAKES = {
     "no model": (["--first_model", "null"], "first_model is missing"),
-    "unknown start": (["--start_from", "last"], "start_from is 'last'"),
-    "no rounds": (["--rounds", 0], "rounds is 0"),
+    "unknown start": (
+        ["--start_from", "last"],
+        "--start_from last: expected fresh, first or prev",
+    ),
+    "no rounds": (["--rounds", 0], "--rounds 0: expected an integer of at least 1"),
     "too many clusters": (["--by_round", "{clusters: [99, 4]}"], "99 clusters"),
     "too few values": (["--rounds", 4], "give one for each of the 4 rounds"),
     "no model there": (["--first_model", "nowhere/x/y"], "no folder nowhere/x/y"),

@@ -137,7 +137,6 @@ def test_what_the_user_mends_is_one_message(
         ({"trial_lists": "[missing.txt]"}, "trial list 'missing.txt' was not found"),
         ({"metadata": tmp_path / "no.csv"}, "no.csv"),
         ({"fuse": "[cosine, mean]"}, "fuse: cosine, mean needs calibration_list"),
-        ({"bootstrap": -1}, "bootstrap=-1: expected how often"),
     ):
         with pytest.raises(SystemExit) as stopped:
             verify(arguments | wrong)

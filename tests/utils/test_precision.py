@@ -192,7 +192,8 @@ def trained(launcher, recipe, folder, epochs, *options, first):
     assert run.status == 0, run.output
     stored = stored_precision(folder / "hyperparams.yaml")
     assert runs.results(folder)["precision"] == stored
-    assert f"Using training precision: `--precision={stored}`" in run.output
+    logged = (folder / "log.txt").read_text(encoding="utf-8")
+    assert f"Using training precision: `--precision={stored}`" in logged
     assert run.output.count(f"precision {stored}: ") == 1
     return stored, run.output
 
