@@ -86,7 +86,7 @@ class WholeCheckpointer(Checkpointer):
         max_keys=(),
         importance_keys=(ckpt_recency,),
         ckpt_predicate=None,
-        verbosity=logging.INFO,
+        verbosity=logging.DEBUG,
     ):
         """Deletes what SpeechBrain would; a checkpoint disappears as a whole."""
         orders = [{"min_key": key} for key in min_keys or ()]
