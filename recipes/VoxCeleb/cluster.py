@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recipe for pseudo labels: clusters of embeddings, without true labels.
+r"""Recipe for pseudo labels: clusters of embeddings, without true labels.
 
 To run this recipe, do the following:
 > python cluster.py hparams/cluster.yaml --embedding_folder F --output_folder O

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recipe for comparing methods of self-supervised speaker embeddings.
+r"""Recipe for comparing methods of self-supervised speaker embeddings.
 
 To run this recipe, do the following:
 > python compare.py hparams/dino_mini.yaml hparams/simclr_mini.yaml --steps 500 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recipe for what frozen embeddings tell: a linear probe of any column of a manifest.
+r"""Recipe for what frozen embeddings tell: a linear probe of any column of a manifest.
 
 To run this recipe, do the following:
 > python probe.py hparams/probe.yaml --model results/dino/1234/inference \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recipe for iterative pseudo-labeling: embed, cluster, train, evaluate, and again.
+r"""Recipe for iterative pseudo-labeling: embed, cluster, train, evaluate, and again.
 
 To run this recipe, do the following:
 > python rounds.py hparams/pseudo_labels.yaml --data_folder /data/VoxCeleb \

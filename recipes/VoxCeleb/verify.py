@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recipe for speaker verification with any encoder that SpeechBrain can load.
+r"""Recipe for speaker verification with any encoder that SpeechBrain can load.
 
 To run this recipe, do the following:
 > python verify.py hparams/verify.yaml --model results/dino/1234/inference \

@@ -8,20 +8,17 @@ Everything is built on the CPU; nothing is read, trained or written.
 import re
 import tempfile
 
-import speechbrain as sb
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from speechbrain_dino.models.branch import Branch
 from speechbrain_dino.runs.command_line import (
     Launch,
+    read_arguments,
     silence_torchvision,
     without_precision,
 )
-from speechbrain_dino.runs.keys import check_recipe
-from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.runs.usage import help_asked
-from speechbrain_dino.utils.errors import check_arguments
 
 _UTTERANCES = 2  # BatchNorm needs more than one
 
@@ -59,10 +56,8 @@ def report(argv):
     str
     """
     silence_torchvision()
-    check_arguments(argv)
-    hparams_file, run_opts, overrides = sb.parse_arguments(without_precision(argv)[0])
-    recipe = read_recipe(hparams_file)
-    overrides = check_recipe(hparams_file, recipe, overrides)
+    arguments = without_precision(argv)[0]
+    hparams_file, run_opts, recipe, overrides = read_arguments(arguments)
     needed = re.findall(r"^(\w+): !PLACEHOLDER", recipe, re.MULTILINE)
     with tempfile.TemporaryDirectory() as scratch:
         given = {**dict.fromkeys(needed, scratch), **overrides}
@@ -73,7 +68,8 @@ def report(argv):
     yield f"{hparams_file}: keys and parts are in order"
     encoder = hparams.get("embedding_model")
     if encoder is None or "global_crops" not in hparams:
-        yield "  nothing is trained by it"
+        trained = re.search(r"^start_model:", recipe, re.MULTILINE)
+        yield f"  trained is {'what start_model names' if trained else 'no network'}"
         return
     student = hparams.get("student")
     parts = {"encoder": encoder}
@@ -81,6 +77,7 @@ def report(argv):
         parts["head"] = student.head
     for name, part in parts.items():
         yield _line(name, f"{_count(part):,} parameters")
+    yield _line("total", f"{sum(map(_count, parts.values())):,} parameters")
     if "head" not in parts:
         yield _line("output layer", "depends on the number of classes")
     yield from _crops(hparams)

@@ -2,7 +2,9 @@
 
 import argparse
 import atexit
+import contextlib
 import difflib
+import io
 import logging
 import re
 import shutil
@@ -16,6 +18,7 @@ import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from speechbrain.core import DEFAULT_LOG_CONFIG
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
 from speechbrain.utils.run_opts import RunOptions
@@ -113,11 +116,10 @@ def launched(argv):
         raise SystemExit(0)
     end_on_signals()
     keep_freed_memory()
-    check_arguments(argv)
     argv, precision = without_precision(argv)
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    hparams_file, run_opts, recipe, overrides = read_arguments(argv)
     with plain_errors(ValueError):
-        device = own_device(run_opts.device)
+        device = own_device(_computable(run_opts.device))
     if run_opts.device == "cuda":  # SpeechBrain would take the first one everywhere
         run_opts = replace(run_opts, device=device)
     if run_opts.device == "cpu" or not torch.cuda.is_available():
@@ -125,10 +127,6 @@ def launched(argv):
     sb.utils.distributed.ddp_init_group(run_opts)
     wait_long()
     atexit.register(leave_group)
-    if not Path(hparams_file).is_file():
-        raise SystemExit(f"{hparams_file} is no file: name a recipe's YAML first.")
-    recipe = read_recipe(hparams_file)
-    overrides = check_recipe(hparams_file, recipe, overrides)
     silence_torchvision()
     launch = Launch(recipe, overrides, hparams_file, run_opts)
     hparams = launch.build()
@@ -142,6 +140,69 @@ def launched(argv):
         logger.info("%s: results go to %s", hparams_file, folder)
         choice.log()
     return launch, hparams
+
+
+def read_arguments(argv):
+    """Reads recipe, run options and keys; ends the program in a line at a wrong one.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line without ``--precision``.
+
+    Returns
+    -------
+    hparams_file : str
+        The recipe's path.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        SpeechBrain's run options.
+    recipe : str
+        HyperPyYAML, merged with what it extends.
+    overrides : dict
+        The given keys, in their types.
+    """
+    check_arguments(argv)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    except SystemExit:  # argparse would print all its options before the one that errs
+        message = printed.getvalue().strip().rpartition("error: ")[2]
+        if "param_file" in message:
+            message = "name a recipe's YAML first; --help lists them"
+        raise SystemExit(f"{message}.") from None
+    limit = run_opts.optimizer_step_limit
+    if limit is not None:  # SpeechBrain leaves it a text
+        if not str(limit).isdecimal():
+            raise SystemExit(f"--optimizer_step_limit {limit}: expected an integer.")
+        run_opts = replace(run_opts, optimizer_step_limit=int(limit))
+    if not Path(hparams_file).is_file():
+        raise SystemExit(
+            f"{hparams_file} is no file: name a recipe's YAML first; --help lists them."
+        )
+    try:
+        recipe = read_recipe(hparams_file)
+    except (ValueError, OSError, YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise SystemExit(f"{hparams_file} is no recipe: {text}") from error
+    return hparams_file, run_opts, recipe, check_recipe(hparams_file, recipe, overrides)
+
+
+def _computable(device):
+    """The device; ValueError if there is no such one."""
+    if device is None:
+        return None
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"--device {device}: expected cpu, cuda or cuda:N") from error
+    gpus = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
+        raise ValueError(
+            f"--device {device}: PyTorch sees {gpus} GPUs here; give --device cpu, or "
+            "leave it out"
+        )
+    return device
 
 
 def silence_torchvision():

@@ -1,19 +1,24 @@
 """From a recipe to a loader: preparation, manifests, crops."""
 
+import logging
 import os
 from functools import partial
 
 import torch
 from speechbrain.utils.distributed import (
     get_rank,
+    if_main_process,
     run_on_main,
 )
 
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.training.log import hours
 from speechbrain_dino.training.run import Run
 from speechbrain_dino.utils.errors import plain_errors
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(hparams, run_opts):
@@ -61,7 +66,22 @@ def prepare(hparams, run_opts):
             world_size=_world_size(),
             pin=torch.cuda.is_available(),
         )
+    if if_main_process():
+        logger.info("%s", _training_line(run))
     return run
+
+
+def _training_line(run):
+    """What is trained on how much."""
+    hparams, data = run.hparams, run.crops.manifest
+    encoder = hparams["embedding_model"]
+    size = sum(parameter.numel() for parameter in encoder.parameters())
+    speech = hours(data.lengths.sum() / hparams["sample_rate"])
+    return (
+        f"training {type(encoder).__name__} ({size:,} parameters) on {len(data):,} "
+        f"utterances, {speech} of speech: {hparams['number_of_epochs']} epochs, "
+        f"batches of {hparams['batch_size']}"
+    )
 
 
 def crops_of(manifest, hparams, **changed):

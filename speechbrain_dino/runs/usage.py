@@ -7,7 +7,9 @@ from pathlib import Path
 
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_dino.runs.keys import RULES
 from speechbrain_dino.runs.recipe_yaml import recipe_files
+from speechbrain_dino.utils.errors import OLD_NAMES
 
 _KEY = re.compile(r"^(\w+):(?: +(.*?))?(?: +#\s*(.*))?$")
 _SECTION = re.compile(r"^# (.+?) -{3,}$")
@@ -31,24 +33,36 @@ def print_help(argv):
     script = sys.modules["__main__"]
     print(examples())
     if not recipes:
-        folder = Path(getattr(script, "__file__", ".")).parent / "hparams"
-        print("\nRecipes, each with keys of its own (python SCRIPT RECIPE --help):")
-        for path in sorted(folder.glob("*.yaml")):
-            print(f"  hparams/{path.name:30} {_title(path)}"[:_WIDTH])
+        script = Path(getattr(script, "__file__", "train.py"))
+        print(f"\nRecipes (python {script.name} RECIPE --help lists a recipe's keys):")
+        print("\n".join(recipe_lines(script)))
         return
     path = Path(recipes[0])
     if not path.is_file():
         raise SystemExit(f"{path} is no file: name a recipe's YAML.")
     print(f"\n{path}\n{textwrap.indent(_head(path), '  ')}")
-    print("\n".join(key_lines(path)))
+    lines = key_lines(path)
+    print("\n".join(lines))
     print("\nRun options of SpeechBrain:")
-    print("\n".join(option_lines()))
+    keys = {line.split()[0] for line in lines if line.startswith("  --")}
+    print("\n".join(option_lines(left_out=keys)))
 
 
 def examples():
     """What the script that was started does, with its examples; for argparse."""
     text = sys.modules["__main__"].__doc__ or ""
     return text.split("\nAuthors\n")[0].strip()
+
+
+def recipe_lines(script):
+    """The recipes whose heads give a command of the script, with their titles."""
+    names = []
+    for path in sorted((script.parent / "hparams").glob("*.yaml")):
+        if f"{script.name} hparams/{path.name}" in _head(path):
+            names.append((f"hparams/{path.name}", _title(path)))
+    width = max((len(name) for name, _ in names), default=0) + 2
+    short = {"width": _WIDTH - width - 2, "placeholder": " ..."}
+    return [f"  {n:{width}}{textwrap.shorten(title, **short)}" for n, title in names]
 
 
 def _head(path):
@@ -81,13 +95,13 @@ def key_lines(path):
     Example
     -------
     >>> path = getfixture("tmp_path") / "x.yaml"
-    >>> text = "# Data ---\\nseed: 1   # of all draws\\nvad: no\\nnet: !new:a.B\\n"
+    >>> text = "# Data ---\\nseed: 1  # of draws\\nn_mels: 80\\nnet: !new:a.B\\n"
     >>> _ = path.write_text(text)
     >>> print("\\n".join(key_lines(path)))
     <BLANKLINE>
     Data
-      --seed 1                                of all draws
-      --vad no
+      --seed 1                                of draws
+      --n_mels 80                             an integer of at least 1
     <BLANKLINE>
     Parts, replaced in the YAML: net
     """
@@ -115,19 +129,26 @@ def key_lines(path):
                 section = heading
             value = values[name].replace("!PLACEHOLDER", "(needed)")
             left = f"--{name} {value.replace('!ref ', '')}"
-            lines.append(_columns(left, comment[name]))
+            lines.append(_columns(left, comment[name] or _expected(name)))
     names = ", ".join(name for name in parts if not name.startswith("__"))
     names = f"Parts, replaced in the YAML: {names}"
     return [*lines, "", textwrap.fill(names, _WIDTH, subsequent_indent="  ")]
 
 
-def option_lines():
-    """SpeechBrain's run options in order of names, with what they do."""
+def _expected(name):
+    """What a key's value may be, where its rule says more than its type."""
+    text = RULES[name].expected() if name in RULES else ""
+    return "" if text in ("text", "text, or null", "a list") else text
+
+
+def option_lines(left_out=()):
+    """SpeechBrain's run options in order of names, but for keys of the recipe."""
+    left_out = {"--help", *left_out, *(f"--{name}" for name in OLD_NAMES)}
     actions = RunOptions._create_parser()._actions
     named = {a.option_strings[-1]: a for a in actions if a.option_strings}
     lines = []
     for name in sorted(named):
-        if name == "--help":
+        if name in left_out:
             continue
         text = " ".join((named[name].help or "").replace("%%", "%").split())
         lines.append(_columns(name, text))

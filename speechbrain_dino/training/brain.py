@@ -150,7 +150,7 @@ class TrainingBrain(sb.Brain):
         self.loader.batch_sampler.set_epoch(epoch, first=self.step)
         self.clock.start()
         if self.step == 0:
-            logger.info("epoch %d: %d batches", epoch, len(self.loader))
+            logger.debug("epoch %d: %d batches", epoch, len(self.loader))
 
     def on_fit_start(self):
         """Sets up and recovers; what will be trained again leaves the curves."""

@@ -32,8 +32,9 @@ def plain_errors(*kinds):
         yield
     except kinds as error:
         logger.debug("Stopped by this error:", exc_info=error)
-        logger.error("%s", error)
-        if not logging.getLogger().handlers:
+        if logging.getLogger().handlers:
+            logger.error("%s", error)
+        else:
             print(error, file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -74,8 +75,8 @@ def check_arguments(argv):
             raise SystemExit(
                 f"{argument!r} contains '=' twice: write it into the YAML."
             )
-        if name in _OLD_NAMES:
-            raise SystemExit(f"--{name} is an old name: give {_OLD_NAMES[name]}.")
+        if name in OLD_NAMES:
+            raise SystemExit(f"--{name} is an old name: give {OLD_NAMES[name]}.")
         if name in given:
             raise SystemExit(f"--{name} is given twice: leave one of them out.")
         given.add(name)
@@ -86,7 +87,7 @@ def check_arguments(argv):
 
 
 # They would change the precision behind the back of what is stored of it.
-_OLD_NAMES = {
+OLD_NAMES = {
     "auto_mix_prec": "--precision fp16",
     "bfloat16_mix_prec": "--precision bf16",
 }

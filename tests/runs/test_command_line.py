@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from speechbrain_dino.runs import command_line
-from speechbrain_dino.runs.command_line import Launch, start_run
+from speechbrain_dino.runs.command_line import Launch, read_arguments, start_run
 from speechbrain_dino.utils.errors import check_arguments, plain_errors
 
 YAML = """
@@ -115,6 +115,8 @@ def test_run_starts_with_the_overrides(recipe, tmp_path):
         ),
         (["--data_folder", "x", "--auto_mix_prec"], "give --precision fp16."),
         (["--data_folder", "a=b"], "'a=b' contains '=', which SpeechBrain cuts"),
+        (["--data_folder", "x", "--debug_batches", "a"], "--debug_batches: invalid"),
+        (["--optimizer_step_limit", "two"], "--optimizer_step_limit two: expected an"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(recipe, unsettled, arguments, message):
@@ -126,6 +128,38 @@ def test_wrong_arguments_end_in_one_line(recipe, unsettled, arguments, message):
 def test_missing_recipe_ends_in_one_line(recipe, unsettled):
     with pytest.raises(SystemExit, match=r"none\.yaml is no file: name a recipe's"):
         start_run([str(recipe.parent / "none.yaml"), "--data_folder", "x"])
+
+
+def test_without_a_recipe_it_ends_in_one_line(unsettled):
+    with pytest.raises(SystemExit) as stop:
+        start_run([])
+    assert stop.value.code == "name a recipe's YAML first; --help lists them."
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n", "extends: none.yaml\n"])
+def test_what_is_no_recipe_ends_in_one_line(text, tmp_path, unsettled):
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        start_run([str(path)])
+    assert stop.value.code.startswith(f"{path} is no recipe: ")
+    assert "\n" not in stop.value.code
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda"])
+def test_a_device_that_is_not_there_is_named_once(
+    recipe, unsettled, device, capsys, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # before a run's log
+    with pytest.raises(SystemExit):
+        start_run([str(recipe), "--data_folder", "x", "--device", device])
+    assert capsys.readouterr().err.count(f"--device {device}: ") == 1
+
+
+def test_the_limit_of_steps_is_a_number(recipe):
+    words = [str(recipe), "--optimizer_step_limit", "8"]
+    assert read_arguments(words)[1].optimizer_step_limit == 8
 
 
 def test_keys_may_change_twice():

@@ -1,12 +1,21 @@
 """Values of keys: refused in one line, or taken in the key's type."""
 
+import io
+from functools import cache
 from pathlib import Path
 
 import pytest
+from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from speechbrain_dino.runs.command_line import start_run
-from speechbrain_dino.runs.keys import RULES, check_keys, checked, rule_of
+from speechbrain_dino.runs.keys import (
+    RULES,
+    check_keys,
+    check_recipe,
+    checked,
+    rule_of,
+)
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -20,21 +29,56 @@ TRIED = (
 )
 
 
-def numbers_and_flags():
-    """Every key of the recipes whose value is a number or a flag."""
+# What no key of a kind may be, as it is written.
+WRONG = {
+    int: ("abc", "1.5", "[1]", "{a: 1}", ".inf", ".nan", "yes", "-1"),
+    float: ("abc", "[1]", "{a: 1}", ".inf", ".nan", "True"),
+    bool: ("abc", "2", "[True]", "null", "''"),
+    str: ("{a: b}",),
+    list: ("{a: b}",),
+}
+
+
+def wrong_values():
+    """Wrong values of every plain key, in the first recipe that has it by a rule."""
+    tried = set()
     for name in TRIED:
         keys = YAML(typ="rt").load(read_recipe(RECIPES / name))
         for key, value in keys.items():
             rule = rule_of(key, value)
-            if rule is not None and rule.kind in (int, float, bool):
-                yield pytest.param(name, key, id=f"{Path(name).stem}-{key}")
+            if rule is None or (key, rule) in tried:
+                continue
+            tried.add((key, rule))
+            texts = [*WRONG[rule.kind]]
+            texts += ["abc"] if rule.choices or rule.of in (int, float) else []
+            texts += [] if rule.nullable else ["null"]
+            texts += [str(rule.low - 1)] if rule.low is not None else []
+            texts += [str(rule.high + 1)] if rule.high is not None else []
+            texts += [str(rule.above)] if rule.above is not None else []
+            for text in dict.fromkeys(texts):
+                yield pytest.param(
+                    name, key, text, id=f"{Path(name).stem}-{key}-{text}"
+                )
 
 
-@pytest.mark.parametrize("name, key", list(numbers_and_flags()))
-def test_words_for_numbers_and_flags_are_refused(name, key):
-    recipe = read_recipe(RECIPES / name)
-    with pytest.raises(ValueError, match=f"^--{key} abc: expected "):
-        check_keys(recipe, f"{key}: abc")
+@cache
+def alone(name, key):
+    """A recipe with one of its keys, which is read faster."""
+    value = YAML(typ="rt").load(read_recipe(RECIPES / name))[key]
+    stream = io.StringIO()
+    YAML(typ="rt").dump({key: value}, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name, key, text", list(wrong_values()))
+def test_wrong_values_of_every_plain_key_end_in_one_line(name, key, text):
+    recipe, given = alone(name, key), f"{key}: {text}"
+    shown = YAML(typ="rt").load(given)[key]
+    with pytest.raises(SystemExit) as stop:
+        check_recipe(name, recipe, given)
+    shown = "null" if shown is None else shown
+    assert stop.value.code.startswith(f"{name}: --{key} {shown}: expected ".strip())
+    assert "\n" not in stop.value.code
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/hparams/*.yaml")), ids=str)
@@ -57,8 +101,8 @@ def test_recipes_keep_their_own_rules(path):
         ("placement", "independent", "disjoint", "disjoint"),
         ("name", "run", 7, "7"),
         ("trial_lists", ["a"], "veri_test", ["veri_test"]),
-        ("scale", 30, 0.5, 0.5),
-        ("scale", 30, None, None),
+        ("gamma", 30, 0.5, 0.5),
+        ("gamma", 30, None, None),
         ("num_clusters", 7500, "auto", "auto"),
         ("classes", "all", ["angry", "sad"], ["angry", "sad"]),
     ],
@@ -82,12 +126,29 @@ def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected
         ("vad", True, "maybe", "True or False"),
         ("num_clusters", 7500, "many", "an integer of at least 1, or auto, or null"),
         ("vad", True, 1, "True or False"),
+        ("batch_size", 48, float("inf"), "an integer of at least 1"),
+        ("base_lr", 0.1, float("inf"), "a number of at least 0"),
+        ("global_seconds", 4.0, 0, "a number above 0"),
+        ("train_size", [8, 50], ["a", 2], "a list of integers"),
+        ("kind", "auto", "names", "auto, classes or numbers"),
+        ("placement", "independent", None, "independent or disjoint"),
+        ("output_folder", "results", None, "expected text"),
     ],
 )
 def test_what_does_not_fit_is_named_with_what_is_expected(key, default, value, words):
     with pytest.raises(ValueError) as error:
         checked(key, value, default)
     assert f"--{key} " in str(error.value) and words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["007", "1e3", "true", "no", "2024-1-1", "1:30"])
+def test_text_stays_as_it_was_written(text):
+    recipe = "name: run\nnoise_folder: null\nlists: [a]\ndata_folder: !PLACEHOLDER\n"
+    keys = dict.fromkeys(("name", "noise_folder", "data_folder"), text)
+    keys["lists"] = f"[{text}, b]"
+    given = "\n".join(f"{key}: {value}" for key, value in keys.items())
+    built = load_hyperpyyaml(recipe, check_keys(recipe, given))
+    assert built == {**keys, "lists": [text, "b"]}
 
 
 def test_objects_and_references_are_left_alone():

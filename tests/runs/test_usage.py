@@ -30,6 +30,13 @@ def test_scripts_say_what_they_do_with_three_examples(script):
     assert text.startswith(("Recipe for ", "usage: "))
     assert text.count(f"> python {script.name}") + text.count("> torchrun") >= 3
     assert "Authors" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_scripts_list_their_own_recipes():
+    text = run(runs.RECIPE / "cluster.py", "-h")
+    listed = [line.split()[0] for line in text.splitlines() if "  hparams/" in line]
+    assert listed == ["hparams/cluster.yaml", "hparams/cluster_plda.yaml"]
 
 
 def test_help_on_a_recipe_is_its_keys():
@@ -40,6 +47,9 @@ def test_help_on_a_recipe_is_its_keys():
     assert "--data_folder (needed)" in keys and "Parts, replaced in the YAML:" in keys
     assert keys.index("\nData\n") < keys.index("\nCrops\n") < keys.index("\nModel\n")
     assert "--device" in options and "--batch_size" not in options
+    # A key of the recipe stands once; what is refused is not offered.
+    assert text.count("--ckpt_interval_minutes") == 1
+    assert "--auto_mix_prec" not in options
 
 
 def test_sections_are_those_of_the_first_file_that_has_the_key(tmp_path):
@@ -50,7 +60,13 @@ def test_sections_are_those_of_the_first_file_that_has_the_key(tmp_path):
     text = "# a comment\nextends: base.yaml\nfolder: here\nnew: [1, 2]\nwidth: 16\n"
     (tmp_path / "top.yaml").write_text(text, encoding="utf-8")
     lines = [" ".join(line.split()) for line in key_lines(tmp_path / "top.yaml")]
-    expected = ["--seed 1", "--new [1, 2]", "", "Data", "--folder here audio"]
+    expected = [
+        "--seed 1 an integer of at least 0",
+        "--new [1, 2]",
+        "",
+        "Data",
+        "--folder here audio",
+    ]
     assert lines[:7] == [*expected, "", "Model"] and lines[7] == "--width 16"
 
 
