@@ -227,6 +227,8 @@ def checked(key, value, default, text=None):
         converted = _converted(value, rule, value if text is None else text)
         if converted is not None and _allowed(converted, rule):
             return converted
+    if value is default and value is not None:  # the recipe itself is wrong
+        raise ValueError(f"{key}: {_plain(value)}: expected {rule.expected()}")
     was = "" if default is None else str(_plain(default))  # empty: a placeholder
     was = was and f" (the recipe has {was})"
     raise ValueError(f"--{key} {_plain(value)}: expected {rule.expected()}{was}")

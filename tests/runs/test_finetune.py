@@ -16,6 +16,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain_dino.embeddings.export import PARTS, export_inference_folder
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.runs.command_line import run_emotion
+from speechbrain_dino.runs.finetune import weigh_classes
 from speechbrain_dino.runs.label import label_audio, main
 
 ACTORS, EMOTIONS, SENTENCES = range(1, 7), ("ANG", "NEU", "SAD"), "ABCD"
@@ -147,7 +148,6 @@ def test_margin_softmax_and_no_weights(run, tmp_path):
     "keys, message",
     [
         ({"start_model": "nowhere/at/all"}, "no folder nowhere/at/all"),
-        ({"class_weight": "heavy"}, "class_weight is 'heavy'"),
         ({"affine_layers": "[last]"}, "are no layers of the encoder"),
     ],
 )
@@ -157,6 +157,11 @@ def test_a_mistake_gives_one_clear_message(run, tmp_path, capsys, keys, message)
     captured = capsys.readouterr()
     log = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
     assert message in captured.out + captured.err + log
+
+
+def test_weights_of_classes_are_known_ones():
+    with pytest.raises(ValueError, match="class_weight is 'heavy'; expected balanced"):
+        weigh_classes({"class_weight": "heavy"}, np.array([0, 1]), 2)
 
 
 def test_a_model_without_classes_cannot_label(start_model, corpus, tmp_path, capsys):

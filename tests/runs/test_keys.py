@@ -133,6 +133,7 @@ def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected
         ("kind", "auto", "names", "auto, classes or numbers"),
         ("placement", "independent", None, "independent or disjoint"),
         ("output_folder", "results", None, "expected text"),
+        ("class_weight", "balanced", "heavy", "expected balanced, or null"),
     ],
 )
 def test_what_does_not_fit_is_named_with_what_is_expected(key, default, value, words):
@@ -149,6 +150,12 @@ def test_text_stays_as_it_was_written(text):
     given = "\n".join(f"{key}: {value}" for key, value in keys.items())
     built = load_hyperpyyaml(recipe, check_keys(recipe, given))
     assert built == {**keys, "lists": [text, "b"]}
+
+
+def test_a_wrong_value_of_the_recipe_itself_is_named():
+    with pytest.raises(ValueError) as error:
+        check_keys("seed: 1\nnoise_prob: 1.2\n", "seed: 2")
+    assert str(error.value) == "noise_prob: 1.2: expected a number from 0 to 1"
 
 
 def test_objects_and_references_are_left_alone():
