@@ -94,7 +94,7 @@ _GROUPS = (
         "min_duration batch_seconds base_lr affine_lr final_lr large_margin_lr "
         "weight_decay warmup_epochs cosine_warmup_epochs margin_warmup_epochs margin "
         "large_margin freeze_last_layer_epochs ckpt_interval_minutes cosine_weight "
-        "koleo_weight regularizer_ramp",
+        "koleo_weight regularizer_ramp stop_below",
     ),
     (
         _POSITIVE,
@@ -103,7 +103,7 @@ _GROUPS = (
     ),
     (
         _SHARE,
-        "noise_prob reverb_prob teacher_momentum cluster_after ssps_after stop_below",
+        "noise_prob reverb_prob teacher_momentum cluster_after ssps_after",
     ),
     (_COUNT._replace(nullable=True), "out_dim patience lda_dim min_size max_size"),
     (_AMOUNT._replace(nullable=True), "clip_norm window_seconds"),

@@ -281,7 +281,7 @@ def test_who_hears_what_is_a_key(build, monkeypatch, keys, asked, shapes):
         (
             "dino_koleo",
             {"student_crops": "some"},
-            "--student_crops some: expected all or local",
+            "student_crops: some: expected all or local",
         ),
         ("simclr", {"global_crops": 1, "local_crops": 0}, "two crops in all"),
     ],

@@ -24,9 +24,12 @@ def test_sizes_are_those_of_the_modules():
     hparams = load_hyperpyyaml(
         read_recipe(HPARAMS / "dino_mini.yaml"), {"data_folder": "x", "out_dim": 32}
     )
+    total = 0
     for name, module in (("encoder", "embedding_model"), ("head", "head")):
         count = sum(p.numel() for p in hparams[module].parameters())
         assert found[name] == f"{count:,} parameters"
+        total += count
+    assert found["total"] == f"{total:,} parameters"
     assert found["crops per utterance"] == "2 x 2.5 s (global), 4 x 1.5 s (local)"
     assert found["batch"].startswith("48 utterances")
 
@@ -85,3 +88,10 @@ def test_it_is_a_command_that_leaves_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "FLOPs per utterance" in done.stdout and "torchvision" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_recipe_and_a_model_that_is_given_are_named():
+    with pytest.raises(SystemExit, match=r"none\.yaml is no file: name a recipe"):
+        main(["none.yaml"])
+    recipe = runs.ROOT / "recipes" / "CREMA-D" / "hparams" / "finetune_mini.yaml"
+    assert list(report([str(recipe)]))[1] == "  trained is what start_model names"

@@ -78,11 +78,13 @@ def test_more_processes_than_gpus_end_before_anything_is_loaded(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     option = ["--device", device] if device else []
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("seed: 1\n", encoding="utf-8")
     given = ["--model", "no model", "--data", "no data", *option]
     for command, arguments in (
         (main, [*given, "--output_folder", str(tmp_path)]),
         (label.main, [*given, "--output", str(tmp_path / "labels.csv")]),
-        (start_run, ["no recipe.yaml", *option]),
+        (start_run, [str(recipe), *option]),
     ):
         caplog.clear()
         with pytest.raises(SystemExit) as stopped:

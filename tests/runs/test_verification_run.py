@@ -88,7 +88,7 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
         raise AssertionError("embedded again")
 
     monkeypatch.setattr(embedding_folder, "embed_parts", nothing_to_embed)
-    further = {"calibration_list": "again", "fuse": "[cosine, as_norm]"}
+    further = {"calibration_list": "again.txt", "fuse": "[cosine, as_norm]"}
     verify(arguments | further | {"cohort": out / "data" / "train.csv"})
     again = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert again["verification"] == results["verification"]
