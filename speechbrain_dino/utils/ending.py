@@ -83,7 +83,7 @@ def _watch(reader, writer):
 
 
 def _forget():
-    """A forked worker has no say in how the run ends, and is ended by it."""
+    """A forked worker does not decide how the run ends, and is ended by it."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
