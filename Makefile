@@ -11,7 +11,7 @@ PYTEST_ARGS = -n auto --maxprocesses 8
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed-by-make
-# Whatever environment is active in the calling shell has no say here.
+# Ignores the environment that is active in the calling shell.
 ALONE = unset PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX;
 
 help:
@@ -40,8 +40,8 @@ format: $(STAMP)
 
 install: $(STAMP)
 
-# An environment without a working pip was left half-made, or is of another make: pip
-# is put into it, and where that does not work it is rebuilt.
+# An environment without a working pip is incomplete or was built by another tool: pip
+# is installed into it, and where that fails the environment is rebuilt.
 $(STAMP): setup.py pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 	  echo "There is no '$(PYTHON)'. Install Python 3.10 or newer, or name yours:"; \

@@ -13,7 +13,7 @@ VERSION = re.search(
 README = HERE / "README.md"
 
 REQUIRED = [
-    # torchaudio 2.11 is the newest there is; its binaries fit torch 2.11 alone, yet it
+    # torchaudio 2.11 is the newest; its binaries fit torch 2.11 alone, yet it
     # names no torch version, so that a plain install would pair it with a newer one.
     "torch>=2.11,<2.12",
     "torchaudio>=2.11,<2.12",
@@ -21,7 +21,6 @@ REQUIRED = [
     "speechbrain>=1.1.2,<1.2",
     "huggingface_hub>=0.20",
     "hyperpyyaml>=1.2.2",
-    "jinja2>=3.1",
     "faiss-cpu>=1.8",
     "jinja2>=3.1",
     "matplotlib>=3.8",

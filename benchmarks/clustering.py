@@ -79,11 +79,11 @@ def against_sklearn(utterances=100_000, clusters=5000):
     inertia["speechbrain_dino"] = fit_kmeans(vectors, clusters).inertia[-1]
     seconds["speechbrain_dino"] = time.perf_counter() - begun
     begun = time.perf_counter()
-    found = SklearnKMeans(clusters, n_init=1, random_state=0).fit(vectors)
+    fitted = SklearnKMeans(clusters, n_init=1, random_state=0).fit(vectors)
     seconds["scikit-learn"] = time.perf_counter() - begun
     # The means on the sphere: what both are judged by.
-    sums = np.zeros_like(found.cluster_centers_)
-    np.add.at(sums, found.labels_, vectors)
+    sums = np.zeros_like(fitted.cluster_centers_)
+    np.add.at(sums, fitted.labels_, vectors)
     lengths = np.linalg.norm(sums, axis=1).sum(dtype=np.float64)
     inertia["scikit-learn"] = 2 * (utterances - float(lengths))
     for name in seconds:
@@ -97,10 +97,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sizes", type=int, nargs="*", help="numbers of utterances")
     parser.add_argument("--against_sklearn", action="store_true")
-    known = parser.parse_args()
-    for size in known.sizes:
+    args = parser.parse_args()
+    for size in args.sizes:
         cluster(size)
-    if known.against_sklearn:
+    if args.against_sklearn:
         against_sklearn()
 
 

@@ -9,7 +9,7 @@ a share of them another speaker's, and trains the mini recipe on them: without a
 with gate and correction and, for the floor, on the right labels. Prints a row each: EER
 of the trial lists and, of the last epoch, what was gated and corrected, and how often
 rightly. Further options, such as --noise_folder, go to the recipe. The same command
-goes on where it was stopped.
+resumes where it was stopped.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def train(folder, labels, options):
 def show(way, results):
     """Prints a row."""
     parts, health = [f"{way:22}"], results["health"]
-    for name, figures in results["verification"].items():
-        parts.append(f"{name} {100 * figures['eer']:.2f} %")
+    for name, metrics in results["verification"].items():
+        parts.append(f"{name} {100 * metrics['eer']:.2f} %")
     for key in ("gated", "corrected"):
         parts.append(f"{key} {100 * health.get(key, 0):.1f} %")
     for key in ("kept", "gated", "corrected"):
@@ -117,25 +117,25 @@ def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_folder", help="corpus in VoxCeleb's layout")
-    parser.add_argument("--synthetic", action="store_true", help="made on the spot")
+    parser.add_argument("--synthetic", action="store_true", help="generated here")
     parser.add_argument("--flipped", type=float, default=0.3)
     parser.add_argument("--segment_seconds", type=float, default=1.5, help="0: whole")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--output_folder", default="results/label_noise")
-    known, options = parser.parse_known_args()
-    output = Path(known.output_folder).resolve()
-    data = known.data_folder
-    if known.synthetic:
+    args, options = parser.parse_known_args()
+    output = Path(args.output_folder).resolve()
+    data = args.data_folder
+    if args.synthetic:
         data = output / "corpus"
         make_synthetic_corpus(data)
     output.mkdir(parents=True, exist_ok=True)
-    manifest = prepared(output / "data", data, known.segment_seconds)
+    manifest = prepared(output / "data", data, args.segment_seconds)
     lines = [f"extends: {YAML}", f"data_folder: {data}", "truth: spk_id"]
     lines += [f"data_save_folder: {output / 'data'}"]
-    lines += [f"chunk_seconds: {known.segment_seconds or 2.5}", KEYS]
+    lines += [f"chunk_seconds: {args.segment_seconds or 2.5}", KEYS]
     (output / "recipe.yaml").write_text("\n".join(lines), encoding="utf-8")
-    for name, share in (("right", 0.0), ("flipped", known.flipped)):
-        size = write_labels(manifest, output / f"{name}.csv", share, known.seed)
+    for name, share in (("right", 0.0), ("flipped", args.flipped)):
+        size = write_labels(manifest, output / f"{name}.csv", share, args.seed)
     print("{} segments of {} speakers".format(*size), flush=True)
     for way, (labels, more) in WAYS.items():
         folder = output / way.replace(" ", "_").replace(",", "")

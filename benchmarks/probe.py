@@ -61,9 +61,9 @@ def run(args):
         outcomes = probe.run(vectors, classes, folds, speakers)
     names = [f"class{k}" for k in range(CLASSES)]
     scorer = Scorer(Target("generated", classes, names, folds, 0), speakers)
-    with timed("figures, 1000 draws of speakers"):
-        figures = scorer.of_outcomes(outcomes)
-    print(f"  UAR {100 * figures['pooled']['uar']:.2f} %, C {figures['chosen']}")
+    with timed("metrics, 1000 draws of speakers"):
+        metrics = scorer.of_outcomes(outcomes)
+    print(f"  UAR {100 * metrics['pooled']['uar']:.2f} %, C {metrics['chosen']}")
     alphas = [1e6, 1e5, 1e4, 1e3, 1e2, 10.0, 1.0]
     ridge = LinearProbe(RidgePath, "alpha", alphas, ccc)
     wanted = vectors[:, :20].sum(axis=1) + classes

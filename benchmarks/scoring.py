@@ -2,10 +2,10 @@
 
     python benchmarks/scoring.py [--threads 2] [--loop_trials 400]
 
-Embeddings are generated: the time does not depend on what they say. Speakers have one
+Embeddings are generated: the time does not depend on their values. Speakers have one
 center each, so that the error rates are those of a real system. Each part runs in a
 process of its own, whose peak memory it prints; seconds of the CPU, summed over
-threads, tell what other work on the machine hides. SpeechBrain's recipe
+threads, show what other work on the machine hides. SpeechBrain's recipe
 (speaker_verification_cosine.py, adaptive S-norm) goes trial by trial: cosine with the
 whole cohort, its top n, their mean and standard deviation, for both sides. It is timed
 on the first ``--loop_trials`` trials, and its scores are compared with ours.
@@ -35,7 +35,7 @@ def main():
     args = parser.parse_args()
     print(f"{args.threads} threads, {DIM} dimensions, adaptive S-norm top {TOP_N}\n")
     print(
-        "| trials | utterances | cohort | scores (s) | figures (s) | both, CPU (s) | "
+        "| trials | utterances | cohort | scores (s) | metrics (s) | both, CPU (s) | "
         "peak memory (GB) |\n|---|---|---|---|---|---|---|"
     )
     for trials in (55_254, 552_536, 5_525_360):
@@ -114,7 +114,7 @@ def against_speechbrain(loop_trials):
     print(
         f"VoxCeleb1-O size, {len(enrol):,} trials, cohort of {len(cohort):,}: "
         f"{seconds:.2f} s\nSpeechBrain's loop: {1000 * per_trial:.1f} ms a trial over "
-        f"{len(theirs):,} trials, {whole:.0f} s for all if it goes on like that; "
+        f"{len(theirs):,} trials, {whole:.0f} s for all at that rate; "
         f"{whole / seconds:.0f} times as long\nlargest difference of a score: "
         f"{difference:.1e}",
         flush=True,

@@ -4,7 +4,7 @@
 
 Counted with ``sys.setprofile`` over calls into the package: one training step of
 dino_mini.yaml, ``finish_run``, ``verify.py`` and one fold of fine-tuning, on a small
-made corpus. A move is a call into another file than that of the calling function of
+made-up corpus. A move is a call into another file than that of the calling function of
 the package. Each is a place where a reader has to look: fewer is better.
 """
 
@@ -72,8 +72,8 @@ def training_step_and_end(folder):
         log_every=1000,
         number_of_epochs=1,
     )
-    words = [recipe, "--output_folder", folder / "run", "--num_workers", "0"]
-    hparams, run_opts = train.start_run([str(word) for word in words])
+    command = [recipe, "--output_folder", folder / "run", "--num_workers", "0"]
+    hparams, run_opts = train.start_run([str(part) for part in command])
     run = train.prepare(hparams, run_opts)
     brain = train.make_brain(run)
     step, fit_batch = Trips(), brain.fit_batch
@@ -98,12 +98,12 @@ def verification(folder):
     from speechbrain_dino.runs.verify import run_verification
 
     verify = ROOT / "recipes" / "VoxCeleb" / "hparams" / "verify.yaml"
-    words = [verify, "--model", folder / "run" / "inference", "--data_folder"]
-    words += [folder / "vox", "--output_folder", folder / "verified"]
-    words += ["--trial_lists", "[veri_test.txt]", "--bootstrap", "0"]
+    command = [verify, "--model", folder / "run" / "inference", "--data_folder"]
+    command += [folder / "vox", "--output_folder", folder / "verified"]
+    command += ["--trial_lists", "[veri_test.txt]", "--bootstrap", "0"]
     trips = Trips()
     with trips:
-        hparams, run_opts = start_run([str(word) for word in words])
+        hparams, run_opts = start_run([str(part) for part in command])
         run_verification(hparams, run_opts)
     return trips
 

@@ -27,7 +27,7 @@ def rows_of(manifest, *columns):
 
 
 def ids(manifest, rows):
-    """Names of some rows."""
+    """IDs of the rows."""
     return [manifest.ids[i] for i in rows]
 
 
@@ -59,9 +59,9 @@ def iemocap(folder, turns, seconds=0.5):
         write(
             session / "sentences" / "wav" / dialog / f"{name}.wav", seconds, seed=seed
         )
-    for (session, dialog), some in dialogs.items():
+    for (session, dialog), turns_of_dialog in dialogs.items():
         evaluation = session / "dialog" / "EmoEvaluation"
-        iemocap_file(evaluation / f"{dialog}.txt", some)
+        iemocap_file(evaluation / f"{dialog}.txt", turns_of_dialog)
         (evaluation / f"._{dialog}.txt").write_bytes(b"\x00\x05\x16\x07Mac OS X")
         (evaluation / "Categorical").mkdir(exist_ok=True)
         (evaluation / "Categorical" / f"{dialog}_e2_cat.txt").write_text(
@@ -72,7 +72,7 @@ def iemocap(folder, turns, seconds=0.5):
 
 def crema_d(folder, names, people=None, votes=None, sentences=None, seconds=0.5):
     """Audio of noise per name, and the tables asked for."""
-    _made(folder)
+    _made_folder(folder)
     for name in names:
         path = folder / "AudioWAV" / (name if "." in name else f"{name}.wav")
         write(path, seconds, seed=zlib.crc32(name.encode()))
@@ -85,7 +85,7 @@ def crema_d(folder, names, people=None, votes=None, sentences=None, seconds=0.5)
     if votes is not None:
         header = ["", "FileName", "VoiceVote", "VoiceLevel", "FaceVote", "FaceLevel"]
         with open(
-            _made(folder / "processedResults") / "summaryTable.csv",
+            _made_folder(folder / "processedResults") / "summaryTable.csv",
             "w",
             encoding="utf-8",
         ) as file:
@@ -106,7 +106,7 @@ def msp_podcast(folder, rows, labels="labels_consensus.csv", nested="", seconds=
     """Rows are tuples in the order of MSP_HEADER."""
     for seed, row in enumerate(rows):
         write(folder / "Audios" / nested / row[0], seconds, seed=seed)
-    path = _made(folder / "Labels") / labels
+    path = _made_folder(folder / "Labels") / labels
     if path.suffix == ".json":
         names = MSP_HEADER.split(",")[1:]
         entries = {row[0]: dict(zip(names, map(_number, row[1:]))) for row in rows}
@@ -119,7 +119,7 @@ def msp_podcast(folder, rows, labels="labels_consensus.csv", nested="", seconds=
     return folder
 
 
-def _made(folder):
+def _made_folder(folder):
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

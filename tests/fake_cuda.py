@@ -25,14 +25,14 @@ class FakeCuda(FakeTensorMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = tree_leaves((args, kwargs))
-        fake = any(isinstance(value, FakeTensor) for value in given)
+        values = tree_leaves((args, kwargs))
+        fake = any(isinstance(value, FakeTensor) for value in values)
         target = kwargs.get("device")
         goes_to = None if target is None else torch.device(target).type
         if fake and goes_to == "cpu":
             raise HostWaits(f"{func} copies from the device to the host")
         if func is torch.ops.aten._fused_sgd_.default:  # has no fake kernel
-            tensors = [value for value in given if isinstance(value, torch.Tensor)]
+            tensors = [value for value in values if isinstance(value, torch.Tensor)]
             assert {value.device.type for value in tensors} == {"cuda"}
             return None
         if fake or goes_to == "cuda":

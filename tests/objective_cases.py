@@ -109,5 +109,5 @@ def with_gradients(views):
 
 def gradients(loss, leaves):
     """Gradients of a loss, zeros where it does not depend on a leaf."""
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves)]
+    grads = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, leaves)]

@@ -1,4 +1,4 @@
-"""Whole runs of the VoxCeleb recipe on a made corpus, in processes that can be killed.
+"""Whole runs of the VoxCeleb recipe on a small corpus, in processes to be killed.
 
 Importing torch and SpeechBrain takes seconds, so one process imports them and forks a
 child for every run (``Launcher``); each child executes ``train.py`` as ``python
@@ -230,12 +230,12 @@ class FailingEncoder(PlainEncoder):
 
 def states(output_folder):
     """All recoverables of the newest checkpoint, as loaded or as bytes."""
-    found = {}
+    recoverables = {}
     for file in sorted(newest_checkpoint(output_folder).glob("*.ckpt")):
-        found[file.stem] = file.read_bytes()
+        recoverables[file.stem] = file.read_bytes()
         with contextlib.suppress(Exception):
-            found[file.stem] = torch.load(file, weights_only=True)
-    return found
+            recoverables[file.stem] = torch.load(file, weights_only=True)
+    return recoverables
 
 
 def newest_checkpoint(output_folder):
@@ -264,10 +264,10 @@ def tensors(state, prefix=""):
         parts = enumerate(state)
     else:
         return {prefix: state}
-    found = {}
+    leaves = {}
     for key, value in parts:
-        found |= tensors(value, f"{prefix}/{key}")
-    return found
+        leaves |= tensors(value, f"{prefix}/{key}")
+    return leaves
 
 
 def curves(output_folder):

@@ -31,7 +31,7 @@ def recipe(tmp_path, monkeypatch):
     return tmp_path / "recipe" / "train.py"
 
 
-def test_runs_the_recipe_and_tells_the_result(recipe, tmp_path, capsys):
+def test_runs_the_recipe_and_prints_the_result(recipe, tmp_path, capsys):
     recipe.write_text(TRAIN, encoding="utf-8")
     demo.main(["out", "--number_of_epochs", "2"])
     run = tmp_path / "out" / "run"
@@ -44,12 +44,12 @@ def test_runs_the_recipe_and_tells_the_result(recipe, tmp_path, capsys):
         "--number_of_epochs",
         "2",
     ]
-    shown = capsys.readouterr().out.splitlines()
-    assert "veri_test             43.75 %        5.12 %" in shown
-    assert "veri_test_degraded          -       20.00 %" in shown
-    assert "report      out/run/report/index.html" in shown
-    assert "checkpoint  out/run/save/CKPT+1" in shown
-    assert "inference   out/run/inference" in shown
+    printed = capsys.readouterr().out.splitlines()
+    assert "veri_test             43.75 %        5.12 %" in printed
+    assert "veri_test_degraded          -       20.00 %" in printed
+    assert "report      out/run/report/index.html" in printed
+    assert "checkpoint  out/run/save/CKPT+1" in printed
+    assert "inference   out/run/inference" in printed
 
 
 def test_three_lines_of_python_are_python(recipe, tmp_path):

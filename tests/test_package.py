@@ -12,7 +12,7 @@ SCRIPTS = sorted(runs.ROOT.glob("recipes/*/*.py"))
 PACKAGE = "speechbrain_dino"
 
 
-def policy_seen(code, **variables):
+def run_and_print(code, **variables):
     env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
@@ -24,20 +24,20 @@ def policy_seen(code, **variables):
 def test_waiting_threads_sleep_unless_the_user_says_otherwise():
     code = "import os, sys, speechbrain_dino as s\n"
     code += "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    assert policy_seen(code)[0] == "passive False"
-    assert policy_seen(code, OMP_WAIT_POLICY="active")[0] == "active False"
+    assert run_and_print(code)[0] == "passive False"
+    assert run_and_print(code, OMP_WAIT_POLICY="active")[0] == "active False"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks GNU's OpenMP")
 def test_openmp_reads_it_when_pytorch_is_imported():
     code = "import speechbrain_dino.metrics.verification, torch"
     code = f"{code}; torch.ones(10**6).sum()"
-    shown = policy_seen(code, OMP_DISPLAY_ENV="verbose")[1]
-    if "GOMP_SPINCOUNT" not in shown:
+    settings = run_and_print(code, OMP_DISPLAY_ENV="verbose")[1]
+    if "GOMP_SPINCOUNT" not in settings:
         pytest.skip("this PyTorch uses another OpenMP")
-    assert "GOMP_SPINCOUNT = '0'" in shown
-    shown = policy_seen(code, OMP_DISPLAY_ENV="verbose", GOMP_SPINCOUNT="7")[1]
-    assert "GOMP_SPINCOUNT = '7'" in shown
+    assert "GOMP_SPINCOUNT = '0'" in settings
+    settings = run_and_print(code, OMP_DISPLAY_ENV="verbose", GOMP_SPINCOUNT="7")[1]
+    assert "GOMP_SPINCOUNT = '7'" in settings
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}")

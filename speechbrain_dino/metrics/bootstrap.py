@@ -15,44 +15,18 @@ def bootstrap_intervals(
     replicates=1000,
     seed=0,
 ):
-    """Intervals in which figures lie when other speakers are drawn.
+    """Intervals (low, high) of verification metrics when other speakers are drawn.
 
     Each replicate draws as many speakers as there are, with replacement. A trial of
     one speaker counts as often as the speaker was drawn, a trial of two speakers as
     often as both were, multiplied. Trials of one speaker depend on each other, so
     that drawing trials would promise too much.
 
-    Arguments
-    ---------
-    labels : array, shape (M,)
-        1 for trials of one speaker, 0 for trials of two.
-    scores : array, shape (M,)
-        Higher means more alike.
-    enrol_speakers : sequence, shape (M,)
-        Speaker of the enrollment side, a name or number.
-    test_speakers : sequence, shape (M,)
-        Speaker of the test side.
-    calibrated : bool
-        Whether the scores are log-likelihood ratios.
-    level : float
-        Probability of the interval, between 0 and 1.
-    replicates : int
-        How often to draw.
-    seed : int
-        The draws depend on nothing else.
-
-    Returns
-    -------
-    dict
-        Figure -> (low, high), for ``eer``, ``min_dcf_0.01``, ``min_dcf_0.05`` and
-        ``min_cllr``, of calibrated scores also ``act_dcf_0.01``, ``act_dcf_0.05`` and
-        ``cllr``.
-
-    Raises
-    ------
-    ValueError
-        If a score is not finite, one kind of trial is missing, the speakers
-        contradict the labels, or ``level`` is out of range.
+    All arrays are (M,): labels are 1 for trials of one speaker, else 0; speakers are
+    names or numbers. Scores that are ``calibrated``, log-likelihood ratios, also get
+    ``act_dcf_0.01``, ``act_dcf_0.05`` and ``cllr``. Raises ValueError if a score is not
+    finite, one kind of trial is missing, speakers contradict the labels, or the
+    probability ``level`` is not between 0 and 1.
 
     Example
     -------
@@ -69,14 +43,16 @@ def bootstrap_intervals(
     order = np.argsort(scores, kind="stable")
     trials = _SortedTrials(scores[order], labels[order], enrol[order], test[order])
     rng = np.random.default_rng(seed)
-    figures = []
-    while len(figures) < replicates:
+    drawn_metrics = []
+    while len(drawn_metrics) < replicates:
         drawn = rng.integers(0, len(speakers), len(speakers))
-        figures += trials.figures(np.bincount(drawn, minlength=len(speakers)))
-    names = [name for name in figures[0] if calibrated or not name.startswith(_LLR)]
+        drawn_metrics += trials.metrics(np.bincount(drawn, minlength=len(speakers)))
+    names = [
+        name for name in drawn_metrics[0] if calibrated or not name.startswith(_LLR)
+    ]
     tails = [(1 - level) / 2, (1 + level) / 2]
     return {
-        name: tuple(np.quantile([found[name] for found in figures], tails).tolist())
+        name: tuple(np.quantile([draw[name] for draw in drawn_metrics], tails).tolist())
         for name in names
     }
 
@@ -85,7 +61,7 @@ _LLR = ("act_dcf", "cllr")
 
 
 class _SortedTrials:
-    """Trials in the order of their scores, for figures under many weights."""
+    """Trials in the order of their scores, for metrics under many weights."""
 
     def __init__(self, scores, is_target, enrol, test):
         self.enrol, self.test, self.is_target = enrol, test, is_target
@@ -98,11 +74,8 @@ class _SortedTrials:
         places = np.searchsorted(scores[self.ends], bayes, side="right")
         self.bayes = dict(zip(prices, zip(prices.values(), places)))
 
-    def figures(self, count_of):
-        """[figures] where speaker i counts count_of[i] times.
-
-        [] if the speakers drawn leave one kind of trial out.
-        """
+    def metrics(self, count_of):
+        """[metrics] with speaker i count_of[i] times, [] without both kinds."""
         weight = count_of[self.enrol]
         targets = np.where(self.is_target, weight, 0)
         nontargets = np.where(self.is_target, 0, weight * count_of[self.test])
@@ -112,22 +85,22 @@ class _SortedTrials:
         miss = np.append(0.0, misses[self.ends] / misses[-1])
         accepted = (rejected[-1] - rejected[self.ends]) / rejected[-1]
         points = OperatingPoints(self.thresholds, miss, np.append(1.0, accepted))
-        found = {"eer": points.eer()[0]}
+        metrics = {"eer": points.eer()[0]}
         for p, (weights, place) in self.bayes.items():
-            found[f"min_dcf_{p}"] = points.min_dcf(p)[0]
+            metrics[f"min_dcf_{p}"] = points.min_dcf(p)[0]
             rates = points.miss[place], points.false_alarm[place]
-            found[f"act_dcf_{p}"] = float(np.dot(weights, rates))
-        found["min_cllr"] = points.min_cllr()
+            metrics[f"act_dcf_{p}"] = float(np.dot(weights, rates))
+        metrics["min_cllr"] = points.min_cllr()
         own = targets @ self.bits / misses[-1] + nontargets @ self.bits / rejected[-1]
-        found["cllr"] = float(own)
-        return [found]
+        metrics["cllr"] = float(own)
+        return [metrics]
 
 
 def _corners(scores, is_target, thresholds):
     """Trials after which the curve of both error rates may turn, whatever the weights.
 
     Tied scores are one step of both rates, and steps of one kind follow each other
-    along a line, on which no figure has its place but those of given thresholds.
+    along a line, on which no metric has its place but those of given thresholds.
     """
     ends = np.flatnonzero(np.append(scores[1:] > scores[:-1], True))
     targets = np.diff(np.cumsum(is_target)[ends], prepend=0)
@@ -143,7 +116,7 @@ def _check(labels, scores, enrol, test, level, replicates):
     if not (len(labels) == len(scores) == len(enrol)):
         raise ValueError(
             f"{len(labels)} labels, {len(scores)} scores and speakers of {len(enrol)} "
-            "trials were given: one each a trial is needed"
+            "trials were given: each trial needs one"
         )
     if not (0 < level < 1 and replicates > 0):
         raise ValueError(

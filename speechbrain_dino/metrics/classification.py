@@ -1,4 +1,4 @@
-"""Figures of classifiers: micro-F1, macro-F1, UAR, recalls, confusions, intervals."""
+"""Metrics of classifiers: micro-F1, macro-F1, UAR, recalls, confusions, intervals."""
 
 import logging
 from functools import partial
@@ -6,79 +6,38 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix
 
-from speechbrain_dino.metrics.over_folds import fold_figures
+from speechbrain_dino.metrics.over_folds import fold_metrics
 
 logger = logging.getLogger(__name__)
 
 MOST_CLASSES = 50
-"""With more classes recalls and confusions are not written down one by one."""
+"""With more classes neither recalls nor confusions are listed."""
 
 
 def unweighted_recall(true, predicted):
-    """Unweighted average recall (UAR): the mean of the recalls of the classes.
-
-    Arguments
-    ---------
-    true, predicted : array, shape (N,)
-        Classes, names or numbers. Classes that do not occur in ``true`` do not count.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
+    """Unweighted average recall (UAR): the mean over the classes in ``true`` (N,).
 
     Example
     -------
     >>> unweighted_recall([0, 0, 0, 1], [0, 0, 0, 0])
     0.5
     """
-    return _figure(true, predicted, "uar")
+    return _metric(true, predicted, "uar")
 
 
 def micro_f1(true, predicted):
-    """The micro-averaged F1, which is the accuracy where each utterance has one class.
-
-    Arguments
-    ---------
-    true, predicted : array, shape (N,)
-        Classes, names or numbers.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-
-    Example
-    -------
-    >>> micro_f1(["sad", "sad", "angry"], ["sad", "angry", "angry"])
-    0.6666666666666666
-    """
-    return _figure(true, predicted, "micro_f1")
+    """Micro-averaged F1 (N,): the accuracy, with one class per utterance."""
+    return _metric(true, predicted, "micro_f1")
 
 
 def macro_f1(true, predicted):
-    """The mean of the F1 of the classes that occur or were predicted.
-
-    Arguments
-    ---------
-    true, predicted : array, shape (N,)
-        Classes, names or numbers.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-
-    Example
-    -------
-    >>> round(macro_f1([0, 0, 1, 1], [0, 1, 1, 1]), 4)
-    0.7333
-    """
-    return _figure(true, predicted, "macro_f1")
+    """The mean F1 of the classes (N,) that occur or were predicted."""
+    return _metric(true, predicted, "macro_f1")
 
 
-def _figure(true, predicted, name):
+def _metric(true, predicted, name):
     true, predicted = np.asarray(true), np.asarray(predicted)
     if not len(true) or true.shape != predicted.shape:
         raise ValueError(
@@ -87,46 +46,23 @@ def _figure(true, predicted, name):
         )
     classes, both = np.unique(np.concatenate([true, predicted]), return_inverse=True)
     counts = ClassCounts.of(*np.split(both, 2), len(classes))
-    return float(counts.figures()[name])
+    return float(counts.metrics()[name])
 
 
 def classification_figures(folds, classes, speakers=None, replicates=1000, seed=0):
-    """All figures of a classifier over folds.
+    """All metrics of a classifier over folds, as `over_folds.fold_metrics`.
 
-    Arguments
-    ---------
-    folds : sequence of tuple
-        True and predicted classes, two arrays of names (n,) for the test utterances
-        of each fold.
-    classes : sequence of str
-        The names of the classes.
-    speakers : sequence, optional
-        Their speakers, an array (n,) a fold; without, intervals draw utterances.
-    replicates : int
-        How often to draw speakers for the intervals; 0: no intervals.
-    seed : int
-        Of these draws.
-
-    Returns
-    -------
-    dict
-        As `speechbrain_dino.metrics.over_folds.fold_figures`: ``utterances``,
-        ``pooled`` (``micro_f1``, ``macro_f1``, ``uar``), ``intervals``,
-        ``intervals_over``, ``folds``, ``mean``, ``deviation``. And, of up to 50
-        classes, ``recalls`` (class -> recall over all test utterances, None where it
-        does not occur) and ``confusion``, counts summed over the folds: a row a class,
-        a column what it was taken for, in the order of ``classes``.
-
-    Raises
-    ------
-    ValueError
-        If a class is none of ``classes``, or there is no utterance.
+    Of up to 50 classes also ``recalls`` (class -> recall over all test utterances, None
+    where it does not occur) and ``confusion``, counts summed over the folds: a row for
+    each class, a column for what it was taken for, in the order of ``classes``. Folds
+    hold names (n,). Raises ValueError at a name that is none of ``classes``, and if
+    there is no utterance.
 
     Example
     -------
     >>> fold = ["sad", "sad", "angry"], ["sad", "angry", "angry"]
-    >>> found = classification_figures([fold], ["angry", "sad"], replicates=0)
-    >>> found["pooled"]["uar"], found["recalls"], found["confusion"]
+    >>> metrics = classification_figures([fold], ["angry", "sad"], replicates=0)
+    >>> metrics["pooled"]["uar"], metrics["recalls"], metrics["confusion"]
     (0.75, {'angry': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
     classes = [str(name) for name in classes]
@@ -135,16 +71,17 @@ def classification_figures(folds, classes, speakers=None, replicates=1000, seed=
     if not any(len(true) for true, _ in numbered):
         raise ValueError("no test utterance was given: there is nothing to measure")
     sums_of = partial(_counts, number)
-    found = fold_figures(sums_of, numbered, speakers, replicates, seed)
+    metrics = fold_metrics(sums_of, numbered, speakers, replicates, seed)
     if number <= MOST_CLASSES:
         true, predicted = (np.concatenate(parts) for parts in zip(*numbered))
         recalls = ClassCounts.of(true, predicted, number).recalls()
-        found["recalls"] = {
+        metrics["recalls"] = {
             name: None if np.isnan(recall) else float(recall)
             for name, recall in zip(classes, recalls)
         }
-        found["confusion"] = confusion(true, predicted, number).tolist()
-    return found
+        counts = confusion_matrix(true, predicted, labels=range(number))
+        metrics["confusion"] = counts.tolist()
+    return metrics
 
 
 def _counts(number, true, predicted, groups=None):
@@ -162,15 +99,7 @@ def _numbers(names, classes):
 
 
 def log_figures(systems, classes=()):
-    """Writes a table of systems, and one of their recalls, to the log.
-
-    Arguments
-    ---------
-    systems : dict
-        Name -> what `classification_figures` (or ``number_figures``) returned.
-    classes : sequence of str
-        Classes whose recalls are wanted.
-    """
+    """Logs the `figures_frame` of systems, and the recalls of ``classes``."""
     logger.info("%s", figures_frame(systems).to_string())
     recalls = {n: f["recalls"] for n, f in systems.items() if f.get("recalls")}
     if recalls and len(classes):
@@ -190,42 +119,33 @@ TITLES = {
     "pearson": "Pearson",
     "rmse": "RMSE",
 }
-"""Names of the figures, and their order in tables."""
+"""Titles of the metrics, and their order in tables."""
 
 
 def figures_frame(systems):
-    """A table with a row per system.
+    """Table (text) of system name -> metrics, a row per system.
 
-    Arguments
-    ---------
-    systems : dict
-        Name -> what `classification_figures` (or ``number_figures``) returned.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Text: every figure over all test utterances with its interval, and its mean
-        and deviation over folds where there are several.
+    Every pooled metric with its interval, and mean and deviation over several folds.
     """
     rows = {}
-    for name, figures in systems.items():
+    for name, metrics in systems.items():
         row = {}
         for key in TITLES:
-            if key in figures["pooled"]:
+            if key in metrics["pooled"]:
                 title, form = TITLES[key], shown(key)
-                row[title] = form(figures["pooled"][key])
-                if key in figures.get("intervals", ()):
-                    low, high = map(form, figures["intervals"][key])
+                row[title] = form(metrics["pooled"][key])
+                if key in metrics.get("intervals", ()):
+                    low, high = map(form, metrics["intervals"][key])
                     row[title] += f" [{low}, {high}]"
-                if "deviation" in figures:
-                    mean, spread = figures["mean"][key], figures["deviation"][key]
+                if "deviation" in metrics:
+                    mean, spread = metrics["mean"][key], metrics["deviation"][key]
                     row[f"{title}, folds"] = f"{form(mean)} +- {form(spread)}"
         rows[name] = row
     return pd.DataFrame.from_dict(rows, "index").fillna("-")
 
 
 def shown(key):
-    """How a figure is written: a function float -> str; rates in per cent."""
+    """How a metric is written: a function float -> str; rates in per cent."""
     return _percent if TITLES[key].endswith("(%)") else _number
 
 
@@ -238,17 +158,7 @@ def _number(value):
 
 
 class ClassCounts(NamedTuple):
-    """Counts by class, each ``(..., K)``.
-
-    Arguments
-    ---------
-    hits : numpy.ndarray
-        Utterances of the class that were recognized.
-    support : numpy.ndarray
-        Utterances of the class.
-    predicted : numpy.ndarray
-        Utterances that were taken for the class.
-    """
+    """Counts (..., K): recognized, of the class, taken for the class."""
 
     hits: np.ndarray
     support: np.ndarray
@@ -256,22 +166,7 @@ class ClassCounts(NamedTuple):
 
     @classmethod
     def of(cls, true, predicted, number, groups=None):
-        """Counts predictions.
-
-        Arguments
-        ---------
-        true, predicted : int array, shape (N,)
-            Classes, 0 to ``number`` - 1.
-        number : int
-            Number of classes K.
-        groups : int array, shape (N,), optional
-            Number of each utterance's group, from 0.
-
-        Returns
-        -------
-        ClassCounts
-            ``(K,)``, with groups ``(G, K)``.
-        """
+        """Counts of classes (N,) from 0: (K,), by groups (N,) (G, K)."""
         true, predicted = np.asarray(true), np.asarray(predicted)
         row = np.zeros(len(true), np.int64) if groups is None else np.asarray(groups)
         rows = 1 + int(row.max(initial=0))
@@ -285,22 +180,11 @@ class ClassCounts(NamedTuple):
         counts = [count(*part) for part in parts]
         return cls(*(part if groups is not None else part[0] for part in counts))
 
-    def figures(self):
-        """Micro-F1 (the accuracy), macro-F1 and UAR.
+    def metrics(self):
+        """Micro-F1 (the accuracy), macro-F1 and UAR, each (...), as in scikit-learn.
 
-        As scikit-learn has them: the macro-F1 is the mean over classes that occur or
-        were predicted, the unweighted average recall that over classes that occur.
-
-        Returns
-        -------
-        dict
-            ``micro_f1``, ``macro_f1``, ``uar``, each ``(...)``.
-
-        Example
-        -------
-        >>> counts = ClassCounts.of([0, 0, 0, 1], [0, 0, 1, 1], 2)
-        >>> {name: round(float(value), 3) for name, value in counts.figures().items()}
-        {'micro_f1': 0.75, 'macro_f1': 0.733, 'uar': 0.833}
+        The macro-F1 is the mean over classes that occur or were predicted, the UAR over
+        classes that occur.
         """
         f1 = share(2 * self.hits, self.support + self.predicted)
         return {
@@ -318,27 +202,3 @@ def share(part, whole):
     """Part by whole, NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole)
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole != 0)
-
-
-def confusion(true, predicted, number):
-    """How often each class was taken for each.
-
-    Arguments
-    ---------
-    true, predicted : int array, shape (N,)
-        Classes from 0.
-    number : int
-        Number of classes K.
-
-    Returns
-    -------
-    numpy.ndarray, shape (K, K)
-        Row: the class; column: what it was taken for.
-
-    Example
-    -------
-    >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
-    [[1, 1], [0, 1]]
-    """
-    place = np.asarray(true) * number + np.asarray(predicted)
-    return np.bincount(place, minlength=number**2).reshape(number, number)

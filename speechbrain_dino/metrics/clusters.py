@@ -2,13 +2,14 @@
 
 import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
+from sklearn.metrics.cluster import contingency_matrix, pair_confusion_matrix
 
 
 def against_truth(labels, truth):
-    """Figures of clusters against true speakers, in O(N).
+    """Metrics of clusters (N,), from 0, against true speakers (N,), in O(N).
 
-    What is left out or of no known speaker takes no part and is counted.
+    What is left out (-1) or of no known speaker (empty, None) takes no part and is
+    counted. Raises ValueError if the numbers differ or nothing can be compared.
 
     ``nmi`` (arithmetic normalization); ``purity``, the share of utterances of their
     cluster's most frequent speaker; ``speaker_purity``, the same the other way round;
@@ -17,28 +18,10 @@ def against_truth(labels, truth):
     means over utterances of their own cluster's and speaker's shares (Bagga and
     Baldwin, 1998), the utterance itself counted.
 
-    Arguments
-    ---------
-    labels : int array, shape (N,)
-        -1: left out.
-    truth : sequence, shape (N,)
-        Empty or None where not known.
-
-    Returns
-    -------
-    dict
-        The figures above, and ``utterances``, ``clusters`` and ``speakers`` compared,
-        ``left_out`` and ``unknown``, which are not.
-
-    Raises
-    ------
-    ValueError
-        If the numbers differ or nothing can be compared.
-
     Example
     -------
-    >>> figures = against_truth([0, 0, 1, -1], ["ann", "ann", "ann", "bob"])
-    >>> figures["purity"], figures["pairs"]["recall"], figures["left_out"]
+    >>> metrics = against_truth([0, 0, 1, -1], ["ann", "ann", "ann", "bob"])
+    >>> metrics["purity"], metrics["pairs"]["recall"], metrics["left_out"]
     (1.0, 0.3333333333333333, 1)
     """
     labels = np.asarray(labels)
@@ -56,13 +39,14 @@ def against_truth(labels, truth):
         )
     labels, truth = labels[used], np.unique(truth[used], return_inverse=True)[1]
     table = contingency_matrix(truth, labels, sparse=True).tocoo()
+    (_, only_clustered), (only_spoken, both) = pair_confusion_matrix(truth, labels)
     by_speaker = np.bincount(table.row, table.data)
     by_cluster = np.bincount(table.col, table.data)
     return {
         "nmi": float(normalized_mutual_info_score(truth, labels)),
         "purity": _largest(table.col, table.data) / len(labels),
         "speaker_purity": _largest(table.row, table.data) / len(labels),
-        "pairs": _pairs(table.data, by_cluster, by_speaker),
+        "pairs": _f(both, both, both + only_clustered, both + only_spoken),
         "b_cubed": _b_cubed(table, by_cluster, by_speaker),
         "utterances": len(labels),
         "clusters": len(by_cluster),
@@ -79,25 +63,17 @@ def _largest(group, counts):
     return int(largest.sum())
 
 
-def _pairs(both, by_cluster, by_speaker):
-    def pairs(counts):
-        counts = counts.astype(np.float64)
-        return float((counts * (counts - 1)).sum() / 2)
-
-    return _f(pairs(both), pairs(both), pairs(by_cluster), pairs(by_speaker))
-
-
 def _b_cubed(table, by_cluster, by_speaker):
     square = table.data.astype(np.float64) ** 2
-    precise = float((square / by_cluster[table.col]).sum())
-    recalled = float((square / by_speaker[table.row]).sum())
-    return _f(precise, recalled, float(table.data.sum()), float(table.data.sum()))
+    precise = (square / by_cluster[table.col]).sum()
+    recalled = (square / by_speaker[table.row]).sum()
+    return _f(precise, recalled, table.data.sum(), table.data.sum())
 
 
 def _f(precise, recalled, clustered, spoken):
     """Precision, recall and F; where there is nothing to find, all of it is found."""
-    precision = precise / clustered if clustered else 1.0
-    recall = recalled / spoken if spoken else 1.0
+    precision = float(precise / clustered) if clustered else 1.0
+    recall = float(recalled / spoken) if spoken else 1.0
     total = precision + recall
     f = 2 * precision * recall / total if total else 0.0
     return {"precision": precision, "recall": recall, "f": f}

@@ -1,40 +1,29 @@
-"""Figures over folds: pooled, by fold, and their intervals over speakers."""
+"""Metrics over folds: pooled, by fold, and their intervals over speakers."""
 
 import numpy as np
 
 
-def fold_figures(sums_of, folds, speakers=None, replicates=1000, seed=0):
-    """Pools the test utterances of all folds, and sums the folds up.
+def fold_metrics(sums_of, folds, speakers=None, replicates=1000, seed=0):
+    """Metrics of the test utterances of all folds together, by fold, and summed up.
 
-    Arguments
-    ---------
-    sums_of : callable
-        ``sums_of(true, predicted, groups=None)``: a named tuple of sums with
-        ``figures()``, such as ``Moments.of``.
-    folds : sequence of tuple
-        True and predicted values (n,) of the test utterances of each fold.
-    speakers : sequence, optional
-        Their speakers, an array (n,) a fold; without, intervals draw utterances.
-    replicates : int
-        How often to draw speakers for the intervals; 0: no intervals.
-    seed : int
-        Of these draws.
+    ``folds`` are pairs of true and predicted values (n,), ``speakers`` arrays (n,),
+    without which intervals draw utterances. ``sums_of(true, predicted, groups=None)``
+    returns a named tuple of sums with ``metrics()``, such as ``Moments.of``.
 
     Returns
     -------
     dict
-        ``utterances``; ``pooled``, the figures over all test utterances together;
-        ``intervals``, figure -> (low, high), 95 %; ``intervals_over``, what was drawn
-        and how many there are; ``folds``, a dict of figures each; ``mean`` and
-        ``deviation`` (of a sample, N - 1) over the folds, the latter only of several.
+        ``utterances``; ``pooled`` metrics; ``intervals``, metric -> (low, high), 95 %;
+        ``intervals_over``, what was drawn and how many there are; ``folds``; ``mean``
+        and ``deviation`` (N - 1) over the folds, the latter only of several.
     """
     true, predicted = (np.concatenate(parts) for parts in zip(*folds))
-    pooled = _plain(sums_of(true, predicted).figures())
-    of_folds = [_plain(sums_of(*fold).figures()) for fold in folds]
-    found = {"utterances": len(true), "pooled": pooled, "folds": of_folds}
-    found["mean"] = {n: float(np.mean([f[n] for f in of_folds])) for n in pooled}
+    pooled = _plain(sums_of(true, predicted).metrics())
+    of_folds = [_plain(sums_of(*fold).metrics()) for fold in folds]
+    metrics = {"utterances": len(true), "pooled": pooled, "folds": of_folds}
+    metrics["mean"] = {n: float(np.mean([f[n] for f in of_folds])) for n in pooled}
     if len(folds) > 1:
-        found["deviation"] = {
+        metrics["deviation"] = {
             n: float(np.std([f[n] for f in of_folds], ddof=1)) for n in pooled
         }
     if replicates:
@@ -43,49 +32,26 @@ def fold_figures(sums_of, folds, speakers=None, replicates=1000, seed=0):
         else:
             names, groups = np.unique(np.concatenate(speakers), return_inverse=True)
         sums = sums_of(true, predicted, groups)
-        found["intervals"] = group_intervals(sums, 0.95, replicates, seed)
+        metrics["intervals"] = group_intervals(sums, 0.95, replicates, seed)
         drawn = "utterances" if speakers is None else "speakers"
-        found["intervals_over"] = f"{len(names)} {drawn}"
-    return found
+        metrics["intervals_over"] = f"{len(names)} {drawn}"
+    return metrics
 
 
-def _plain(figures):
-    return {name: float(value) for name, value in figures.items()}
+def _plain(metrics):
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def group_intervals(sums, level=0.95, replicates=1000, seed=0):
-    """Intervals in which figures lie when other groups, such as speakers, are drawn.
+    """Intervals (low, high) of metrics when other groups, such as speakers, are drawn.
 
-    Each replicate draws as many groups as there are, with replacement. Utterances of
-    one speaker are alike, so that drawing utterances would promise too much. Classes
+    Each replicate draws G groups, with replacement, from sums ``(G, ...)``. Utterances
+    of one speaker are alike, so that drawing utterances would promise too much. Classes
     that a draw leaves out do not count in it.
-
-    Arguments
-    ---------
-    sums : ClassCounts or Moments
-        Named tuple of the sums of each group ``(G, ...)``, with ``figures()``.
-    level : float
-        Probability of the interval.
-    replicates : int
-        How often to draw.
-    seed : int
-        The draws depend on nothing else.
-
-    Returns
-    -------
-    dict
-        Figure -> (low, high).
-
-    Example
-    -------
-    >>> from speechbrain_dino.metrics.classification import ClassCounts
-    >>> counts = ClassCounts.of([0, 1, 0, 1], [0, 1, 0, 0], 2, groups=[0, 0, 1, 1])
-    >>> group_intervals(counts)["micro_f1"]
-    (0.5, 1.0)
     """
     number = len(sums[0])
     rng = np.random.default_rng(seed)
-    found = []
+    batches = []
     # A hundred draws at a time: with a group per utterance, all of them fill memory.
     for first in range(0, replicates, 100):
         draws = [
@@ -93,9 +59,11 @@ def group_intervals(sums, level=0.95, replicates=1000, seed=0):
             for _ in range(min(100, replicates - first))
         ]
         drawn = np.array(draws, dtype=np.float64)
-        found.append(type(sums)(*(drawn @ part for part in sums)).figures())
+        batches.append(type(sums)(*(drawn @ part for part in sums)).metrics())
     tails = [(1 - level) / 2, (1 + level) / 2]
-    drawn = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    drawn = {
+        name: np.concatenate([part[name] for part in batches]) for name in batches[0]
+    }
     return {
         name: tuple(np.nanquantile(values, tails).tolist())
         for name, values in drawn.items()

@@ -1,21 +1,15 @@
-"""Figures of regressions, as functions of sums; see ``class_counts``."""
+"""Metrics of regressions, as functions of sums; see ``ClassCounts``."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from speechbrain_dino.metrics.classification import share
-from speechbrain_dino.metrics.over_folds import fold_figures
+from speechbrain_dino.metrics.over_folds import fold_metrics
 
 
 class Moments(NamedTuple):
-    """Sums of two numbers, the true t and the predicted p, and of their products.
-
-    Arguments
-    ---------
-    n, t, p, tt, pp, tp : numpy.ndarray
-        Each ``(...)``; t and p less any constant.
-    """
+    """Sums ``(...)`` of true t, predicted p, less any constant, and products."""
 
     n: np.ndarray
     t: np.ndarray
@@ -26,20 +20,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, true, predicted, groups=None):
-        """Sums over all utterances, or over those of each group.
-
-        Arguments
-        ---------
-        true, predicted : array, shape (N,)
-            Numbers.
-        groups : int array, shape (N,), optional
-            Number of each utterance's group, from 0.
-
-        Returns
-        -------
-        Moments
-            ``()``, with groups ``(G,)``.
-        """
+        """Sums ``()`` over utterances (N,), by groups (N,) ``(G,)``."""
         t = np.asarray(true, np.float64)
         # Variances are differences of sums of squares, which lose digits far from 0.
         p, t = np.asarray(predicted, np.float64) - t.mean(), t - t.mean()
@@ -48,22 +29,17 @@ class Moments(NamedTuple):
         sums = [np.bincount(row, values) for values in products]
         return cls(*(part if groups is not None else part[0] for part in sums))
 
-    def figures(self):
-        """Concordance and Pearson correlation, root mean square error.
+    def metrics(self):
+        """Concordance and Pearson correlation, root mean square error, each ``(...)``.
 
         The concordance correlation coefficient (Lin, 1989) is
         2 cov(t, p) / (var t + var p + (mean t - mean p)^2); where t does not vary,
         neither is defined, and a constant p has a correlation of 0.
 
-        Returns
-        -------
-        dict
-            ``ccc``, ``pearson``, ``rmse``, each ``(...)``.
-
         Example
         -------
-        >>> figures = Moments.of([1.0, 2.0, 3.0], [1.0, 2.0, 6.0]).figures()
-        >>> {name: round(float(value), 3) for name, value in figures.items()}
+        >>> metrics = Moments.of([1.0, 2.0, 3.0], [1.0, 2.0, 6.0]).metrics()
+        >>> {name: round(float(value), 3) for name, value in metrics.items()}
         {'ccc': 0.526, 'pearson': 0.945, 'rmse': 1.732}
         """
         t, p = self.t / self.n, self.p / self.n
@@ -82,43 +58,10 @@ class Moments(NamedTuple):
 
 
 def ccc(true, predicted):
-    """Concordance correlation coefficient, see `Moments.figures`.
-
-    Arguments
-    ---------
-    true, predicted : array, shape (N,)
-        Numbers.
-
-    Returns
-    -------
-    float
-
-    Example
-    -------
-    >>> ccc([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    1.0
-    """
-    return float(Moments.of(true, predicted).figures()["ccc"])
+    """Concordance correlation coefficient of numbers (N,), see `Moments.metrics`."""
+    return float(Moments.of(true, predicted).metrics()["ccc"])
 
 
 def number_figures(folds, speakers=None, replicates=1000, seed=0):
-    """Figures of a regression over folds.
-
-    Arguments
-    ---------
-    folds : sequence of tuple
-        True and predicted numbers (n,) of the test utterances of each fold.
-    speakers : sequence, optional
-        Their speakers, an array (n,) a fold; without, intervals draw utterances.
-    replicates : int
-        How often to draw speakers for the intervals; 0: no intervals.
-    seed : int
-        Of these draws.
-
-    Returns
-    -------
-    dict
-        See `speechbrain_dino.metrics.over_folds.fold_figures`; the figures are those of
-        `Moments`.
-    """
-    return fold_figures(Moments.of, folds, speakers, replicates, seed)
+    """Metrics of a regression over folds, see `over_folds.fold_metrics`."""
+    return fold_metrics(Moments.of, folds, speakers, replicates, seed)

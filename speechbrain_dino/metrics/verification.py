@@ -1,9 +1,11 @@
-"""Figures of merit of verification scores.
+"""Metrics of verification scores.
 
-A trial is accepted when its score is greater than the threshold, as in
-SpeechBrain's ``SpeakerRecognition``. ``eer``, ``min_dcf`` and ``min_cllr`` ask for the
-order of the scores only; ``act_dcf`` and ``cllr`` read a score as the natural logarithm
-of a likelihood ratio, which ``speechbrain_dino.scoring.calibration`` makes of it."""
+Scores are those of the trials of one speaker (P,) and of two speakers (Q,); ValueError
+is raised if there are none or one is not finite. A trial is accepted when its score is
+greater than the threshold, as in SpeechBrain's ``SpeakerRecognition``. ``act_dcf`` and
+``cllr`` read a score as the natural logarithm of a likelihood ratio, which
+``speechbrain_dino.scoring.calibration`` makes; the others depend on its order only.
+"""
 
 from typing import NamedTuple
 
@@ -14,32 +16,12 @@ __all__ = ["act_dcf", "cllr", "eer", "min_cllr", "min_dcf", "operating_points"]
 
 
 def eer(target_scores, nontarget_scores):
-    """Equal error rate: where misses and false alarms are equally frequent.
+    """Equal error rate (0..1), and the threshold that comes closest to equal rates.
 
-    The operating points are all distinct decisions that a threshold can make.
-    Where no point has both rates equal, the rate is interpolated linearly
-    between the two neighboring points at which the sign of (miss rate - false
-    alarm rate) changes. Tied scores are one step of both rates, so the value is
-    the expectation over a random order of the ties. O(N log N).
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Scores of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Scores of the trials of two speakers.
-
-    Returns
-    -------
-    eer : float
-        In 0..1.
-    threshold : float
-        Accept scores greater than this to come closest to equal rates.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity.
+    Between the two neighboring operating points at which the sign of (miss rate -
+    false alarm rate) changes, the rate is interpolated linearly. Tied scores are one
+    step of both rates, so the value is the expectation over a random order of the
+    ties. O(N log N).
 
     Example
     -------
@@ -50,36 +32,12 @@ def eer(target_scores, nontarget_scores):
 
 
 def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
-    """Smallest normalized detection cost over all thresholds.
+    """Smallest normalized detection cost (0..1), and the lowest threshold for it.
 
     ``cost = c_miss * miss * p_target + c_fa * false_alarm * (1 - p_target)``,
     divided by the cost of the better of the two systems that do not listen,
-    ``min(c_miss * p_target, c_fa * (1 - p_target))``. O(N log N).
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Scores of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Scores of the trials of two speakers.
-    p_target : float
-        Prior probability of a trial of one speaker, between 0 and 1.
-    c_miss : float
-        Cost of a rejected target, positive.
-    c_fa : float
-        Cost of an accepted non-target, positive.
-
-    Returns
-    -------
-    min_dcf : float
-        In 0..1.
-    threshold : float
-        Accept scores greater than this to reach it; the lowest where several do.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity, or a parameter is out of range.
+    ``min(c_miss * p_target, c_fa * (1 - p_target))``. O(N log N). Raises ValueError at
+    a prior outside 0..1 and at costs that are not positive.
 
     Example
     -------
@@ -92,33 +50,10 @@ def min_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
 
 
 def act_dcf(target_scores, nontarget_scores, p_target=0.01, c_miss=1, c_fa=1):
-    """Normalized detection cost at the threshold that theory gives for the prior.
+    """Cost of ``min_dcf`` at the threshold that theory gives for the prior.
 
-    The threshold is ``log(c_fa * (1 - p_target) / (c_miss * p_target))``; the cost
-    that of ``min_dcf``. What it lies above ``min_dcf`` is lost by calibration.
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Log-likelihood ratios (natural logarithm) of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Those of the trials of two speakers.
-    p_target : float
-        Prior probability of a trial of one speaker, between 0 and 1.
-    c_miss : float
-        Cost of a rejected target, positive.
-    c_fa : float
-        Cost of an accepted non-target, positive.
-
-    Returns
-    -------
-    float
-        0 or more; above 1 the scores do harm.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity, or a parameter is out of range.
+    The threshold is ``log(c_fa * (1 - p_target) / (c_miss * p_target))``. What the cost
+    lies above ``min_dcf`` is lost by calibration; above 1 the scores do harm.
 
     Example
     -------
@@ -138,28 +73,6 @@ def cllr(target_scores, nontarget_scores):
     The mean of ``log2(1 + exp(-score))`` over targets and of ``log2(1 + exp(score))``
     over non-targets, halved: 0 for a system that is always right and sure, 1 for one
     that carries no information (all scores 0).
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Log-likelihood ratios (natural logarithm) of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Those of the trials of two speakers.
-
-    Returns
-    -------
-    float
-        0 or more.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity.
-
-    Example
-    -------
-    >>> cllr([0.0], [0.0])
-    1.0
     """
     targets = finite_scores(target_scores, "target")
     nontargets = finite_scores(nontarget_scores, "non-target")
@@ -169,35 +82,12 @@ def cllr(target_scores, nontarget_scores):
 
 
 def min_cllr(target_scores, nontarget_scores):
-    """Cllr after the best rising map of the scores, by pooling adjacent violators.
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Scores of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Scores of the trials of two speakers.
-
-    Returns
-    -------
-    float
-        In 0..1, in bits.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity.
-
-    Example
-    -------
-    >>> min_cllr([2.0, 3.0], [0.0, 1.0]), min_cllr([1.0], [1.0])
-    (0.0, 1.0)
-    """
+    """Cllr (bits, 0..1) after the best rising map, by pooling adjacent violators."""
     return operating_points(target_scores, nontarget_scores).min_cllr()
 
 
 class OperatingPoints(NamedTuple):
-    """All distinct decisions of a threshold; a score greater than it is accepted."""
+    """All distinct decisions of a threshold; a greater score is accepted."""
 
     thresholds: np.ndarray
     """float64 (R,), rising; a value between two neighboring scores, so that a last
@@ -208,7 +98,7 @@ class OperatingPoints(NamedTuple):
     """float64 (R,): share of non-targets greater than it, from 1 to 0."""
 
     def eer(self):
-        """Equal error rate and its threshold; see ``metrics.eer``."""
+        """See ``metrics.eer``."""
         gap = self.miss - self.false_alarm
         # gap rises from -1 to 1: the first point that is not negative, and the one
         # before.
@@ -220,14 +110,14 @@ class OperatingPoints(NamedTuple):
         return float(rate), float(self.thresholds[nearest])
 
     def min_dcf(self, p_target=0.01, c_miss=1, c_fa=1):
-        """Minimum detection cost and its threshold; see ``metrics.min_dcf``."""
+        """See ``metrics.min_dcf``."""
         weight_miss, weight_fa = cost_weights(p_target, c_miss, c_fa)
         cost = weight_miss * self.miss + weight_fa * self.false_alarm
         best = int(np.argmin(cost))
         return float(cost[best]), float(self.thresholds[best])
 
     def min_cllr(self):
-        """Smallest Cllr of any rising map of the scores; see ``metrics.min_cllr``."""
+        """See ``metrics.verification.min_cllr``."""
         targets, nontargets = np.diff(self.miss), -np.diff(self.false_alarm)
         mass = targets + nontargets
         # A resampled list may leave a score without a trial.
@@ -247,34 +137,7 @@ def _bits(own, other):
 
 
 def cost_weights(p_target, c_miss, c_fa):
-    """Weights of the miss and the false alarm rate in the normalized detection cost.
-
-    Arguments
-    ---------
-    p_target : float
-        Prior probability of a trial of one speaker, between 0 and 1.
-    c_miss : float
-        Cost of a rejected target, positive.
-    c_fa : float
-        Cost of an accepted non-target, positive.
-
-    Returns
-    -------
-    weight_miss : float
-        At least 1; the smaller of the two weights is 1.
-    weight_fa : float
-        At least 1.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range.
-
-    Example
-    -------
-    >>> cost_weights(0.25, 1, 1)
-    (1.0, 3.0)
-    """
+    """Weights of miss and false alarm rate in the cost; the smaller is 1."""
     if not (0 < p_target < 1 and c_miss > 0 and c_fa > 0):
         raise ValueError(
             "a detection cost needs 0 < p_target < 1 and positive costs, was given "
@@ -285,26 +148,7 @@ def cost_weights(p_target, c_miss, c_fa):
 
 
 def operating_points(target_scores, nontarget_scores):
-    """All distinct decisions that a threshold can make on these scores.
-
-    One sort serves all figures: ``points.eer()``, ``points.min_dcf(0.05)`` ...
-
-    Arguments
-    ---------
-    target_scores : array or torch.Tensor, shape (P,)
-        Scores of the trials of one speaker.
-    nontarget_scores : array or torch.Tensor, shape (Q,)
-        Scores of the trials of two speakers.
-
-    Returns
-    -------
-    OperatingPoints
-        ``thresholds, miss, false_alarm``.
-
-    Raises
-    ------
-    ValueError
-        If a side is empty or holds NaN or infinity.
+    """All `OperatingPoints` of these scores; one sort serves all metrics.
 
     Example
     -------
@@ -326,23 +170,7 @@ def operating_points(target_scores, nontarget_scores):
 
 
 def between(values):
-    """Thresholds that tell rising scores from each other.
-
-    Arguments
-    ---------
-    values : array, shape (R,)
-        Distinct scores, rising.
-
-    Returns
-    -------
-    numpy.ndarray, shape (R + 1,)
-        float64: one below all scores, one between any two, and the last score.
-
-    Example
-    -------
-    >>> between([1.0, 3.0]).tolist()[1:]
-    [2.0, 3.0]
-    """
+    """Thresholds (R + 1,) below, between and at the end of rising scores (R,)."""
     values = np.asarray(values, dtype=np.float64)
     middle = values[:-1] / 2 + values[1:] / 2
     # Between neighboring floats the middle rounds to one of them: take the lower.
@@ -352,25 +180,7 @@ def between(values):
 
 
 def finite_scores(scores, side):
-    """Scores as floats, checked.
-
-    Arguments
-    ---------
-    scores : array or torch.Tensor
-        Any shape.
-    side : str
-        "target" or "non-target", for the message.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N,)
-        float32 if they were given so, else float64.
-
-    Raises
-    ------
-    ValueError
-        If there are none or one is NaN or infinite.
-    """
+    """Checked scores (N,), float32 if given so, else float64."""
     scores = np.asarray(scores).ravel()
     if scores.dtype != np.float32:
         scores = scores.astype(np.float64)

@@ -6,23 +6,14 @@ from torch import nn
 
 
 class CosineClassifier(nn.Module):
-    """Cosines with the centers of the classes, the best of each class' sub-centers.
+    """Cosines with the centers of C classes, the best of each class' K sub-centers.
 
     Sub-centers (Deng et al., ECCV 2020) let a class fall into a main part and others
     that collect what was labeled wrongly.
 
-    Arguments
-    ---------
-    in_dim : int
-        Size of the embedding.
-    num_classes : int
-        Number of classes C.
-    sub_centers : int
-        Centers a class, K.
-
     Example
     -------
-    >>> CosineClassifier(8, 5, sub_centers=3)(torch.randn(2, 8)).shape
+    >>> CosineClassifier(8, num_classes=5, sub_centers=3)(torch.randn(2, 8)).shape
     torch.Size([2, 5])
     """
 
@@ -44,20 +35,7 @@ class CosineClassifier(nn.Module):
 
 
 class LinearClassifier(nn.Linear):
-    """Logits of a linear layer, for `CrossEntropy`.
-
-    Arguments
-    ---------
-    in_dim : int
-        Size of the embedding.
-    num_classes : int
-        Number of classes.
-
-    Example
-    -------
-    >>> LinearClassifier(8, 5)(torch.randn(2, 8)).shape
-    torch.Size([2, 5])
-    """
+    """Logits (..., C) of a linear layer, for `CrossEntropy`."""
 
     def __init__(self, in_dim, num_classes):
         check_classes(num_classes)

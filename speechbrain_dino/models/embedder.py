@@ -1,4 +1,4 @@
-"""Waveforms to embeddings, as training and the inference folder do it."""
+"""Waveforms to embeddings, as training and the inference folder compute them."""
 
 import torch
 
@@ -8,17 +8,6 @@ class Embedder(torch.nn.Module):
 
     The same three parts as in SpeechBrain's ``EncoderClassifier``, which gives the
     same embedding from the exported inference folder.
-
-    Arguments
-    ---------
-    compute_features : torch.nn.Module
-        ``(batch, time)`` waveforms to ``(batch, frames, features)``.
-    mean_var_norm : torch.nn.Module
-        Called with features and relative lengths.
-    embedding_model : torch.nn.Module
-        Called with features and relative lengths; ``(batch, D)`` or
-        ``(batch, 1, D)``. An encoder whose embeddings do not depend on padding says
-        so by an attribute ``masks_padding = True``.
 
     Example
     -------
@@ -38,44 +27,24 @@ class Embedder(torch.nn.Module):
 
     @property
     def masks_padding(self):
-        """Whether utterances of different length may share a batch."""
+        """Whether lengths may mix in a batch: the encoder's attribute of this name."""
         return getattr(self.embedding_model, "masks_padding", False)
 
     def frames(self, num_samples):
-        """Number of feature frames; utterances equal in it may share a batch.
+        """Feature frames of samples; utterances of equal frames may share a batch.
 
-        A short-time Fourier transform that is centered and padded with zeros gives
-        an utterance the same frames, whether zeros follow it or nothing. Of other
-        features nothing is known, every number of samples counts as different.
-
-        Arguments
-        ---------
-        num_samples : int array
-            Lengths of utterances in samples.
-
-        Returns
-        -------
-        int array
-            Same shape as ``num_samples``.
+        A short-time Fourier transform that is centered and padded with zeros gives an
+        utterance the same frames, whether zeros follow it or nothing. For others every
+        number of samples counts as different.
         """
         stft = getattr(self.compute_features, "compute_STFT", None)
         exact = stft is not None and stft.center and stft.pad_mode == "constant"
         return 1 + num_samples // (stft.hop_length if exact else 1)
 
     def forward(self, wavs, num_samples=None):
-        """Computes embeddings.
+        """Embeddings (batch, D) of waveforms (batch, time) in -1..1.
 
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            Waveforms in -1..1 ``(batch, time)``, padded with zeros at the end.
-        num_samples : torch.Tensor, optional
-            Samples of each waveform ``(batch,)``; all of them if not given.
-
-        Returns
-        -------
-        torch.Tensor
-            Embeddings ``(batch, D)``.
+        ``num_samples`` (batch,) come before a padding of zeros; all if not given.
         """
         lengths = torch.ones(len(wavs), device=wavs.device)
         if num_samples is not None:

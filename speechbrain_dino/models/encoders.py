@@ -5,6 +5,8 @@ from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.CNN import Conv1d
 from torch import nn
 
+from speechbrain_dino.models.features import frame_mask
+
 
 class LeanECAPA(ECAPA_TDNN):
     """SpeechBrain's ECAPA-TDNN, its convolutions padding with zeros by themselves.
@@ -13,17 +15,6 @@ class LeanECAPA(ECAPA_TDNN):
     for kernels of one frame. That costs 4 % of a training step with 512 channels on a
     CPU (``benchmarks/train_step.py --lean``), more with fewer. Parameters and arguments
     are the same; the embeddings of SpeechBrain's weights differ slightly.
-
-    Arguments
-    ---------
-    *args, **kwargs
-        As for ``speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN``.
-
-    Example
-    -------
-    >>> encoder = LeanECAPA(input_size=80, lin_neurons=192)
-    >>> encoder(torch.rand(2, 100, 80)).shape
-    torch.Size([2, 1, 192])
     """
 
     def __init__(self, *args, **kwargs):
@@ -38,22 +29,9 @@ class LeanECAPA(ECAPA_TDNN):
 class MaskedResNet(nn.Module):
     """A residual network over log-mels whose embeddings do not depend on padding.
 
-    A 3x3 stem of stride 1 without pooling, blocks, mean and standard deviation over
-    time, then a linear layer without bias and batch normalization. A subclass gives
-    the block.
-
-    Arguments
-    ---------
-    input_size : int
-        Mel bands.
-    channels : sequence of int
-        Channels of the stages.
-    block_sizes : sequence of int
-        Blocks of each stage.
-    strides : sequence of int
-        Stride of each stage, in time and frequency.
-    lin_neurons : int
-        Size of the embedding.
+    A 3x3 stem of stride 1 without pooling, stages of blocks that a subclass gives,
+    mean and standard deviation over time, then a linear layer without bias and batch
+    normalization. Strides, one per stage, are in time and frequency.
     """
 
     def __init__(self, input_size, channels, block_sizes, strides, lin_neurons):
@@ -72,22 +50,11 @@ class MaskedResNet(nn.Module):
         self.embedding_norm = nn.BatchNorm1d(lin_neurons)
 
     def forward(self, feats, lengths=None):
-        """Computes embeddings.
+        """Embeddings (batch, 1, lin_neurons) of log-mels (batch, frames, input_size).
 
-        Arguments
-        ---------
-        feats : torch.Tensor
-            Log-mels ``(batch, frames, input_size)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``. The padding is masked exactly: an embedding
-            does not depend on what else is in the batch.
-
-        Returns
-        -------
-        torch.Tensor
-            Embeddings ``(batch, 1, lin_neurons)``.
+        Padding by relative ``lengths`` (batch,) is masked exactly.
         """
-        mask = _frame_mask(lengths, feats)
+        mask = frame_mask(lengths, feats)
         # (batch, 1, bands, frames)
         x = feats.transpose(1, 2).unsqueeze(1)
         x = masked(torch.relu(self.stem_norm(self.stem(masked(x, mask)))), mask)
@@ -98,27 +65,12 @@ class MaskedResNet(nn.Module):
 
     @property
     def masks_padding(self):
-        """Whether utterances of several lengths may share a batch: yes."""
+        """Utterances of several lengths may share a batch."""
         return True
 
 
 class LResNet34(MaskedResNet):
-    """The paper's light ResNet-34, log-mels to one embedding per utterance.
-
-    Basic blocks [3, 4, 6, 3] with 16-32-64-128 channels.
-
-    Arguments
-    ---------
-    input_size : int
-        Mel bands.
-    channels : list of int
-        Channels of the four stages.
-    block_sizes : list of int
-        Blocks of the four stages.
-    strides : list of int
-        Stride of each stage, in time and frequency.
-    lin_neurons : int
-        Size of the embedding.
+    """The paper's light ResNet-34: basic blocks [3, 4, 6, 3], 16-32-64-128 channels.
 
     Example
     -------
@@ -138,22 +90,11 @@ class LResNet34(MaskedResNet):
         super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
 
     def block(self, width, out, stride):
-        """A block from ``width`` to ``out`` channels."""
         return BasicBlock(width, out, stride)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut (He et al., 2016).
-
-    Arguments
-    ---------
-    width : int
-        Channels of the input.
-    out : int
-        Channels of the output.
-    stride : int
-        Stride in time and frequency.
-    """
+    """Two 3x3 convolutions with a shortcut (He et al., 2016)."""
 
     def __init__(self, width, out, stride):
         super().__init__()
@@ -182,20 +123,12 @@ def shortcut(width, out, stride):
     return nn.Sequential(conv(width, out, 1, stride), nn.BatchNorm2d(out))
 
 
-def _frame_mask(lengths, feats):
-    if lengths is None:
-        return None
-    frames = feats.shape[1]
-    ends = (lengths.to(feats.device) * frames).round()
-    return torch.arange(frames, device=feats.device) < ends[:, None]
-
-
 def masked(x, mask):
     return x if mask is None else x * mask[:, None, None]
 
 
 def _statistics(x, mask, floor=1e-5):
-    """Mean and standard deviation over time, ``(batch, 2 channels)``, in float32."""
+    """Mean and standard deviation over time, (batch, 2 channels), in float32."""
     x = x.float()
     if mask is None:
         mean = x.mean(dim=2)

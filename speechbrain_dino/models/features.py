@@ -6,23 +6,13 @@ import torch
 class MeanNorm(torch.nn.Module):
     """Subtracts the mean of each feature, of the whole utterance or a sliding window.
 
-    The paper uses a window of 3 s and the utterance mean for crops no longer than
-    that; the variance is left alone.
-
-    Arguments
-    ---------
-    window_seconds : float, optional
-        Length of the centered window in seconds, shortened at both ends of the
-        utterance; the whole utterance if not given.
-    hop_seconds : float
-        Time between two frames in seconds.
+    The paper uses a window of 3 s, centered and shortened at both ends of the
+    utterance, and the utterance mean for crops no longer than that; the variance is
+    left alone. Frames are ``hop_seconds`` apart.
 
     Example
     -------
-    >>> feats = torch.arange(4.0).reshape(1, 4, 1)
-    >>> MeanNorm()(feats).flatten()
-    tensor([-1.5000, -0.5000,  0.5000,  1.5000])
-    >>> MeanNorm(window_seconds=0.03)(feats).flatten()
+    >>> MeanNorm(window_seconds=0.03)(torch.arange(4.0).reshape(1, 4, 1)).flatten()
     tensor([-0.5000,  0.0000,  0.0000,  0.5000])
     """
 
@@ -36,26 +26,14 @@ class MeanNorm(torch.nn.Module):
             self.window = max(round(window_seconds / hop_seconds), 1)
 
     def forward(self, feats, lengths=None):
-        """Normalizes a batch.
+        """Normalizes log-mels (batch, frames, features), on the module's device.
 
-        Arguments
-        ---------
-        feats : torch.Tensor
-            Log-mels ``(batch, frames, features)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``; padded frames take no part and become 0.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape as ``feats``, on the device that the module was moved to.
+        Frames padded by relative ``lengths`` (batch,) take no part and become 0.
         """
         feats = feats.to(self.place.device)
         frames = feats.shape[1]
-        mask = None
-        if lengths is not None:
-            ends = (lengths * frames).round().long().to(feats.device)
-            mask = torch.arange(frames, device=feats.device) < ends[:, None]
+        mask = frame_mask(lengths, feats)
+        if mask is not None:
             feats = feats * mask[..., None]
         count = frames if mask is None else mask.sum(1)[:, None, None]
         mean = feats.sum(dim=1, keepdim=True) / count
@@ -82,6 +60,15 @@ class MeanNorm(torch.nn.Module):
         return window_sum / count.to(feats.dtype)
 
 
+def frame_mask(lengths, feats):
+    """Frames (batch, frames) within relative lengths (batch,), None without these."""
+    if lengths is None:
+        return None
+    frames = feats.shape[1]
+    ends = (lengths.to(feats.device) * frames).round()
+    return torch.arange(frames, device=feats.device) < ends[:, None]
+
+
 def _running_sum(values):
     return torch.nn.functional.pad(values.cumsum(dim=1), (0, 0, 1, 0))
 
@@ -91,23 +78,7 @@ def move_constants(module, device):
 
     ``Module.to`` leaves plain attributes alone. SpeechBrain's STFT would copy its
     window to the device at every call, for which the host waits; its Filterbank makes
-    tensors on ``device_inp``, and its InputNormalization loads a checkpoint to
-    ``device``: tensors and devices have to go together.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        The module, its parts included.
-    device : torch.device or str
-        Where to.
-
-    Example
-    -------
-    >>> from speechbrain.lobes.features import Fbank
-    >>> fbank = Fbank(n_mels=80)
-    >>> move_constants(fbank, "meta")
-    >>> fbank.compute_fbanks.f_central.device, fbank.compute_fbanks.device_inp
-    (device(type='meta'), device(type='meta'))
+    tensors on ``device_inp``, its InputNormalization loads a checkpoint to ``device``.
     """
     device = torch.device(device)
     for part in module.modules():

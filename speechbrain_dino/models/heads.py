@@ -1,4 +1,4 @@
-"""Heads, with prototypes or without, and the branch encoder -> embedding -> head.
+"""Heads, with prototypes or without.
 
 A head maps embeddings (N, D) to outputs (N, K); where an objective needs more of it, it
 returns a dict with ``outputs`` and whatever it hands out besides, (N, ...) each.
@@ -9,24 +9,7 @@ from torch import nn
 
 
 class Prototypes(nn.Module):
-    """Linear layer of unit rows without bias: a weight-normalized layer of gain 1.
-
-    Arguments
-    ---------
-    in_dim : int
-        Size of the input.
-    out_dim : int
-        Number of prototypes K.
-
-    Example
-    -------
-    >>> import torch
-    >>> prototypes = Prototypes(4, 10)
-    >>> prototypes(torch.randn(3, 4)).shape
-    torch.Size([3, 10])
-    >>> torch.allclose(prototypes.unit_rows().norm(dim=1), torch.ones(10))
-    True
-    """
+    """Linear layer of unit rows without bias: weight-normalized, of gain 1."""
 
     def __init__(self, in_dim, out_dim):
         super().__init__()
@@ -44,26 +27,12 @@ class Prototypes(nn.Module):
 
 
 class DINOHead(nn.Module):
-    """Multi-layer perceptron, L2 normalization, prototypes.
+    """Multi-layer perceptron, L2 normalization, K = ``out_dim`` prototypes.
 
     The defaults are the paper's: GELU, no BatchNorm, truncated normal weights.
-
-    Arguments
-    ---------
-    in_dim : int
-        Size of the embedding.
-    out_dim : int
-        Number of prototypes K.
-    hidden_dim : int
-        Size of the hidden layers.
-    bottleneck_dim : int
-        Size of the normalized layer in front of the prototypes.
-    num_layers : int
-        Number of Linear layers before the prototypes.
-    batch_norm : bool
-        BatchNorm between each hidden Linear and its GELU.
-    hand_out : bool
-        Whether the normalized layer is handed out as "bottleneck".
+    BatchNorm stands between a hidden Linear, of ``num_layers`` with the last, and its
+    GELU. ``bottleneck_dim`` is the size of the normalized layer in front of the
+    prototypes, which ``hand_out`` hands out as "bottleneck".
 
     Example
     -------
@@ -104,30 +73,8 @@ class DINOHead(nn.Module):
 class RDINOHead(nn.Module):
     """DINO's head with one more, wide layer in front of the bottleneck (RDINO).
 
-    Arguments
-    ---------
-    in_dim : int
-        Size of the embedding.
-    out_dim : int
-        Number of prototypes K.
-    hidden_dim : int
-        Size of the hidden layers.
-    expanded_dim : int
-        Size of the wide layer, which is handed out as "expanded".
-    bottleneck_dim : int
-        Size of the normalized layer in front of the prototypes, handed out as
-        "bottleneck".
-    num_layers : int
-        Number of Linear layers before the bottleneck.
-    batch_norm : bool
-        BatchNorm between each hidden Linear and its GELU.
-
-    Example
-    -------
-    >>> import torch
-    >>> head = RDINOHead(8, out_dim=32, expanded_dim=64, bottleneck_dim=4)
-    >>> {name: tuple(x.shape) for name, x in head(torch.randn(5, 8)).items()}
-    {'outputs': (5, 32), 'expanded': (5, 64), 'bottleneck': (5, 4)}
+    Its ``expanded_dim`` outputs are handed out as "expanded", the normalized layer in
+    front of the prototypes as "bottleneck". The rest is as in `DINOHead`.
     """
 
     def __init__(
@@ -159,17 +106,6 @@ class RDINOHead(nn.Module):
         }
 
 
-def _flat(embeddings):
-    if embeddings.dim() == 3 and embeddings.shape[1] == 1:
-        return embeddings.squeeze(1)
-    if embeddings.dim() != 2:
-        raise ValueError(
-            f"the encoder returned {tuple(embeddings.shape)}; expected one embedding "
-            "per utterance, (N, D) or (N, 1, D): does it pool over time?"
-        )
-    return embeddings
-
-
 def _init_linear(module):
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -177,23 +113,7 @@ def _init_linear(module):
 
 
 def perceptron(in_dim, hidden_dim, out_dim, num_layers, batch_norm, activation):
-    """A multi-layer perceptron that ends in a Linear layer.
-
-    Arguments
-    ---------
-    in_dim, hidden_dim, out_dim : int
-        Sizes of its input, hidden layers and output.
-    num_layers : int
-        Number of Linear layers, at least 1.
-    batch_norm : bool
-        BatchNorm between each hidden Linear and its activation.
-    activation : type
-        Module class of the activation.
-
-    Returns
-    -------
-    torch.nn.Sequential
-    """
+    """Linear layers with BatchNorm, if any, and an activation in between."""
     if num_layers < 1:
         raise ValueError(f"num_layers is {num_layers}; a head has at least one")
     layers, width = [], in_dim
@@ -207,27 +127,7 @@ def perceptron(in_dim, hidden_dim, out_dim, num_layers, batch_norm, activation):
 
 
 class Projector(nn.Module):
-    """Multi-layer perceptron with ReLU: the projector of SimCLR, MoCo v2, VICReg, BYOL.
-
-    Arguments
-    ---------
-    in_dim : int
-        Size of the embedding.
-    out_dim : int
-        Size of the projection.
-    hidden_dim : int
-        Size of the hidden layers.
-    num_layers : int
-        Number of Linear layers.
-    batch_norm : bool
-        BatchNorm between each hidden Linear and its ReLU.
-
-    Example
-    -------
-    >>> import torch
-    >>> Projector(8, 32, hidden_dim=16)(torch.randn(5, 8)).shape
-    torch.Size([5, 32])
-    """
+    """Linear layers and ReLU: the projector of SimCLR, MoCo v2, VICReg, BYOL."""
 
     def __init__(
         self, in_dim, out_dim=256, hidden_dim=2048, num_layers=2, batch_norm=True
@@ -245,20 +145,8 @@ class Projector(nn.Module):
 class PredictionHead(nn.Module):
     """A projector and a predictor on top of it (BYOL).
 
-    The teacher has a copy of the predictor that is never used.
-
-    Arguments
-    ---------
-    projector, predictor : torch.nn.Module
-        Embeddings (N, D) -> projections (N, K) -> predictions (N, K), which are the
-        outputs; the projections are handed out as "projection".
-
-    Example
-    -------
-    >>> import torch
-    >>> head = PredictionHead(Projector(8, 4, 16), Projector(4, 4, 16))
-    >>> sorted(head(torch.randn(5, 8)))
-    ['outputs', 'projection']
+    Embeddings (N, D) -> projections (N, K), handed out as "projection", -> predictions
+    (N, K), the outputs. The teacher's copy of the predictor is never used.
     """
 
     def __init__(self, projector, predictor):

@@ -11,33 +11,10 @@ class Res2Net50(MaskedResNet):
     """Res2Net-50 (Gao et al., 2021) over log-mels, one embedding per utterance.
 
     Bottleneck blocks [3, 4, 6, 3] whose 3x3 convolution is cut into ``scale`` groups
-    of channels, each of which also sees what the group before made. Widths are a
-    reconstruction: the paper names the network, not its size.
-
-    Arguments
-    ---------
-    input_size : int
-        Mel bands.
-    channels : list of int
-        Channels of the four stages; a block's output has ``expansion`` times as many.
-    block_sizes : list of int
-        Blocks of the four stages.
-    strides : list of int
-        Stride of each stage, in time and frequency.
-    scale : int
-        Groups of channels.
-    base_width : int
-        Channels of a group where a stage has 64, in proportion elsewhere.
-    expansion : int
-        Output channels of a block by those of its stage.
-    lin_neurons : int
-        Size of the embedding.
-
-    Example
-    -------
-    >>> encoder = Res2Net50(input_size=40, channels=[8, 16, 32, 64]).eval()
-    >>> encoder(torch.rand(2, 50, 40)).shape
-    torch.Size([2, 1, 256])
+    of channels, each of which also sees the output of the group before. A group has
+    ``base_width`` channels where a stage has 64, in proportion elsewhere; a block's
+    output has ``expansion`` times the stage's. Widths are a reconstruction: the paper
+    names the network, not its size.
     """
 
     def __init__(
@@ -55,25 +32,12 @@ class Res2Net50(MaskedResNet):
         super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
 
     def block(self, width, out, stride):
-        """A block from ``width`` to ``expansion * out`` channels."""
         group = max(out * self.base_width // 64, 1)
         return Res2Block(width, out * self.expansion, stride, group, self.scale)
 
 
 class Res2Block(nn.Module):
-    """1x1, a row of 3x3 convolutions by groups of channels, 1x1, with a shortcut.
-
-    Arguments
-    ---------
-    width, out : int
-        Channels of input and output.
-    stride : int
-        Stride in time and frequency.
-    group : int
-        Channels of a group.
-    scale : int
-        Number of groups.
-    """
+    """1x1, a row of 3x3 convolutions by groups of channels, 1x1, with a shortcut."""
 
     def __init__(self, width, out, stride, group, scale):
         super().__init__()
@@ -94,16 +58,16 @@ class Res2Block(nn.Module):
         inner = None if mask is None else mask[:, :: self.stride]
         y = masked(torch.relu(self.norm1(self.conv1(x))), mask)
         groups = y.chunk(self.scale, dim=1)
-        made = []
+        outputs = []
         for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
             group = groups[number]
             if number and self.stride == 1:  # else the sizes differ
-                group = group + made[-1]
-            made.append(masked(torch.relu(norm(layer(group))), inner))
+                group = group + outputs[-1]
+            outputs.append(masked(torch.relu(norm(layer(group))), inner))
         if self.scale > 1:
             last = groups[-1]
             if self.stride > 1:
                 last = masked(F.avg_pool2d(last, 3, self.stride, padding=1), inner)
-            made.append(last)
-        y = self.norm3(self.conv3(torch.cat(made, dim=1))) + self.shortcut(x)
+            outputs.append(last)
+        y = self.norm3(self.conv3(torch.cat(outputs, dim=1))) + self.shortcut(x)
         return masked(torch.relu(y), inner), inner

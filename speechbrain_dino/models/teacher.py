@@ -9,22 +9,12 @@ from speechbrain_dino.models.modes import unwrapped
 
 
 class Teacher(nn.Module):
-    """Exponential moving average of a student, with weights of its own.
+    """Exponential moving average of a student, wrapped or not, with weights of its own.
 
-    Arguments
-    ---------
-    student : torch.nn.Module
-        The module to copy; may be wrapped by DistributedDataParallel or
-        ``torch.compile``.
-    buffers : str
-        ``"own"``: BatchNorm statistics are the teacher's own and its mode follows
-        ``train()`` and ``eval()`` (the paper). ``"student"``: they are copied from
-        the student at each update and the teacher stays in evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        When ``buffers`` is unknown or the copy shares memory with the student.
+    ``buffers="own"``: BatchNorm statistics are the teacher's own and its mode follows
+    ``train()`` and ``eval()`` (the paper). ``"student"``: they are copied from the
+    student at each update and the teacher stays in evaluation mode. Raises ValueError
+    at other values, and when the copy shares memory with the student.
 
     Example
     -------
@@ -71,18 +61,8 @@ class Teacher(nn.Module):
     def update(self, student, momentum):
         """Moves the weights: ``momentum * teacher + (1 - momentum) * student``.
 
-        Arguments
-        ---------
-        student : torch.nn.Module
-            The student, wrapped or not.
-        momentum : float or torch.Tensor
-            Share of the old weights that is kept, 0..1; a scalar on the device of
-            the weights is not looked at by the host.
-
-        Raises
-        ------
-        ValueError
-            When momentum is out of range or the student is another network.
+        The host does not wait for a momentum on the device. Raises ValueError when it
+        is outside 0..1 or the student is another network.
         """
         if not torch.is_tensor(momentum) and not 0 <= momentum <= 1:
             raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
@@ -97,19 +77,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def distance(self, student):
-        """Length of (teacher - student) by length of the student, over all weights.
+        """Length of (teacher - student) by that of the student, a scalar on the device.
 
         Zero tells a teacher that is its student, or one that is never trained.
-
-        Arguments
-        ---------
-        student : torch.nn.Module
-            The student, wrapped or not.
-
-        Returns
-        -------
-        torch.Tensor
-            Scalar on the device of the weights; nothing is waited for.
         """
         gaps, lengths = [], []
         for own, others in self._pairs(unwrapped(student)):

@@ -7,16 +7,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory():
-    """Makes glibc keep the memory of freed tensors, for training on the CPU.
+    """Makes glibc keep the memory of freed tensors; returns whether it took that.
 
-    By default every tensor above 32 MB is mapped again and its pages are cleared by
-    the kernel once more. Call it first thing: one arena serves all threads only if
-    the backward pass's thread has none yet. Elsewhere than on glibc nothing happens.
-
-    Returns
-    -------
-    bool
-        Whether the C library took the settings.
+    For training on the CPU: by default every tensor above 32 MB is mapped again and its
+    pages are cleared by the kernel once more. Call it first thing: one arena serves all
+    threads only if the backward pass's thread has none yet. Without glibc: False.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -22,28 +22,11 @@ def process_count():
 
 
 def own_device(device=None):
-    """The device of this process; of those that torchrun started, each has a GPU.
+    """The device of this process, such as ``cpu`` or ``cuda:1``.
 
-    Arguments
-    ---------
-    device : str, optional
-        Where to compute; a GPU where there is one if not given. ``cuda`` is the GPU
-        of this process, ``cuda:N`` is taken as it is.
-
-    Returns
-    -------
-    str
-        Such as ``cpu`` or ``cuda:1``.
-
-    Raises
-    ------
-    ValueError
-        If there are more processes than GPUs.
-
-    Example
-    -------
-    >>> own_device("cpu")
-    'cpu'
+    Without ``device`` a GPU where there is one. ``cuda`` is the GPU of this process
+    among those that torchrun started, ``cuda:N`` is taken as it is. Raises ValueError
+    if there are more processes than GPUs.
     """
     rank = os.environ.get("LOCAL_RANK")
     if rank is None or device not in (None, "cuda"):
@@ -62,19 +45,9 @@ def own_device(device=None):
 
 
 def gathered(x, dim=0):
-    """Puts the parts of all processes together, in the order of the processes.
+    """The parts ``x`` of all processes, concatenated along ``dim`` in their order.
 
-    Arguments
-    ---------
-    x : torch.Tensor
-        This process' part, of the same shape in all of them.
-    dim : int
-        The axis of utterances.
-
-    Returns
-    -------
-    torch.Tensor
-        The whole; gradients flow back to the process that a part came from.
+    Parts have one shape. Gradients flow back to the process that a part came from.
 
     Example
     -------
@@ -93,23 +66,7 @@ def gathered(x, dim=0):
 
 
 def summed(x):
-    """Adds up a tensor over all processes.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        This process' part, of the same shape in all of them; without gradient.
-
-    Returns
-    -------
-    torch.Tensor
-        The sum; ``x`` itself where there is one process.
-
-    Example
-    -------
-    >>> summed(torch.tensor(3.0))
-    tensor(3.)
-    """
+    """Sum over all processes of ``x``, of one shape and without gradient."""
     if process_count() > 1:
         x = x.clone()
         dist.all_reduce(x)
@@ -117,23 +74,11 @@ def summed(x):
 
 
 def own_places(batch, device=None):
-    """Where the utterances of this process lie among those of all.
-
-    Arguments
-    ---------
-    batch : int
-        Utterances of this process.
-    device : torch.device, optional
-        Where the result shall be.
-
-    Returns
-    -------
-    torch.Tensor
-        int64 (batch,), places on the gathered axis.
+    """Places of this process' utterances on the gathered axis, int64 (batch,).
 
     Example
     -------
-    >>> own_places(3)
+    >>> own_places(batch=3)
     tensor([0, 1, 2])
     """
     first = dist.get_rank() * batch if process_count() > 1 else 0
@@ -141,24 +86,7 @@ def own_places(batch, device=None):
 
 
 def join_processes(device=None):
-    """Joins the processes that torchrun started, if it did.
-
-    Arguments
-    ---------
-    device : str, optional
-        Where to compute; a GPU where there is one if not given. ``cuda`` is the one
-        of this process.
-
-    Returns
-    -------
-    str
-        The device of this process.
-
-    Raises
-    ------
-    ValueError
-        If there are more processes than GPUs.
-    """
+    """Joins torchrun's processes, if any; returns and raises as `own_device`."""
     device = own_device(device)
     if "RANK" in os.environ and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
@@ -166,19 +94,8 @@ def join_processes(device=None):
 
 
 def on_main_first(find):
-    """Lets the first process prepare, the others read what it made.
-
-    Arguments
-    ---------
-    find : callable
-        Called without arguments, by the others after the first has finished.
-
-    Returns
-    -------
-    object
-        What ``find`` returns.
-    """
-    found = find() if if_main_process() else None
+    """What ``find()`` returns, called by the first process before the others."""
+    result = find() if if_main_process() else None
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
-    return find() if found is None else found
+    return find() if result is None else result

@@ -1,8 +1,7 @@
 """How runs end: soon, with the right exit status, and with all their processes.
 
-A run that ends by itself or fails needs nothing of this module but :func:`stop_workers`
-for its loader. What comes from outside does: SIGTERM, Ctrl-C, and the end of a run of
-several processes.
+A run that ends by itself or fails needs only :func:`stop_workers` for its loader; the
+rest is for SIGTERM, Ctrl-C, and the end of a run of several processes.
 """
 
 import atexit
@@ -41,11 +40,10 @@ class _Ending:
 def end_on_signals():
     """Makes SIGTERM and Ctrl-C end this process within seconds, with 128 + signal.
 
-    ``SystemExit`` is raised, so that files are closed, drafts removed and processes
-    ended. Where that does not lead out, in a long computation, in code that catches
-    everything, or in a collective operation whose partner is gone, the process ends
-    after ``GRACE`` seconds all the same. For programs, not for libraries: handlers
-    that the caller has set stay.
+    ``SystemExit`` is raised, so that files are closed and drafts removed. Where that
+    does not lead out, in a long computation, in code that catches everything, or in a
+    collective operation whose partner is gone, the process ends after ``GRACE`` seconds
+    all the same. For programs, not for libraries: handlers of the caller stay.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -66,7 +64,7 @@ def end_on_signals():
 
 
 def _raise_exit(number, frame):
-    if _Ending.status is not None:  # asked twice
+    if _Ending.status is not None:  # the second signal
         _end()
     _Ending.status = 128 + number
     name = signal.Signals(number).name
@@ -85,7 +83,7 @@ def _watch(reader, writer):
 
 
 def _forget():
-    """A forked worker has no say in how the run ends, and is ended by it."""
+    """A forked worker does not decide how the run ends, and is ended by it."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -111,8 +109,8 @@ def _end_at_exit():
 def _last():
     """Ends with the status that was decided on, if one was.
 
-    An exception may have taken the place of ``SystemExit`` on its way: importing by
-    name, as HyperPyYAML does, wraps whatever it meets.
+    An exception may have replaced ``SystemExit`` on its way: importing by name, as
+    HyperPyYAML does, wraps whatever it meets.
     """
     if _Ending.status is None:
         return
@@ -124,15 +122,7 @@ def _last():
 
 
 def end_with_parent(worker=None):
-    """Makes a worker process end when its parent does, however that ends.
-
-    Ctrl-C is the parent's to handle. For ``DataLoader``'s ``worker_init_fn``.
-
-    Arguments
-    ---------
-    worker : int, optional
-        Number of the worker; not used.
-    """
+    """Makes a worker (``worker_init_fn``) end with its parent, which handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not sys.platform.startswith("linux"):
         return  # PyTorch's workers look for their parent every few seconds
@@ -143,17 +133,10 @@ def end_with_parent(worker=None):
 
 
 def stop_workers(loader, seconds=2.0):
-    """Ends the workers that a loader keeps between epochs.
+    """Ends the workers that a loader keeps between epochs; iterating starts new ones.
 
     Left to the end of the interpreter, PyTorch waits up to five seconds for each of
-    them where it pins memory (pytorch/pytorch#81794).
-
-    Arguments
-    ---------
-    loader : torch.utils.data.DataLoader
-        The loader; it starts new workers when it is iterated over again.
-    seconds : float
-        How long workers may take to finish what they read; then they are killed.
+    them where it pins memory (pytorch/pytorch#81794); killed after ``seconds``.
     """
     iterator = getattr(loader, "_iterator", None)
     if iterator is None:

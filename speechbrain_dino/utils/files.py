@@ -12,21 +12,11 @@ def replacing(path):
     """Gives a path to write to, and moves what was written there to ``path``.
 
     If the block raises, ``path`` stays as it was. Works for a file and for a folder
-    (which replaces an existing one as a whole).
-
-    Arguments
-    ---------
-    path : str or path
-        Where the file or folder belongs; its parent is made if missing.
-
-    Yields
-    ------
-    pathlib.Path
-        A path beside ``path`` that does not exist yet.
+    (which replaces an existing one as a whole); missing parents are made.
 
     Example
     -------
-    >>> target = getfixture("tmp_path") / "figures.txt"
+    >>> target = getfixture("tmp_path") / "eer.txt"
     >>> with replacing(target) as draft:
     ...     _ = draft.write_text("EER 0.1")
     >>> target.read_text()

@@ -19,16 +19,10 @@ _SLOW = 1.5
 
 
 class Bf16Support(NamedTuple):
-    """What a device does with bf16.
+    """What a device, by its type (``cpu``, ``cuda`` ...), does with bf16.
 
-    Arguments
-    ---------
-    device : str
-        Its type: ``cpu``, ``cuda`` ...
-    native : bool or None
-        Whether its hardware computes bf16; None where nobody knows.
-    factor : float or None
-        Time of bf16 over that of fp32, where measured.
+    ``native``: whether its hardware computes it, None where that is not known.
+    ``factor``: time of bf16 over that of fp32, where measured.
     """
 
     device: str
@@ -37,17 +31,7 @@ class Bf16Support(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A precision, and what to say of it.
-
-    Arguments
-    ---------
-    precision : str
-        ``bf16``, ``fp16`` or ``fp32``.
-    reason : str
-        One line.
-    warn : bool
-        Whether the user should know even where nothing else is logged.
-    """
+    """A precision, a line that gives the reason, and whether to warn of it."""
 
     precision: str
     reason: str
@@ -60,14 +44,7 @@ class Choice(NamedTuple):
 
 
 def check_precision(precision):
-    """Raises ValueError at anything but the names in ``PRECISIONS``.
-
-    Example
-    -------
-    >>> check_precision("half")
-    Traceback (most recent call last):
-    ValueError: precision is 'half'; expected one of auto, bf16, fp16, fp32
-    """
+    """Raises ValueError at anything but the names in ``PRECISIONS``."""
     if precision not in PRECISIONS:
         raise ValueError(
             f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}"
@@ -75,36 +52,17 @@ def check_precision(precision):
 
 
 def choose_precision(asked, support, stored=None):
-    """Decides what to compute in.
+    """Decides what to compute in, as a :class:`Choice`.
 
-    A name is obeyed. ``auto`` keeps what a run began with, so that it continues with
-    the same bits; a new run gets bf16 where the hardware computes it, fp16 on older
-    CUDA GPUs, and fp32 elsewhere.
-
-    Arguments
-    ---------
-    asked : str
-        ``auto``, ``bf16``, ``fp16`` or ``fp32``.
-    support : Bf16Support
-        Of the device.
-    stored : str, optional
-        What the run was computed in so far, if it goes on.
-
-    Returns
-    -------
-    Choice
-
-    Raises
-    ------
-    ValueError
-        At an unknown name, and at fp16 on a CPU.
+    A name is obeyed. ``auto`` keeps the precision ``stored`` by a resumed run, so that
+    it continues with the same bits; a new run gets bf16 where the hardware computes
+    it, fp16 on older CUDA GPUs, and fp32 elsewhere. Raises ValueError at a name that is
+    not in ``PRECISIONS``, and at fp16 on a CPU.
 
     Example
     -------
     >>> choose_precision("auto", Bf16Support("cuda", native=False)).precision
     'fp16'
-    >>> choose_precision("auto", Bf16Support("cpu", native=False)).precision
-    'fp32'
     """
     check_precision(asked)
     if asked == "fp16" and support.device == "cpu":
@@ -151,22 +109,10 @@ def _emulated(support):
 
 
 def bf16_support(device, wanted=False):
-    """Looks at a device.
+    """Bf16Support of a device such as ``cuda:1``; ``wanted``: measure in any case.
 
-    On a CPU the instructions it has are asked for first, and a measurement has to
-    confirm them: oneDNN may be held to less than the CPU has (``ONEDNN_MAX_CPU_ISA``)
-    or lack a kernel.
-
-    Arguments
-    ---------
-    device : str
-        ``cpu``, ``cuda``, ``cuda:1`` ...
-    wanted : bool
-        Whether bf16 has been asked for, so that its price is of interest in any case.
-
-    Returns
-    -------
-    Bf16Support
+    On a CPU a measurement has to confirm its instructions: oneDNN may be held to less
+    than the CPU has (``ONEDNN_MAX_CPU_ISA``) or lack a kernel.
     """
     device = torch.device(device)
     if device.type == "cuda" and torch.cuda.is_available():
@@ -196,16 +142,7 @@ def measured_factor(repeats=5):
 
     A small convolution and its gradient on one thread, by that thread's own clock:
     neither other processes nor waiting threads count. The two take turns, and the
-    shortest of each counts.
-
-    Arguments
-    ---------
-    repeats : int
-        Measurements of each.
-
-    Returns
-    -------
-    float
+    shortest of ``repeats`` measurements of each counts.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -232,25 +169,9 @@ def _convolution_seconds(dtype):
 
 @lru_cache
 def resolved_precision(asked, device):
-    """What ``asked`` becomes on a device, where no run is continued.
+    """What a name in ``PRECISIONS`` becomes on a device, where no run is resumed.
 
-    Arguments
-    ---------
-    asked : str
-        ``auto``, ``bf16``, ``fp16`` or ``fp32``.
-    device : str
-        Where to compute.
-
-    Returns
-    -------
-    str
-        ``bf16``, ``fp16`` or ``fp32``. What ``auto`` becomes, or that bf16 is slow
-        there, is logged once a process.
-
-    Raises
-    ------
-    ValueError
-        As :func:`choose_precision`.
+    What ``auto`` becomes, or that bf16 is slow there, is logged once per process.
     """
     if asked == "fp32":
         return asked
@@ -262,18 +183,7 @@ def resolved_precision(asked, device):
 
 
 def stored_precision(settings):
-    """The precision in the ``hyperparams.yaml`` that a run left behind.
-
-    Arguments
-    ---------
-    settings : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str or None
-        None where there is no such file, or none that names a precision.
-    """
+    """The precision in the ``hyperparams.yaml`` that a run left behind, or None."""
     if not settings.is_file():
         return None
     line = re.search(r"^precision: *(\w+)", settings.read_text("utf-8"), re.MULTILINE)
@@ -281,19 +191,7 @@ def stored_precision(settings):
 
 
 def autocast(device, precision):
-    """Autocast to a precision; nothing at all for fp32.
-
-    Arguments
-    ---------
-    device : str or torch.device
-        Where to compute.
-    precision : str
-        ``bf16``, ``fp16`` or ``fp32``.
-
-    Returns
-    -------
-    torch.autocast
-        A context.
+    """Autocast to bf16 or fp16 on a device; nothing at all for fp32.
 
     Example
     -------

@@ -9,23 +9,8 @@ from tqdm import tqdm
 def progress(iterable, total=None, desc="", unit="it", interval=30.0):
     """Passes items through and shows how far the work has come.
 
-    Arguments
-    ---------
-    iterable : iterable
-        The items.
-    total : int, optional
-        Number of items, ``len(iterable)`` where that is defined.
-    desc : str
-        What is being done.
-    unit : str
-        What one item is.
-    interval : float
-        Seconds between two plain lines when stderr is not a terminal.
-
-    Yields
-    ------
-    item
-        The items of ``iterable``, unchanged.
+    ``total`` is ``len(iterable)`` where that is defined, ``interval`` the seconds
+    between two plain lines when stderr is not a terminal.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""Where figures come from: seed, code, machine."""
+"""Where results come from: seed, code, machine."""
 
 import os
 import platform
@@ -13,18 +13,6 @@ import torch
 
 def provenance(seed=None):
     """What is needed to repeat a run.
-
-    Arguments
-    ---------
-    seed : int, optional
-        The run's seed.
-
-    Returns
-    -------
-    dict
-        ``seed``, ``git`` (commit and whether files differ from it, or None where the
-        package does not run from its checkout), ``hardware``, ``versions``,
-        ``command``.
 
     Example
     -------
@@ -45,18 +33,9 @@ def provenance(seed=None):
 
 
 def git_state(folder=Path(__file__).parent):
-    """State of the checkout that holds this package.
+    """``commit`` of a checkout and ``dirty``, whether tracked files differ from it.
 
-    Arguments
-    ---------
-    folder : str or path
-        A folder of the checkout.
-
-    Returns
-    -------
-    dict or None
-        ``commit`` and ``dirty`` (whether tracked files differ from it); None where
-        the folder is not part of a checkout, as in an installed package.
+    None where the folder is not part of a checkout, as in an installed package.
     """
 
     def git(*arguments):
@@ -75,14 +54,7 @@ def git_state(folder=Path(__file__).parent):
 
 
 def hardware():
-    """The machine this process runs on.
-
-    Returns
-    -------
-    dict
-        ``cpu`` (model), ``cores`` (that this process may use), ``memory_gb``,
-        ``gpus`` (names) and ``gpu_memory_gb``.
-    """
+    """The CPU, its cores that this process may use, memory and GPUs."""
     gpus = [
         torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())
     ]

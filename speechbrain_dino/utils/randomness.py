@@ -1,7 +1,6 @@
 """Random numbers as a function of (seed, epoch or step, item), never of history.
 
-Crops, noise, rooms and order can be computed again for any step, on any number of
-workers and processes, which makes resuming exact.
+They can be recomputed for any step on any number of workers: resuming is exact.
 """
 
 import random
@@ -13,19 +12,7 @@ ORDER, CROPS, STEP, BANK = range(4)
 
 
 def generator(seed, *position):
-    """Makes the generator that belongs to a position in the training.
-
-    Arguments
-    ---------
-    seed : int
-        Seed of the run.
-    *position : int
-        What the numbers are for, for instance ``(CROPS, epoch, item)``.
-
-    Returns
-    -------
-    np.random.Generator
-        Always the same for the same arguments.
+    """NumPy generator of a position in the training, such as ``(CROPS, epoch, item)``.
 
     Example
     -------
@@ -39,19 +26,10 @@ def generator(seed, *position):
 
 
 def seed_step(seed, step, rank=0):
-    """Seeds the global generators for one training step.
+    """Seeds the global generators for one training step of one process.
 
     What draws from them (dropout, SpeechBrain's own augmentations) then depends on
-    the step alone, so that a resumed run repeats an uninterrupted one.
-
-    Arguments
-    ---------
-    seed : int
-        Seed of the run.
-    step : int
-        Number of batches seen since the start of the run.
-    rank : int
-        Process number; every process draws its own numbers.
+    the step alone: a resumed run repeats an uninterrupted one.
     """
     value = int(generator(seed, STEP, step, rank).integers(2**32))
     random.seed(value)

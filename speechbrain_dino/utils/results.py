@@ -1,4 +1,4 @@
-"""results.json: every figure of a run beside what is needed to repeat it."""
+"""results.json: all metrics of a run beside what is needed to repeat it."""
 
 import json
 import math
@@ -11,29 +11,12 @@ import torch
 from speechbrain_dino.utils.files import replacing
 
 
-def update_results(path, figures):
-    """Merges figures into a results file; a reader sees the old file or the new one.
+def update_results(path, metrics):
+    """Merges metrics into a results file, atomically; returns the file's whole content.
 
     Dictionaries merge key by key, anything else replaces what was there. Numbers of
     NumPy and PyTorch become plain ones, paths become text, and NaN and infinity,
-    which JSON does not know, become null.
-
-    Arguments
-    ---------
-    path : str or path
-        The file; made with its folder if missing.
-    figures : dict
-        What to add.
-
-    Returns
-    -------
-    dict
-        The whole content of the file.
-
-    Raises
-    ------
-    ValueError
-        If the file exists and is not JSON.
+    which JSON does not have, become null. Raises ValueError if the file is not JSON.
 
     Example
     -------
@@ -50,7 +33,7 @@ def update_results(path, figures):
             raise ValueError(
                 f"{path} is not JSON ({error}): move it away and start again"
             ) from error
-    results = _merged(results, _plain(figures))
+    results = _merged(results, _plain(metrics))
     with replacing(path) as draft:
         draft.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", "utf-8")
     return results

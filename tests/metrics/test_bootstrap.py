@@ -28,10 +28,10 @@ def test_intervals_equal_a_bootstrap_that_repeats_trials(trials):
         times = np.where(labels == 1, count_of[enrol], count_of[enrol] * count_of[test])
         rows = np.repeat(np.arange(300), times)
         slow.append(summarize(labels[rows], scores[rows], calibrated=True))
-    found = bootstrap_intervals(
+    intervals = bootstrap_intervals(
         *trials, calibrated=True, level=0.8, replicates=40, seed=3
     )
-    assert list(found) == [
+    assert list(intervals) == [
         "eer",
         "min_dcf_0.01",
         "act_dcf_0.01",
@@ -40,8 +40,8 @@ def test_intervals_equal_a_bootstrap_that_repeats_trials(trials):
         "min_cllr",
         "cllr",
     ]
-    for name, interval in found.items():
-        expected = np.quantile([figures[name] for figures in slow], [0.1, 0.9])
+    for name, interval in intervals.items():
+        expected = np.quantile([metrics[name] for metrics in slow], [0.1, 0.9])
         assert interval == pytest.approx(tuple(expected), abs=1e-9)
 
 
@@ -57,7 +57,7 @@ def test_names_of_speakers_and_order_of_trials_do_not_matter(trials):
     assert whole != bootstrap_intervals(*trials, replicates=30, seed=1)
 
 
-def test_the_interval_holds_the_figure_and_grows_with_the_level(trials):
+def test_the_interval_holds_the_eer_and_grows_with_the_level(trials):
     labels, scores, *_ = trials
     value = summarize(labels, scores)["eer"]
     low, high = bootstrap_intervals(*trials, level=0.95, replicates=300)["eer"]
@@ -65,7 +65,7 @@ def test_the_interval_holds_the_figure_and_grows_with_the_level(trials):
     assert low < inner[0] < value < inner[1] < high
 
 
-def test_draws_without_one_kind_of_trial_are_drawn_anew():
+def test_draws_without_one_kind_of_trial_are_redrawn():
     # Drawing a alone, or b alone, leaves no trial of two speakers.
     trials = [1, 1, 0], [0.9, 0.4, 0.5], ["a", "b", "a"], ["a", "b", "b"]
     assert bootstrap_intervals(*trials, replicates=50)["eer"] == pytest.approx(

@@ -1,4 +1,4 @@
-"""Label-free figures against their definitions."""
+"""Label-free metrics against their definitions."""
 
 import math
 
@@ -39,12 +39,12 @@ def test_neighbor_agreement_of_many_utterances_goes_in_blocks():
     assert neighbor_agreement(first, 2 * first) == 1.0
 
 
-def test_neighbor_agreement_of_equal_embeddings_is_nought():
+def test_neighbor_agreement_of_equal_embeddings_is_zero():
     same = torch.ones(10, 4)
     assert neighbor_agreement(same, same) == 0.0
 
 
-def test_label_free_figures_reject_bad_input():
+def test_label_free_metrics_reject_bad_input():
     with pytest.raises(ValueError, match=r"1 of 3 rows of embeddings"):
         effective_rank([[1.0, 2.0], [float("nan"), 1.0], [0.0, 0.0]])
     with pytest.raises(ValueError, match=r"\(1, 2\)"):

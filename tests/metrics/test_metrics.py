@@ -209,7 +209,7 @@ def test_min_cllr_is_the_least_over_rising_maps():
 
 @settings(deadline=None, max_examples=100)
 @given(scores, scores)
-def test_single_precision_gives_the_same_figures(targets, nontargets):
+def test_single_precision_gives_the_same_metrics(targets, nontargets):
     single = [np.array(side, dtype=np.float32) / 7 for side in (targets, nontargets)]
     double = [side.astype(np.float64) for side in single]
     assert eer(*single) == eer(*double)

@@ -1,4 +1,4 @@
-"""Figures of regressions, against their formulas."""
+"""Metrics of regressions, against their formulas."""
 
 import numpy as np
 import pytest
@@ -15,33 +15,33 @@ def lin(true, predicted):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_figures(offset):
+def test_values(offset):
     rng = np.random.default_rng(0)
     true = rng.standard_normal(50) + offset
     predicted = 0.5 * (true - offset) + 0.3 * rng.standard_normal(50) + 0.2 + offset
-    found = Moments.of(true, predicted).figures()
-    assert found["ccc"] == pytest.approx(lin(true, predicted), abs=1e-8)
-    assert ccc(true, predicted) == found["ccc"]
-    assert found["pearson"] == pytest.approx(pearsonr(true, predicted)[0], abs=1e-8)
+    metrics = Moments.of(true, predicted).metrics()
+    assert metrics["ccc"] == pytest.approx(lin(true, predicted), abs=1e-8)
+    assert ccc(true, predicted) == metrics["ccc"]
+    assert metrics["pearson"] == pytest.approx(pearsonr(true, predicted)[0], abs=1e-8)
     rmse = np.sqrt(np.mean((true - predicted) ** 2))
-    assert found["rmse"] == pytest.approx(rmse, rel=1e-6)
+    assert metrics["rmse"] == pytest.approx(rmse, rel=1e-6)
 
 
 def test_constants():
-    found = Moments.of([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]).figures()
-    assert (found["ccc"], found["pearson"]) == (0, 0)
-    found = Moments.of([2.0, 2.0], [1.0, 3.0]).figures()
-    assert np.isnan(found["ccc"]) and found["rmse"] == 1
+    metrics = Moments.of([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]).metrics()
+    assert (metrics["ccc"], metrics["pearson"]) == (0, 0)
+    metrics = Moments.of([2.0, 2.0], [1.0, 3.0]).metrics()
+    assert np.isnan(metrics["ccc"]) and metrics["rmse"] == 1
 
 
 def test_folds():
     rng = np.random.default_rng(0)
     folds = [(rng.standard_normal(30), rng.standard_normal(30)) for _ in range(2)]
     speakers = [np.repeat(list("abc"), 10), np.repeat(list("def"), 10)]
-    found = number_figures(folds, speakers, replicates=100)
+    metrics = number_figures(folds, speakers, replicates=100)
     true, predicted = (np.concatenate(part) for part in zip(*folds))
-    assert found["pooled"]["ccc"] == pytest.approx(lin(true, predicted))
+    assert metrics["pooled"]["ccc"] == pytest.approx(lin(true, predicted))
     expected = [lin(*fold) for fold in folds]
-    assert found["mean"]["ccc"] == pytest.approx(np.mean(expected))
-    assert found["deviation"]["ccc"] == pytest.approx(np.std(expected, ddof=1))
-    assert found["intervals_over"] == "6 speakers"
+    assert metrics["mean"]["ccc"] == pytest.approx(np.mean(expected))
+    assert metrics["deviation"]["ccc"] == pytest.approx(np.std(expected, ddof=1))
+    assert metrics["intervals_over"] == "6 speakers"

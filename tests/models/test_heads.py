@@ -102,12 +102,14 @@ def test_copied_head_is_equal_and_apart():
 def test_normalized_layer_is_handed_out_on_request():
     head = small_head(hand_out=True)
     x = torch.randn(8, 6)
-    found = head(x)
-    torch.testing.assert_close(found["bottleneck"].norm(dim=1), torch.ones(8))
-    torch.testing.assert_close(found["outputs"], head.prototypes(found["bottleneck"]))
+    outputs = head(x)
+    torch.testing.assert_close(outputs["bottleneck"].norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(
+        outputs["outputs"], head.prototypes(outputs["bottleneck"])
+    )
     plain = small_head()
     plain.load_state_dict(head.state_dict())
-    assert torch.equal(plain(x), found["outputs"])
+    assert torch.equal(plain(x), outputs["outputs"])
 
 
 def test_rdino_head_equals_the_layers_written_out():
@@ -115,13 +117,13 @@ def test_rdino_head_equals_the_layers_written_out():
     kinds = [type(m).__name__ for m in head.mlp]
     assert kinds == ["Linear", "BatchNorm1d", "GELU"] * 2 + ["Linear"]
     x = torch.randn(8, 6)
-    found = head.eval()(x)
+    outputs = head.eval()(x)
     wide = head.mlp(x)
     bottleneck = F.normalize(head.bottleneck(wide), dim=1)
-    torch.testing.assert_close(found["expanded"], wide)
-    torch.testing.assert_close(found["bottleneck"], bottleneck)
+    torch.testing.assert_close(outputs["expanded"], wide)
+    torch.testing.assert_close(outputs["bottleneck"], bottleneck)
     torch.testing.assert_close(
-        found["outputs"], bottleneck @ head.prototypes.unit_rows().T
+        outputs["outputs"], bottleneck @ head.prototypes.unit_rows().T
     )
     with torch.device("meta"):
         paper = RDINOHead(512)

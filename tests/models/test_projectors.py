@@ -28,6 +28,6 @@ def test_layers_stand_in_order(layers, norm, kinds):
 def test_predictions_are_made_of_the_projections():
     head = PredictionHead(Projector(6, 4, 9), Projector(4, 4, 9)).eval()
     x = torch.randn(5, 6)
-    found = head(x)
-    torch.testing.assert_close(found["projection"], head.projector(x))
-    torch.testing.assert_close(found["outputs"], head.predictor(head.projector(x)))
+    outputs = head(x)
+    torch.testing.assert_close(outputs["projection"], head.projector(x))
+    torch.testing.assert_close(outputs["outputs"], head.predictor(head.projector(x)))

@@ -12,16 +12,18 @@ def test_block_is_the_formula(scale, stride):
     block = Res2Block(8, 12, stride, group=3, scale=scale).eval()
     x = torch.randn(2, 8, 6, 10)
     y = F.relu(block.norm1(block.conv1(x)))
-    parts, made = [y[:, 3 * k : 3 * k + 3] for k in range(scale)], []
+    parts, outputs = [y[:, 3 * k : 3 * k + 3] for k in range(scale)], []
     for k in range(max(scale - 1, 1)):
-        given = parts[k]
+        group = parts[k]
         if k > 0 and stride == 1:
-            given = given + made[k - 1]
-        made.append(F.relu(block.norms[k](block.convs[k](given))))
+            group = group + outputs[k - 1]
+        outputs.append(F.relu(block.norms[k](block.convs[k](group))))
     if scale > 1:
         last = parts[-1]
-        made.append(last if stride == 1 else F.avg_pool2d(last, 3, 2, 1))
-    expected = F.relu(block.norm3(block.conv3(torch.cat(made, 1))) + block.shortcut(x))
+        outputs.append(last if stride == 1 else F.avg_pool2d(last, 3, 2, 1))
+    expected = F.relu(
+        block.norm3(block.conv3(torch.cat(outputs, 1))) + block.shortcut(x)
+    )
     torch.testing.assert_close(block(x)[0], expected)
 
 

@@ -206,7 +206,7 @@ def end(number):
     [
         # importing by name, as HyperPyYAML does, makes another error of SystemExit
         ("try:\n    end(15)\nexcept SystemExit:\n    raise ValueError", 143),
-        # swallowed; the main thread goes on
+        # swallowed; the main thread continues
         ("try:\n    end(15)\nexcept SystemExit:\n    time.sleep(600)", 143),
         ("try:\n    end(2)\nfinally:\n    open(sys.argv[1], 'w').close()", 130),
         ("sys.exit(7)", 7),

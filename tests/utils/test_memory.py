@@ -29,7 +29,7 @@ def test_freed_tensors_cost_no_new_pages():
     kept, faults = done.stdout.split()
     if kept == "False":
         pytest.skip("the C library is not glibc")
-    # Mapping anew would fault on 20 x 8192 pages of 4 kB.
+    # Mapping them again would fault on 20 x 8192 pages of 4 kB.
     assert int(faults) < 4000
 
 

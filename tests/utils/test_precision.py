@@ -26,7 +26,7 @@ MPS = Bf16Support("mps")
 
 
 def with_cpu(monkeypatch, instructions, factor):
-    """A CPU that says and measures this."""
+    """A CPU that reports and measures this."""
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: instructions)
     monkeypatch.setattr(precision, "measured_factor", lambda: factor)
     resolved_precision.cache_clear()
@@ -70,7 +70,7 @@ def test_auto_takes_what_the_hardware_computes(support, chosen, reason):
         ("fp16", MPS, "fp32", "fp16 would need a CUDA GPU"),
     ],
 )
-def test_a_run_that_goes_on_keeps_its_precision(stored, support, chosen, reason):
+def test_a_resumed_run_keeps_its_precision(stored, support, chosen, reason):
     choice = choose_precision("auto", support, stored)
     assert choice.precision == chosen and reason in choice.reason
     slow = chosen == "bf16" and not support.native
@@ -165,7 +165,7 @@ def test_slow_bf16_is_a_warning(monkeypatch, caplog):
 
 # -- whole runs ---------------------------------------------------------------
 
-# Run in the training process first: its CPU says and measures this.
+# Run in the training process first: its CPU reports and measures this.
 CPU = """
 import speechbrain_dino.utils.precision as precision
 precision.cpu_has_bf16 = lambda: {}
@@ -186,7 +186,7 @@ def recipe(tmp_path_factory, tiny_corpus):
 
 
 def trained(launcher, recipe, folder, epochs, *options, first):
-    """What a run printed that was, by every account, computed in one precision."""
+    """Precision and output of a run whose results, settings and log agree on it."""
     options = ["--output_folder", folder, "--number_of_epochs", epochs, *options]
     run = launcher.run(recipe, *options, "--device=cpu", first=first)
     assert run.status == 0, run.output
@@ -199,7 +199,7 @@ def trained(launcher, recipe, folder, epochs, *options, first):
 
 
 @pytest.mark.recipe
-def test_a_run_goes_on_on_another_machine(launcher, recipe, tmp_path):
+def test_a_run_resumes_on_another_machine(launcher, recipe, tmp_path):
     stored, output = trained(launcher, recipe, tmp_path, 1, first=NEW)
     assert stored == "bf16"
     assert "chosen as this CPU computes it, in 0.6 times" in output
@@ -233,7 +233,7 @@ def test_auto_is_what_it_chose(launcher, recipe, tmp_path):
 
 
 @pytest.mark.recipe
-def test_fp16_cannot_go_on_on_a_cpu(launcher, recipe, tmp_path):
+def test_fp16_cannot_resume_on_a_cpu(launcher, recipe, tmp_path):
     (tmp_path / "hyperparams.yaml").write_text(
         "seed: 1\nprecision: fp16\n", encoding="utf-8"
     )
@@ -242,7 +242,7 @@ def test_fp16_cannot_go_on_on_a_cpu(launcher, recipe, tmp_path):
     assert "fp16 would need a CUDA GPU; the run was computed in fp16 so far" in output
 
 
-# Every process has another opinion.
+# Every process would choose differently.
 SHARED = """
 import os, sys
 import speechbrain_dino.utils.precision as precision

@@ -15,7 +15,7 @@ from speechbrain_dino.utils.provenance import git_state, hardware, provenance
 from speechbrain_dino.utils.results import update_results
 
 
-def test_figures_merge_and_replace(tmp_path):
+def test_metrics_merge_and_replace(tmp_path):
     path = tmp_path / "run" / "results.json"
     update_results(path, {"seed": 1, "verification": {"O": {"eer": 0.3, "trials": 5}}})
     update_results(path, {"seed": 2, "verification": {"O": {"eer": 0.2}, "H": {}}})
@@ -28,14 +28,14 @@ def test_figures_merge_and_replace(tmp_path):
 
 def test_everything_becomes_plain_json(tmp_path):
     path = tmp_path / "results.json"
-    figures = {
+    metrics = {
         "a": np.float32(0.5),
         "b": torch.tensor([1, 2]),
         "c": (float("nan"), np.inf, True, None),
         "d": Path("x/y"),
         3: np.int64(4),
     }
-    returned = update_results(path, figures)
+    returned = update_results(path, metrics)
     expected = {
         "a": 0.5,
         "b": [1, 2],

@@ -15,27 +15,29 @@ def test_intervals_are_quantiles_over_speakers_drawn_with_replacement():
     predicted = np.where(rng.random(120) < 0.5, true, predicted)
     speakers = rng.integers(0, 12, 120)
     counts = ClassCounts.of(true, predicted, 3, speakers)
-    found = group_intervals(counts, replicates=150, seed=3)
+    intervals = group_intervals(counts, replicates=150, seed=3)
     draws = np.random.default_rng(3)
-    figures = []
+    recalls = []
     for _ in range(150):
         rows = [np.flatnonzero(speakers == s) for s in draws.integers(0, 12, 12)]
         rows = np.concatenate(rows)
-        figures.append(balanced_accuracy_score(true[rows], predicted[rows]))
-    np.testing.assert_allclose(found["uar"], np.quantile(figures, [0.025, 0.975]))
+        recalls.append(balanced_accuracy_score(true[rows], predicted[rows]))
+    np.testing.assert_allclose(intervals["uar"], np.quantile(recalls, [0.025, 0.975]))
 
 
 def test_moments_of_drawn_speakers():
     rng = np.random.default_rng(1)
     true = rng.standard_normal(60) + 5
     predicted, speakers = true + rng.standard_normal(60), rng.integers(0, 6, 60)
-    found = group_intervals(Moments.of(true, predicted, speakers), seed=3)
-    draws, figures = np.random.default_rng(3), []
+    intervals = group_intervals(Moments.of(true, predicted, speakers), seed=3)
+    draws, concordances = np.random.default_rng(3), []
     for _ in range(1000):
         rows = [np.flatnonzero(speakers == s) for s in draws.integers(0, 6, 6)]
         rows = np.concatenate(rows)
-        figures.append(ccc(true[rows], predicted[rows]))
-    np.testing.assert_allclose(found["ccc"], np.quantile(figures, [0.025, 0.975]))
+        concordances.append(ccc(true[rows], predicted[rows]))
+    np.testing.assert_allclose(
+        intervals["ccc"], np.quantile(concordances, [0.025, 0.975])
+    )
 
 
 def test_alike_speakers_make_wider_intervals_than_utterances():
@@ -44,9 +46,9 @@ def test_alike_speakers_make_wider_intervals_than_utterances():
     predicted = np.where(right, true, np.where(true == "a", "b", "a"))
     fold, speakers = [(true, predicted)], [np.repeat(np.arange(12), 50)]
     wide = classification_figures(fold, "ab", speakers)["intervals"]["micro_f1"]
-    found = classification_figures(fold, "ab")
-    narrow = found["intervals"]["micro_f1"]
-    assert found["intervals_over"] == "600 utterances"
+    summary = classification_figures(fold, "ab")
+    narrow = summary["intervals"]["micro_f1"]
+    assert summary["intervals_over"] == "600 utterances"
     # 12 coins that are right or wrong: 1.96 x 0.5 / sqrt(12) = 0.28; 600: 0.04.
     assert wide[1] - wide[0] == pytest.approx(0.57, abs=0.1)
     assert narrow[1] - narrow[0] == pytest.approx(0.08, abs=0.02)
