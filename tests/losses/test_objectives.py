@@ -60,12 +60,12 @@ def test_half_precision_gives_finite_gradients_near_those_of_float32(name):
     views = make_views(dtype=torch.bfloat16)
     views, leaves = with_gradients(views)
     value = copy.deepcopy(loss)(views.float()).loss
-    computed = gradients(value, leaves)
+    grads = gradients(value, leaves)
     assert value.dtype == torch.float32
-    assert all(g.dtype == torch.bfloat16 and g.isfinite().all() for g in computed)
+    assert all(g.dtype == torch.bfloat16 and g.isfinite().all() for g in grads)
     exact, exact_leaves = with_gradients(views.detach().float())
     expected = gradients(copy.deepcopy(loss)(exact).loss, exact_leaves)
-    for one, other in zip(computed, expected):
+    for one, other in zip(grads, expected):
         torch.testing.assert_close(one.float(), other, rtol=0.01, atol=1e-5)
     assert any(g.abs().max() > 0 for g in expected)
 
@@ -147,8 +147,8 @@ def _one_process(rank, store, inputs, out):
             mine, leaves = with_gradients(chosen(views, items=mine))
             value = loss(mine).loss
             # DistributedDataParallel takes the mean of gradients over processes.
-            computed = [g / 2 for g in gradients(value, leaves)]
-            values.append((value.detach(), computed))
+            grads = [g / 2 for g in gradients(value, leaves)]
+            values.append((value.detach(), grads))
             loss.settle()
         results[name] = (values, tensors(loss))
     out[rank] = results
@@ -182,7 +182,7 @@ def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
                 torch.testing.assert_close(both, gradient, msg=name)
         for results in (one, two):
             for key, tensor in results[name][1].items():
-                if "share_computed" in key:  # that of the process' own utterances
+                if "share_found" in key:  # that of the process' own utterances
                     continue
                 torch.testing.assert_close(tensor, state[key], msg=f"{name} {key}")
 
