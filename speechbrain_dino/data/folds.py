@@ -204,8 +204,8 @@ def count_folds(folds, manifest, labels):
         parts = result[fold.name] = {}
         for part in PARTS:
             rows = getattr(fold, part)
-            number = Counter(emotions[rows])
-            parts[part] = {label: number[label] for label in labels}
+            per_class = Counter(emotions[rows])
+            parts[part] = {label: per_class[label] for label in labels}
             parts[part] |= {"all": len(rows), "speakers": len(set(speakers[rows]))}
     return result
 
@@ -215,8 +215,8 @@ def table_of(counts, labels):
     columns = [*labels, "all", "speakers"]
     lines = [["fold", "part", *columns]]
     for fold, parts in counts.items():
-        for part, number in parts.items():
-            lines.append([fold, part, *(str(number[name]) for name in columns)])
+        for part, numbers in parts.items():
+            lines.append([fold, part, *(str(numbers[name]) for name in columns)])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_dino.data.manifest_builder import KNOWN, REQUIRED, ManifestBuilder
+from speechbrain_dino.data.manifest_builder import REQUIRED, STANDARD, ManifestBuilder
 from speechbrain_dino.data.packed import CHUNK, row_number
 from speechbrain_dino.utils.files import replacing
 
@@ -116,7 +116,7 @@ class Manifest:
     def to_csv(self, path):
         """Writes the manifest in SpeechBrain's form, whole or not at all."""
         names = list(self._columns)
-        extra = [name for name in names if name not in KNOWN]
+        extra = [name for name in names if name not in STANDARD]
         with (
             replacing(path) as draft,
             open(draft, "w", newline="", encoding="utf-8") as file,

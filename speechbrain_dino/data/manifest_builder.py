@@ -16,7 +16,7 @@ from speechbrain_dino.data.packed import (
 
 REQUIRED = ("ID", "duration", "wav", "start", "stop")
 RUNS = re.compile(r"\d+-\d+(;\d+-\d+)*")
-KNOWN = (*REQUIRED, "spk_id", "speech")
+STANDARD = (*REQUIRED, "spk_id", "speech")
 
 
 class Paths:
@@ -92,7 +92,7 @@ class ManifestBuilder:
             "stop": [np.zeros(0, np.int64)],
         }
         self._counts, self._runs = [np.zeros(1, np.int64)], [np.zeros((0, 2), np.int64)]
-        labels = [n for n in self._names if n == "spk_id" or n not in KNOWN]
+        labels = [n for n in self._names if n == "spk_id" or n not in STANDARD]
         self._labels = {name: LabelsBuilder() for name in labels}
 
     def extend(self, rows):
