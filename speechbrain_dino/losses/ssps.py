@@ -29,7 +29,8 @@ class SSPS(Objective):
     Arguments
     ---------
     embedding_dim, target_dim, num_views : int
-        Sizes of the embedding and of what is replaced; views per utterance of that.
+        Sizes of the embedding and of what is replaced; views that the teacher sees,
+        or the student where there is no teacher.
     of : str
         What is replaced: "outputs" of the teacher (of the student without a teacher);
         "bottleneck" (of a head with ``hand_out``), of which the teacher's prototypes
