@@ -17,24 +17,17 @@ _LEAD_SECONDS = 0.05
 class NoiseBank(torch.nn.Module):
     """Short pieces of noise, so that a crop never waits for a whole file.
 
-    Files longer than a piece give as many pieces as they have room for; shorter ones
-    are repeated. Beyond ``max_hours`` a random part of the pieces is kept, the same
-    number of each kind as far as there are enough.
+    Files longer than a piece are divided, shorter ones repeated. Beyond ``max_hours`` a
+    random part is kept, evenly over the kinds as far as there are enough.
 
     Arguments
     ---------
-    csv_file : str
-        Noises in SpeechBrain's form (ID, duration, wav; ``kind`` as an option).
-    kinds : tuple of str
-        Kinds to hold.
-    piece_seconds : float
-        Length of a piece in seconds; longer crops repeat it.
-    max_hours : float
-        Most hours to hold (1 hour of 16 kHz speech takes 115 MB).
-    sample_rate : int
-        Sampling rate in Hz that the files must have.
-    seed : int
-        Chooses the part that is kept.
+    csv_file, kinds : str, tuple of str
+        Noises in SpeechBrain's form (ID, duration, wav; ``kind``), and kinds to hold.
+    piece_seconds, max_hours : float
+        Length of a piece, repeated for longer crops; one hour takes 115 MB at 16 kHz.
+    sample_rate, seed : int
+        Rate in Hz that the files must have; choice of the pieces that are kept.
     """
 
     def __init__(
@@ -85,25 +78,10 @@ class NoiseBank(torch.nn.Module):
         return len(self.pieces)
 
     def cut(self, pieces, begins, use, length, device):
-        """Adds up stretches of pieces, wrapping at a piece's end.
+        """Sum of stretches of pieces, float32 ``(rows, length)``.
 
-        Arguments
-        ---------
-        pieces : np.ndarray
-            Which pieces, ``(rows, voices)``.
-        begins : np.ndarray
-            Where to begin, as a share of the piece, ``(rows, voices)``.
-        use : np.ndarray
-            Which voices are heard, bool ``(rows, voices)``.
-        length : int
-            Samples to cut.
-        device : torch.device
-            Where the result is needed.
-
-        Returns
-        -------
-        torch.Tensor
-            Noise, float32 ``(rows, length)``.
+        A stretch wraps at its piece's end. Piece numbers, ``begins`` (share of a piece)
+        and ``use`` (bool, the voices to add up) are ``(rows, voices)``.
         """
         if self.pieces.device != device:
             self.to(device)
@@ -116,9 +94,9 @@ class NoiseBank(torch.nn.Module):
             begin = on_device(begins[rows, voice], device)
             at = (begin[:, None] + steps) % self.samples
             # Voices of equal loudness: recordings differ by tens of dB.
-            heard = self.pieces[which[:, None], at].float() / 32768
-            loudness = power(heard).clamp(min=1e-12).sqrt()
-            noise.index_add_(0, on_device(rows, device), heard / loudness)
+            voices = self.pieces[which[:, None], at].float() / 32768
+            loudness = power(voices).clamp(min=1e-12).sqrt()
+            noise.index_add_(0, on_device(rows, device), voices / loudness)
         return noise
 
 
@@ -132,12 +110,10 @@ class RoomBank(torch.nn.Module):
     max_seconds : float
         Longer responses are cut; their tails are far below the speech.
     max_rooms : int
-        Most responses to hold, a random part of them if there are more (10000 take
-        about 350 MB; RIRS_NOISES has 60000).
-    sample_rate : int
-        Sampling rate in Hz that the files must have.
-    seed : int
-        Chooses the part that is kept.
+        Most responses to hold, a random part if there are more (RIRS_NOISES has 60000);
+        10000 take about 350 MB.
+    sample_rate, seed : int
+        Rate in Hz that the files must have; choice of the responses that are kept.
     """
 
     def __init__(
@@ -177,20 +153,7 @@ class RoomBank(torch.nn.Module):
         return len(self.responses)
 
     def convolve(self, waveforms, rooms):
-        """Convolves each waveform with a room, its direct sound kept in place.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        rooms : np.ndarray
-            Which response for each waveform, ``(batch,)``.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape as ``waveforms``.
-        """
+        """Convolves ``(batch, time)`` by rooms ``(batch,)``; direct sound in place."""
         device = waveforms.device
         if self.responses.device != device:
             self.to(device)

@@ -13,26 +13,13 @@ class AddChannel(RandomEffect):
 
     Arguments
     ---------
-    prob : float
-        Share of crops that are filtered.
-    low : tuple of float
-        Range of the lower cut-off in Hz, drawn evenly in octaves.
-    high : tuple of float
-        Range of the upper cut-off in Hz, drawn evenly in octaves.
-    tilt : float
-        Largest tilt in dB per octave, up or down.
-    order : int
-        Order of the filters: 6 x ``order`` dB per octave beyond the cut-offs.
-    sample_rate : int
-        Sampling rate in Hz.
-
-    Example
-    -------
-    >>> channel = AddChannel(prob=1.0)
-    >>> wave = torch.randn(2, 16000)
-    >>> power, before = channel(wave).square().mean(1), wave.square().mean(1)
-    >>> torch.allclose(power, before, rtol=1e-3)
-    True
+    prob, sample_rate : float, int
+        Share of crops that are filtered; Hz.
+    low, high : tuple of float
+        Ranges of the cut-offs in Hz, drawn evenly in octaves.
+    tilt, order : float, int
+        Largest tilt, up or down, in dB per octave; slope beyond the cut-offs, in units
+        of 6 dB per octave.
     """
 
     num_draws = 4
@@ -62,19 +49,10 @@ class AddChannel(RandomEffect):
         return wet * gain_to(waveforms, wet)
 
     def response(self, draws, time):
-        """Magnitudes of the channels' frequency responses.
+        """Magnitudes ``(rows, time // 2 + 1)`` of the channels' responses.
 
-        Arguments
-        ---------
-        draws : torch.Tensor
-            Uniform numbers for lower cut-off, upper cut-off and tilt, ``(rows, 3)``.
-        time : int
-            Samples of the signal that is filtered.
-
-        Returns
-        -------
-        torch.Tensor
-            ``(rows, time // 2 + 1)``.
+        ``draws`` ``(rows, 3)`` give lower cut-off, upper cut-off and tilt; ``time`` is
+        the number of samples that are filtered.
         """
         bins = torch.arange(time // 2 + 1, device=draws.device)
         # The mean is lost in any band-pass; a floor keeps 0 Hz out of the divisions.

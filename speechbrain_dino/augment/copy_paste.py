@@ -8,26 +8,14 @@ class CopyPaste:
 
     Who hears a neutral and an angry stretch of speech says that it is angry: a part
     of the crop is replaced by speech of a neutral utterance, or of one with the same
-    emotion (Pappagari et al., ICASSP 2021). Neutral crops stay neutral: their partners
-    are neutral.
+    emotion (Pappagari et al., ICASSP 2021). Partners of neutral crops are neutral.
 
     Arguments
     ---------
-    neutral : str
-        Name of the neutral class.
-    prob : float
-        Share of the crops that get a partner.
+    neutral, prob : str, float
+        Name of the neutral class; share of the crops that get a partner.
     same_class : bool
         Whether partners of the same class are taken too.
-
-    Example
-    -------
-    >>> paste = CopyPaste(prob=1.0, same_class=False)
-    >>> paste.set_up(["angry", "neutral"])
-    >>> waves, labels = torch.tensor([[1.0] * 4, [2.0] * 4]), torch.tensor([0, 1])
-    >>> paste(waves, labels, torch.tensor([[0.0, 0.0, 0.4, 0.0]] * 2))
-    tensor([[1., 1., 2., 2.],
-            [2., 2., 2., 2.]])
     """
 
     num_draws = 4
@@ -48,22 +36,17 @@ class CopyPaste:
         self.number = classes.index(self.neutral) if self.neutral in classes else -1
 
     def __call__(self, waves, labels, draws):
-        """Joins a batch.
+        """Joins crops (batch, time) with labels int64 (batch,), which stay.
 
-        Arguments
-        ---------
-        waves : torch.Tensor
-            Crops (batch, time).
-        labels : torch.Tensor
-            int64 (batch,).
-        draws : torch.Tensor
-            Uniform numbers (batch, 4): whether, with whom, where the cut is, in which
-            order.
+        ``draws`` (batch, 4): whether, with whom, where the cut is, in which order.
 
-        Returns
+        Example
         -------
-        torch.Tensor
-            (batch, time); the labels stay.
+        >>> paste = CopyPaste(prob=1.0, same_class=False)
+        >>> paste.set_up(["angry", "neutral"])
+        >>> waves, labels = torch.tensor([[1.0] * 4, [2.0] * 4]), torch.tensor([0, 1])
+        >>> paste(waves, labels, torch.tensor([[0.0, 0.0, 0.4, 0.0]] * 2)).tolist()
+        [[1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 2.0, 2.0]]
         """
         batch, time = waves.shape
         draws = draws.to(waves.device, non_blocking=True)

@@ -1,6 +1,6 @@
 """Noise and reverberation for a whole batch, on the model's device, drawn per crop.
 
-Every random choice comes from uniform numbers (``draws``) that the loader made for
+Every random choice comes from uniform numbers (``draws``) that the loader gives for
 each crop, so that it depends on (seed, epoch, utterance, crop) alone. Called without
 draws, as SpeechBrain's ``Augmenter`` does, the numbers come from torch's generator.
 """
@@ -15,19 +15,7 @@ __all__ = ["AddNoise", "AddReverb", "CropAugment", "augmented"]
 
 
 class CropAugment(torch.nn.Module):
-    """Applies augmentations one after another, each with its share of the draws.
-
-    Arguments
-    ---------
-    *steps : torch.nn.Module or None
-        In order of application, for instance AddReverb then AddNoise; None is left
-        out, so that a YAML can switch one off.
-
-    Example
-    -------
-    >>> CropAugment(None).num_draws
-    0
-    """
+    """Applies steps in their order, each with its share of the draws; skips None."""
 
     def __init__(self, *steps):
         super().__init__()
@@ -40,22 +28,7 @@ class CropAugment(torch.nn.Module):
             step.load()
 
     def forward(self, waveforms, lengths=None, draws=None):
-        """Augments a batch.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        lengths : torch.Tensor, optional
-            Relative lengths, as SpeechBrain passes them.
-        draws : torch.Tensor, optional
-            Uniform numbers ``(batch, num_draws)`` on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape.
-        """
+        """Augments ``(batch, time)``; draws ``(batch, num_draws)`` lie on the CPU."""
         used = 0
         for step in self.steps:
             part = None
@@ -69,32 +42,9 @@ class CropAugment(torch.nn.Module):
 def augmented(augment, waves, lengths, draws):
     """Applies an augmentation of this package or SpeechBrain's ``Augmenter``.
 
-    Arguments
-    ---------
-    augment : callable
-        With an attribute ``num_draws``: called with ``draws``. Without: SpeechBrain's
-        call form, ``(waves)`` or ``(waves, lengths)`` to waves or (waves, lengths).
-    waves : torch.Tensor
-        Crops ``(batch, time)``.
-    lengths : torch.Tensor
-        Relative lengths, all 1.
-    draws : torch.Tensor
-        Uniform numbers ``(batch, draws)`` on the CPU.
-
-    Returns
-    -------
-    torch.Tensor
-        Same shape as ``waves``.
-
-    Raises
-    ------
-    ValueError
-        If the augmentation changes the number of crops.
-
-    Example
-    -------
-    >>> augmented(lambda waves, lengths: -waves, torch.ones(1, 2), torch.ones(1), None)
-    tensor([[-1., -1.]])
+    With an attribute ``num_draws`` it is called with ``draws`` ``(batch, draws)``, else
+    in SpeechBrain's form: ``(waves)`` or ``(waves, lengths)`` to waves or a pair. Crops
+    ``(batch, time)`` keep their shape; ValueError if their number changes.
     """
     if hasattr(augment, "num_draws"):
         return augment(waves, lengths, draws)

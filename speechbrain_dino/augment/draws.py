@@ -10,15 +10,10 @@ logger = logging.getLogger(__name__)
 
 
 class RandomEffect(torch.nn.Module):
-    """Base class: an effect on each crop of a batch, with a probability of its own.
+    """Base class: an effect on each crop, with a probability of its own (``prob``).
 
-    A subclass gives ``effect``, and ``num_draws``: the uniform numbers of a crop, of
+    A subclass gives ``effect``, and ``num_draws``: the uniform numbers per crop, of
     which the first decides whether it is changed.
-
-    Arguments
-    ---------
-    prob : float
-        Share of crops that are changed.
     """
 
     num_draws = 1
@@ -31,40 +26,14 @@ class RandomEffect(torch.nn.Module):
         """Reads what the effect needs from the disk, before training."""
 
     def effect(self, waveforms, draws, mask):
-        """Changes crops.
-
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            The crops that are to be changed, ``(rows, time)``.
-        draws : np.ndarray
-            Their uniform numbers, float32 ``(rows, num_draws)``.
-        mask : torch.Tensor or None
-            See :func:`length_mask`.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape as ``waveforms``.
-        """
+        """Changes crops ``(rows, time)`` by draws ``(rows, num_draws)`` and mask."""
         raise NotImplementedError
 
     def forward(self, waveforms, lengths=None, draws=None):
-        """Applies the effect to some crops of a batch.
+        """Applies the effect to a share ``prob`` of the crops ``(batch, time)``.
 
-        Arguments
-        ---------
-        waveforms : torch.Tensor
-            Speech ``(batch, time)``.
-        lengths : torch.Tensor, optional
-            Relative lengths ``(batch,)``; padding counts for no power.
-        draws : torch.Tensor, optional
-            Uniform numbers ``(batch, num_draws)`` on the CPU.
-
-        Returns
-        -------
-        torch.Tensor
-            Same shape; the other crops are as they were.
+        Padding beyond the relative ``lengths`` ``(batch,)`` counts for no power;
+        ``draws`` ``(batch, num_draws)`` lie on the CPU, None: from torch's generator.
         """
         self.load()
         draws = uniform_numbers(draws, waveforms, self.num_draws)
@@ -81,32 +50,7 @@ class RandomEffect(torch.nn.Module):
 
 
 def uniform_numbers(draws, waveforms, count):
-    """The uniform numbers of a batch: those given, else from torch's generator.
-
-    Arguments
-    ---------
-    draws : torch.Tensor or None
-        Numbers in [0, 1), ``(batch, count)`` on the CPU.
-    waveforms : torch.Tensor
-        Speech ``(batch, time)``.
-    count : int
-        Numbers that each crop needs.
-
-    Returns
-    -------
-    np.ndarray
-        float32 ``(batch, count)``.
-
-    Raises
-    ------
-    ValueError
-        If ``draws`` has another shape.
-
-    Example
-    -------
-    >>> uniform_numbers(None, torch.zeros(3, 16000), 2).shape
-    (3, 2)
-    """
+    """The draws, else torch's, float32 ``(batch, count)``; ValueError if not so."""
     if draws is None:
         draws = torch.rand(len(waveforms), count)
     elif draws.shape != (len(waveforms), count):
@@ -119,25 +63,7 @@ def uniform_numbers(draws, waveforms, count):
 
 
 def choose(uniform, count):
-    """Turns numbers in [0, 1) into one of ``count``.
-
-    Arguments
-    ---------
-    uniform : np.ndarray
-        float32 numbers in [0, 1).
-    count : int or np.ndarray
-        Number of choices, broadcast against ``uniform``.
-
-    Returns
-    -------
-    np.ndarray
-        int64 in [0, count).
-
-    Example
-    -------
-    >>> choose(np.array([0.0, 0.5, 0.99]), 3)
-    array([0, 1, 2])
-    """
+    """Turns numbers in [0, 1) into int64 in [0, count), broadcast together."""
     # A float32 product can round up to count itself.
     return np.minimum((uniform * count).astype(np.int64), count - 1)
 
@@ -148,25 +74,7 @@ def on_device(array, device):
 
 
 def length_mask(waveforms, lengths):
-    """1 where a batch holds speech, 0 in its padding.
-
-    Arguments
-    ---------
-    waveforms : torch.Tensor
-        Speech ``(batch, time)``.
-    lengths : torch.Tensor or None
-        Relative lengths ``(batch,)``; None: no padding.
-
-    Returns
-    -------
-    torch.Tensor or None
-        float32 ``(batch, time)``; None without lengths.
-
-    Example
-    -------
-    >>> length_mask(torch.ones(2, 4), torch.tensor([1.0, 0.5])).tolist()
-    [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]
-    """
+    """1 in speech, 0 in padding, float32 ``(batch, time)``; None without lengths."""
     if lengths is None:
         return None
     time = waveforms.shape[1]
@@ -188,21 +96,7 @@ def gain_to(others, waveforms, mask=None):
 
 
 def prepared(csv_file, folder_key, prob_key):
-    """Whether the CSV of an augmentation is there; warns how to have it if not.
-
-    Arguments
-    ---------
-    csv_file : str
-        Noises or impulse responses.
-    folder_key : str
-        Key of the YAML that names their folder.
-    prob_key : str
-        Key of the YAML that switches the augmentation off.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether an augmentation's CSV exists; if not, warns which YAML keys to set."""
     if Path(csv_file).exists():
         return True
     logger.warning(

@@ -21,28 +21,16 @@ class AddNoise(RandomEffect):
 
     Arguments
     ---------
-    csv_file : str
-        Noises in SpeechBrain's form, from ``prepare_noise_rir``; a column ``kind``
-        (noise, music, speech) tells them apart, all are noise without it.
+    csv_file, prob : str, float
+        Noises in SpeechBrain's form, from ``prepare_noise_rir``, all of kind "noise"
+        without a column ``kind`` (noise, music, speech); share of crops with noise.
     snr : dict
         For each kind the lowest and the highest signal-to-noise ratio in dB. Kinds
         of which the file has no noise are left out, the others equally likely.
-    prob : float
-        Share of crops to which noise is added.
     babble : tuple of int
-        Fewest and most voices that make up one piece of babble (kind speech).
+        Fewest and most voices (kind speech) in babble; ValueError if below one.
     bank : dict
         Further arguments of :class:`speechbrain_dino.augment.banks.NoiseBank`.
-
-    Raises
-    ------
-    ValueError
-        If ``babble`` is no range of at least one voice.
-
-    Example
-    -------
-    >>> AddNoise("noise.csv", babble=(3, 7)).num_draws
-    18
     """
 
     def __init__(self, csv_file, snr=None, prob=0.7, babble=(3, 7), bank=None):
@@ -60,11 +48,7 @@ class AddNoise(RandomEffect):
         self.bank = None
 
     def load(self):
-        """Reads the noises; happens at the first call where it was not done before.
-
-        Without a file (no ``noise_folder`` was given) a warning says so, and nothing
-        is added.
-        """
+        """Reads the noises once; without a file warns, and nothing is added."""
         if self.bank is not None or self.prob == 0:
             return
         if not prepared(self.csv_file, "noise_folder", "noise_prob"):
@@ -89,10 +73,7 @@ class AddNoise(RandomEffect):
         return waveforms + gain * noise
 
     def _mix(self, kind, draws):
-        """Which pieces to add up, from where, and which of them are used.
-
-        Each is ``(rows, voices)``; all but babble have one voice.
-        """
+        """Pieces, starts and which voices of them are used, each ``(rows, voices)``."""
         fewest, most = self.babble
         voices = np.ones(len(kind), dtype=np.int64)
         spoken = np.array(self.bank.kinds)[kind] == "speech"

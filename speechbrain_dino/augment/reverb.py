@@ -12,22 +12,15 @@ from speechbrain_dino.augment.draws import (
 class AddReverb(RandomEffect):
     """Convolves each crop, with a probability of its own, with a room of its own.
 
-    The convolution is linear (nothing wraps round), the direct sound stays where it
-    was and the power of the crop is kept.
+    The convolution is linear (nothing wraps round), the direct sound stays in place and
+    the power of the crop is kept.
 
     Arguments
     ---------
-    csv_file : str
-        Impulse responses in SpeechBrain's form, from ``prepare_noise_rir``.
-    prob : float
-        Share of crops that are reverberated.
+    csv_file, prob : str, float
+        Responses, from ``prepare_noise_rir``; share of crops that are reverberated.
     bank : dict
         Further arguments of :class:`speechbrain_dino.augment.banks.RoomBank`.
-
-    Example
-    -------
-    >>> AddReverb("rir.csv").num_draws
-    2
     """
 
     num_draws = 2
@@ -39,11 +32,7 @@ class AddReverb(RandomEffect):
         self.bank = None
 
     def load(self):
-        """Reads the impulse responses, at the first call where it was not done before.
-
-        Without a file (no ``rir_folder`` was given) a warning says so, and nothing
-        is convolved.
-        """
+        """Reads the responses once; without a file warns, and nothing is convolved."""
         if self.bank is not None or self.prob == 0:
             return
         if not prepared(self.csv_file, "rir_folder", "reverb_prob"):

@@ -9,24 +9,19 @@ class SpeedClasses:
 
     A voice at another speed has another pitch and other formants: it counts as
     another speaker (Yamamoto et al., 2019), class ``label + C * number of the speed``.
-    What does not depend on the voice, such as an emotion, keeps its class: then there
-    are more voices to learn it from. The crops read are longer than those used, by the
-    highest speed.
+    What does not depend on the voice, such as an emotion, keeps its class.
 
     Arguments
     ---------
-    speeds : sequence of float
-        The first should be 1, the speed of the labels as they are.
-    grid : int
-        Speeds are rounded to multiples of 1 / grid, which keeps resampling cheap.
+    speeds, grid : sequence of float, int
+        The first should be 1, the speed of the labels as they are; rounded to multiples
+        of 1 / grid, which keeps resampling cheap.
     new_classes : bool
         Whether the speed decides the class.
 
     Example
     -------
-    >>> speeds = SpeedClasses([1.0, 0.9, 1.1])
-    >>> waves, draws = torch.randn(2, 1100), torch.tensor([0.1, 0.99])
-    >>> played, which = speeds(waves, draws)
+    >>> played, which = SpeedClasses()(torch.randn(2, 1100), torch.tensor([0.1, 0.99]))
     >>> played.shape, which
     (torch.Size([2, 1000]), tensor([0, 2]))
     """
@@ -47,30 +42,7 @@ class SpeedClasses:
         return len(self.steps) if self.new_classes else 1
 
     def labels(self, labels, which, classes):
-        """Classes of crops at the speeds drawn.
-
-        Arguments
-        ---------
-        labels : torch.Tensor
-            int64 (batch,).
-        which : torch.Tensor
-            Number of each crop's speed, int64 (batch,).
-        classes : int
-            Number of classes at all speeds together.
-
-        Returns
-        -------
-        torch.Tensor
-            int64 (batch,).
-
-        Example
-        -------
-        >>> one, two = torch.tensor([1, 0]), torch.tensor([0, 2])
-        >>> SpeedClasses().labels(one, two, 6).tolist()
-        [1, 4]
-        >>> SpeedClasses(new_classes=False).labels(one, two, 2).tolist()
-        [1, 0]
-        """
+        """Classes of crops at speeds ``which``, int64 (batch,), of ``classes``."""
         if not self.new_classes:
             return labels
         return labels + classes // self.factor * which
@@ -81,21 +53,9 @@ class SpeedClasses:
         return max(max(self.steps), self.grid) / self.grid
 
     def __call__(self, waves, draws):
-        """Plays a batch.
+        """Crops (batch, time / longest) and speed numbers, int64 (batch,), on the CPU.
 
-        Arguments
-        ---------
-        waves : torch.Tensor
-            Crops (batch, time), ``longest`` times as long as wanted.
-        draws : torch.Tensor
-            Uniform numbers (batch,) on the CPU, which choose the speeds.
-
-        Returns
-        -------
-        played : torch.Tensor
-            (batch, time / longest).
-        which : torch.Tensor
-            Number of each crop's speed, int64 (batch,), on the CPU.
+        ``draws`` (batch,), on the CPU, choose the speeds of ``waves`` (batch, time).
         """
         wanted = round(waves.shape[1] / self.longest)
         which = (draws * len(self.steps)).long().clamp(max=len(self.steps) - 1)

@@ -7,24 +7,10 @@ _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 
 
 def read_int16(wav, start=0, stop=None):
-    """Reads a stretch of an audio file as 16-bit mono samples.
+    """Reads samples ``start`` to ``stop`` of an audio file, int16 ``(time,)``, mono.
 
-    Floating-point files are scaled by 32768 (libsndfile would cut every sample to
-    zero), several channels are averaged.
-
-    Arguments
-    ---------
-    wav : str or path
-        Any file that libsndfile reads (WAV, FLAC, OGG, MP3 ...).
-    start : int
-        First sample.
-    stop : int, optional
-        One past the last sample; the end of the file if not given.
-
-    Returns
-    -------
-    np.ndarray
-        Samples, int16, ``(time,)``.
+    Any file that libsndfile reads; to its end if ``stop`` is None. Floating-point files
+    are scaled by 32768 (libsndfile would cut every sample to zero), channels averaged.
 
     Raises
     ------
@@ -42,8 +28,8 @@ def read_int16(wav, start=0, stop=None):
         samples = _read(wav, start, stop)
     except sf.LibsndfileError as error:
         raise ValueError(
-            f"{wav} cannot be read ({error}): it is missing or damaged. Mend or remove "
-            "it and prepare the data again."
+            f"{wav} cannot be read ({error}): it is missing or damaged. Repair or "
+            "remove it and prepare the data again."
         ) from error
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
@@ -70,30 +56,16 @@ def _read(wav, start, stop):
 def _shortened(wav, frames, expected):
     return (
         f"{wav} holds {frames} samples, {expected} were expected: the file changed "
-        "after the manifest was made. Prepare the data again (remove the save "
+        "after the manifest was written. Prepare the data again (remove the save "
         "folder's train.csv)."
     )
 
 
 def read_span(utterance, lo, hi):
-    """Reads samples ``lo`` to ``hi`` of an utterance's speech in one go.
+    """Reads samples ``lo`` to ``hi`` of an utterance's speech, int16, in one go.
 
     Positions count the samples that the voice activity detector kept; without its
     runs they count the samples from the utterance's start.
-
-    Arguments
-    ---------
-    utterance : speechbrain_dino.data.manifest.Utterance
-        Where the speech lies.
-    lo : int
-        First sample.
-    hi : int
-        One past the last sample.
-
-    Returns
-    -------
-    np.ndarray
-        Samples, int16, ``(hi - lo,)``.
     """
     if utterance.speech is None:
         return read_int16(utterance.wav, utterance.start + lo, utterance.start + hi)
@@ -114,18 +86,7 @@ def read_span(utterance, lo, hi):
 
 
 def read_utterance(utterance):
-    """Reads the whole speech of an utterance.
-
-    Arguments
-    ---------
-    utterance : speechbrain_dino.data.manifest.Utterance
-        Where the speech lies.
-
-    Returns
-    -------
-    np.ndarray
-        Samples, int16, ``(time,)``.
-    """
+    """Reads the whole speech of an utterance, int16 ``(time,)``."""
     if utterance.speech is None:
         return read_int16(utterance.wav, utterance.start, utterance.stop)
     runs = np.asarray(utterance.speech)

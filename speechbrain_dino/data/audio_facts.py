@@ -17,16 +17,12 @@ _SERIAL = 64
 
 
 class Facts(NamedTuple):
-    """What was found in a file.
+    """What is known of an audio file.
 
     Arguments
     ---------
-    frames : int
-        Samples per channel.
-    rate : int
-        Samples a second.
-    channels : int
-        Number of channels.
+    frames, rate, channels : int
+        Samples per channel, sampling rate in Hz, number of channels.
     problem : str
         "missing", "empty", "unreadable", "non_finite", "silent", or "" if none.
     digest : str
@@ -44,23 +40,10 @@ class Facts(NamedTuple):
 
 
 def map_parallel(function, items, num_workers, desc, unit="files"):
-    """Applies a function in processes, in order, showing progress.
+    """Applies a picklable function in processes, in order, showing progress.
 
-    Arguments
-    ---------
-    function : callable
-        Of one item; must be picklable.
-    items : sequence
-        The items.
-    num_workers : int or None
-        Number of processes, None for one per processor.
-    desc, unit : str
-        What is being done, and to what.
-
-    Returns
-    -------
-    generator
-        One result per item; few items are done in this process.
+    A generator of one result per item. Few items are done in this process;
+    ``num_workers`` of None is one per processor.
     """
     num_workers = num_workers or get_available_cpu_count()
     if num_workers == 1 or len(items) < _SERIAL:
@@ -78,18 +61,7 @@ def map_parallel(function, items, num_workers, desc, unit="files"):
 
 
 def inspect(job):
-    """Looks at one file.
-
-    Arguments
-    ---------
-    job : tuple
-        Path (str), whether to read the samples (bool), whether to look for speech.
-
-    Returns
-    -------
-    Facts
-        What was found.
-    """
+    """Facts of one file; a job is (path, whether to read samples, to run VAD)."""
     path, full, vad = job
     if not os.path.isfile(path):
         return Facts(problem="missing")
@@ -100,12 +72,12 @@ def inspect(job):
             facts = Facts(file.frames, file.samplerate, file.channels)
             if facts.frames == 0:
                 return facts._replace(problem="empty")
-            return _listen(file, facts, vad) if full or vad else facts
+            return _read_samples(file, facts, vad) if full or vad else facts
     except (sf.SoundFileError, OSError):
         return Facts(problem="unreadable")
 
 
-def _listen(file, facts, vad):
+def _read_samples(file, facts, vad):
     """Reads the samples: hash, range, speech."""
     floating = file.subtype in ("FLOAT", "DOUBLE")
     digest = hashlib.blake2b(digest_size=8)
@@ -134,47 +106,38 @@ def _listen(file, facts, vad):
 
 
 def look_up(paths, full, vad, num_workers=None, ledger=None):
-    """Facts of many files, read only where the ledger does not have them.
+    """Facts of files, in order, read only where the ledger does not have them.
 
     Arguments
     ---------
-    paths : list of str
-        The files.
-    full : bool
-        Whether to read the samples; else headers only.
-    vad : bool
-        Whether to look for speech, which reads the samples.
+    full, vad : bool
+        Whether to read the samples, else headers only; whether to look for speech.
     num_workers : int, optional
         Number of processes, one per processor if None.
     ledger : str or Path, optional
         Where facts are kept from run to run; nowhere if None.
-
-    Returns
-    -------
-    list of Facts
-        One per path.
     """
     if ledger is None:
         jobs = [(path, full, vad) for path in paths]
         return list(map_parallel(inspect, jobs, num_workers, "checking audio"))
-    found = {}
+    facts_of = {}
     with Ledger(ledger) as notes:
         for path in paths:
             note = notes.get(path)
             if note is not None and _enough(facts := Facts(*note), full, vad):
-                found[path] = facts
-        jobs = [(path, full, vad) for path in paths if path not in found]
+                facts_of[path] = facts
+        jobs = [(path, full, vad) for path in paths if path not in facts_of]
         fresh = map_parallel(inspect, jobs, num_workers, "checking audio")
         for (path, _, _), facts in zip(jobs, fresh):
             notes.put(path, facts)
-            found[path] = facts
-    return [found[path] for path in paths]
+            facts_of[path] = facts
+    return [facts_of[path] for path in paths]
 
 
 def _enough(facts, full, vad):
     if facts.problem:
         # These two may have passed without a change of the file: a mount, a right.
         return facts.problem not in ("missing", "unreadable")
-    listened = bool(facts.digest) or not full
+    was_read = bool(facts.digest) or not full
     searched = facts.speech is not None or facts.channels != 1 or not vad
-    return listened and searched
+    return was_read and searched

@@ -14,7 +14,7 @@ REMEDIES = {
     "unreadable": "extract or download the file again: it is cut short or no audio",
     "wrong_rate": "resample the file, or let prepare_audio_folder do it",
     "stereo": "mix the file down to one channel, or let prepare_audio_folder do it",
-    "non_finite": "make the file again: it holds NaN or infinite samples",
+    "non_finite": "create the file again: it holds NaN or infinite samples",
     "silent": "none needed, unless it should hold speech: then record it again",
     "too_short": "none needed; lower min_duration to keep it",
     "past_end": "prepare the data again: the file is shorter than the manifest says",
@@ -44,52 +44,26 @@ class LeftOut:
         self._kinds = {}
 
     def add(self, kind, example):
-        """Counts one file.
-
-        Arguments
-        ---------
-        kind : str
-            A key of ``REMEDIES``.
-        example : str
-            The file.
-        """
+        """Counts one file of a kind, a key of ``REMEDIES``."""
         first = {"count": 0, "example": str(example), "remedy": REMEDIES[kind]}
         self._kinds.setdefault(kind, first)["count"] += 1
 
     def as_dict(self):
-        """The counts.
-
-        Returns
-        -------
-        dict
-            kind -> {"count", "example", "remedy"}, the kind most frequent first.
-        """
+        """kind -> {"count", "example", "remedy"}, the kind most frequent first."""
         order = sorted(self._kinds, key=lambda kind: -self._kinds[kind]["count"])
         return {kind: self._kinds[kind] for kind in order}
 
     def __str__(self):
         return "\n".join(
-            f"  {found['count']} {kind}, such as {found['example']}: {found['remedy']}"
-            for kind, found in self.as_dict().items()
+            f"  {entry['count']} {kind}, such as {entry['example']}: {entry['remedy']}"
+            for kind, entry in self.as_dict().items()
         )
 
 
 def problem_of(facts, sample_rate, min_duration):
-    """Why a file cannot be trained on.
+    """Why a file cannot be trained on, a key of ``REMEDIES``; "" if nothing is wrong.
 
-    Arguments
-    ---------
-    facts : Facts
-        What was found in the file.
-    sample_rate : int
-        Samples a second that training expects.
-    min_duration : float
-        Seconds below which a file, or the speech in it, is too short.
-
-    Returns
-    -------
-    str
-        A key of ``REMEDIES``, "" if nothing is wrong.
+    ``sample_rate`` in Hz; ``min_duration`` of the speech in seconds.
 
     Example
     -------
@@ -107,18 +81,7 @@ def problem_of(facts, sample_rate, min_duration):
 
 
 def speech_samples(facts):
-    """Samples with speech in a file, all of them where speech was not looked for.
-
-    Arguments
-    ---------
-    facts : Facts
-        What was found in the file.
-
-    Returns
-    -------
-    int
-        Number of samples.
-    """
+    """Samples with speech in a file, all of them where speech was not looked for."""
     if facts.speech is None:
         return facts.frames
     runs = [run.split("-") for run in facts.speech.split(";") if run]
@@ -133,30 +96,19 @@ def check_manifest(
     num_workers=None,
     ledger=None,
 ):
-    """Takes out the utterances that cannot be trained on, and says which.
+    """The good utterances, in order, and ``LeftOut.as_dict`` of the others.
 
     Arguments
     ---------
     manifest : Manifest
         The utterances.
-    sample_rate : int
-        Samples a second expected.
-    min_duration : float
-        Seconds below which an utterance is too short.
+    sample_rate, min_duration : int, float
+        Hz expected; seconds below which an utterance is too short.
     check : str
         "full" reads all samples (silent, non-finite, cut short, duplicate);
         "headers" finds the other kinds without reading samples.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-    ledger : str or Path, optional
-        File in which results are kept, so that a second check reads nothing.
-
-    Returns
-    -------
-    kept : Manifest
-        The good utterances, in their order.
-    left_out : dict
-        kind -> {"count", "example", "remedy"}
+    num_workers, ledger : optional
+        As in :func:`~speechbrain_dino.data.audio_facts.look_up`.
 
     Raises
     ------
@@ -166,67 +118,36 @@ def check_manifest(
     full = reads_samples(check)
     wavs = [manifest[i].wav for i in range(len(manifest))]
     unique = list(dict.fromkeys(wavs))
-    facts = dict(zip(unique, look_up(unique, full, False, num_workers, ledger)))
-    left_out, keep, seen = LeftOut(), np.zeros(len(manifest), dtype=bool), set()
+    facts_of = dict(zip(unique, look_up(unique, full, False, num_workers, ledger)))
+    left_out, keep, contents = LeftOut(), np.zeros(len(manifest), dtype=bool), set()
     for i, wav in enumerate(wavs):
-        utterance, found = manifest[i], facts[wav]
-        problem = problem_of(found, sample_rate, 0.0)
-        if not problem and utterance.stop > found.frames:
+        utterance, facts = manifest[i], facts_of[wav]
+        problem = problem_of(facts, sample_rate, 0.0)
+        if not problem and utterance.stop > facts.frames:
             problem = "past_end"
         if not problem and manifest.lengths[i] < min_duration * sample_rate:
             problem = "too_short"
-        content = (found.digest or wav, utterance.start, utterance.stop)
-        if not problem and content in seen:
+        content = (facts.digest or wav, utterance.start, utterance.stop)
+        if not problem and content in contents:
             problem = "duplicate"
         if problem:
             left_out.add(problem, wav)
         else:
-            seen.add(content)
+            contents.add(content)
             keep[i] = True
     report(int(keep.sum()), left_out)
     return manifest.subset(keep), left_out.as_dict()
 
 
 def reads_samples(check):
-    """Whether a depth of checking reads the samples.
-
-    Arguments
-    ---------
-    check : str
-        "full" or "headers".
-
-    Returns
-    -------
-    bool
-        True for "full".
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
+    """Whether ``check`` is "full"; ValueError if it is neither that nor "headers"."""
     if check not in ("full", "headers"):
         raise ValueError(f"check={check!r}: expected 'full' or 'headers'")
     return check == "full"
 
 
 def report(kept, left_out, what="utterance to train on"):
-    """Logs what was left out.
-
-    Arguments
-    ---------
-    kept : int
-        Number of utterances that are left.
-    left_out : LeftOut
-        The others.
-    what : str
-        What there is none of if none is left.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left.
-    """
+    """Logs what was left out; raises ValueError if the number ``kept`` is 0."""
     if not kept:
         raise ValueError(
             f"there is no {what}. "

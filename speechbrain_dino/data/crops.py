@@ -20,7 +20,7 @@ class CropBatch:
     Arguments
     ---------
     views : list of torch.Tensor
-        One tensor a crop length, global crops first, int16 samples
+        One tensor per crop length, global crops first, int16 samples
         ``(crops, batch, time)``.
     draws : list of torch.Tensor
         For each of ``views``: uniform numbers in [0, 1) that the augmentations turn
@@ -48,27 +48,18 @@ class MultiCropDataset(Dataset):
 
     Arguments
     ---------
-    manifest : speechbrain_dino.data.manifest.Manifest
-        The utterances.
-    global_crops : int
-        Number of global crops, seen by teacher and student.
-    global_seconds : float or callable
-        Length of a global crop in seconds; or a schedule, a function of the epochs
-        that are finished.
-    local_crops : int
-        Number of local crops, seen by the student.
-    local_seconds : float
-        Length of a local crop in seconds.
-    sample_rate : int
-        Sampling rate of the audio in Hz.
+    global_crops, local_crops : int
+        Numbers of crops, seen by teacher and student, and by the student alone.
+    global_seconds, local_seconds : float or callable
+        Lengths in seconds; or schedules, functions of the epochs that are finished.
     placement : str
         "independent": uniform starts (the paper). "disjoint": no two crops share a
         sample where the utterance is long enough for all of them, else no two global
         crops, else independent.
     num_draws : int
-        Uniform numbers a crop for the augmentations.
-    seed : int
-        Seed of the run.
+        Uniform numbers per crop for the augmentations.
+    sample_rate, seed : int
+        Sampling rate of the audio in Hz; seed of the run.
 
     Example
     -------
@@ -130,19 +121,9 @@ class MultiCropDataset(Dataset):
         return [round(value * self.sample_rate) for value in seconds]
 
     def batch(self, keys):
-        """Reads, cuts and puts together the crops of several utterances.
+        """The :class:`CropBatch`, on the CPU, of (epoch, row) keys of one epoch.
 
         Every sample is copied once, from the file's buffer to its place in the batch.
-
-        Arguments
-        ---------
-        keys : list of (int, int)
-            Epoch, the same for all, and row of each utterance.
-
-        Returns
-        -------
-        CropBatch
-            The batch, on the CPU.
         """
         sizes = self.samples(keys[0][0])
         lengths = np.repeat(sizes, self.counts)
@@ -192,25 +173,16 @@ class MultiCropDataset(Dataset):
 
 
 def place_crops(rng, total, lengths, num_global, disjoint):
-    """Draws where the crops of an utterance begin.
+    """First sample of each crop, ``(crops,)``; 0 for crops longer than the utterance.
 
     Arguments
     ---------
-    rng : np.random.Generator
-        Source of the numbers.
-    total : int
-        Samples of the utterance.
-    lengths : np.ndarray
-        Samples of each crop, global ones first, ``(crops,)``.
-    num_global : int
-        How many of the crops are global.
+    rng, total : np.random.Generator, int
+        Source of the numbers; samples of the utterance.
+    lengths, num_global : np.ndarray, int
+        Samples of each crop ``(crops,)``, global ones first; number of these.
     disjoint : bool
         Whether crops should not overlap, as far as the utterance allows.
-
-    Returns
-    -------
-    np.ndarray
-        First sample of each crop, ``(crops,)``; 0 for crops longer than the utterance.
 
     Example
     -------
@@ -234,28 +206,16 @@ def place_crops(rng, total, lengths, num_global, disjoint):
 
 
 def crop_loader(dataset, batch_size, num_workers=2, rank=0, world_size=1, pin=False):
-    """Makes the loader of multi-crop batches.
+    """DataLoader of multi-crop batches, whose sampler is an :class:`EpochBatches`.
 
     Arguments
     ---------
-    dataset : MultiCropDataset
-        The crops.
-    batch_size : int
-        Utterances a batch and process.
-    num_workers : int
-        Loader processes; 0 reads in the training process.
-    rank : int
-        Number of this training process.
-    world_size : int
-        Number of training processes.
+    batch_size, num_workers : int
+        Utterances per batch and process; loader processes, 0 reads in this one.
+    rank, world_size : int
+        Number of this training process, and of all.
     pin : bool
         Whether to read into page-locked memory (for a GPU).
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Its ``batch_sampler`` is an
-        :class:`~speechbrain_dino.data.crops.EpochBatches`.
     """
     batches = EpochBatches(len(dataset), batch_size, dataset.seed, rank, world_size)
     return DataLoader(
@@ -280,19 +240,6 @@ class EpochBatches(Sampler):
 
     With several processes each takes its part of every global batch, so that N
     processes with batches of B see what one process with batches of N B sees.
-
-    Arguments
-    ---------
-    num_items : int
-        Utterances in the manifest.
-    batch_size : int
-        Utterances a batch and process.
-    seed : int
-        Seed of the run.
-    rank : int
-        Number of this process.
-    world_size : int
-        Number of processes.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""What is known of a file, for as long as the file does not change."""
+"""What is noted of a file, for as long as the file does not change."""
 
 import contextlib
 import json
@@ -10,11 +10,6 @@ class Ledger:
 
     Notes are appended as they come, so that killed work is not done again.
 
-    Arguments
-    ---------
-    path : str or Path
-        The ledger; made if missing.
-
     Example
     -------
     >>> folder = getfixture("tmp_path")
@@ -23,9 +18,6 @@ class Ledger:
     ...     ledger.put(str(folder / "a.wav"), [16000])
     >>> Ledger(folder / "notes.jsonl").get(str(folder / "a.wav"))
     [16000]
-    >>> _ = (folder / "a.wav").write_text("another")
-    >>> Ledger(folder / "notes.jsonl").get(str(folder / "a.wav")) is None
-    True
     """
 
     def __init__(self, path):
@@ -49,33 +41,14 @@ class Ledger:
         self._file.close()
 
     def get(self, name):
-        """The note on a file.
-
-        Arguments
-        ---------
-        name : str
-            Path of the file.
-
-        Returns
-        -------
-        object or None
-            The last note, None if there is none or the file has changed since.
-        """
-        known = self._notes.get(name)
-        if known is None or known[:2] != _state(name):
+        """The last note on a file, None if there is none or the file has changed."""
+        entry = self._notes.get(name)
+        if entry is None or entry[:2] != _state(name):
             return None
-        return known[2]
+        return entry[2]
 
     def put(self, name, note):
-        """Notes something on a file as it is now.
-
-        Arguments
-        ---------
-        name : str
-            Path of the file.
-        note : object
-            Anything that JSON holds.
-        """
+        """Notes something that JSON holds on a file as it is now."""
         size, changed = _state(name)
         self._notes[name] = (size, changed, note)
         print(json.dumps([name, size, changed, note]), file=self._file)

@@ -1,4 +1,4 @@
-"""Makes folds of a manifest in which nobody is both learnt from and tested on."""
+"""Makes folds of a manifest in which no group is both learned from and tested on."""
 
 import hashlib
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def leave_one_group_out(manifest, group="session", valid="spk_id", labels=None):
-    """One fold per group, which is its test set.
+    """One fold per group, which is its test set, in rising order.
 
     Validated is on one value of another column, by which the rest is judged: the
     test group's own where that has other rows as well (group speaker, valid session:
@@ -40,17 +40,10 @@ def leave_one_group_out(manifest, group="session", valid="spk_id", labels=None):
     ---------
     manifest : Manifest
         The utterances.
-    group : str
-        Column of the groups.
-    valid : str
-        Column of which one value is held out for validation.
+    group, valid : str
+        Columns of the groups, and of the value that is held out for validation.
     labels : sequence of str, optional
         The classes; those in the manifest if None.
-
-    Returns
-    -------
-    list of Fold
-        In rising order of the groups.
 
     Raises
     ------
@@ -106,29 +99,18 @@ def official(
     shared_speakers="error",
     labels=None,
 ):
-    """The partitions that come with a corpus, one fold per test set.
+    """The partitions that come with a corpus, one fold per test set, named as it.
 
     Arguments
     ---------
-    manifest : Manifest
-        The utterances.
     column : str
         Column that names the partition.
-    train, valid : str
-        The partitions to train and to validate on, the same in all folds.
-    tests : sequence of str
-        The partitions to test on.
+    train, valid, tests : str, str, sequence of str
+        Partitions to train and to validate on, the same in all folds, and to test on.
     shared_speakers : str
         What to do with a speaker in two partitions: "error", or "leave_out": test
         sets stay whole, their speakers leave the others, then those of validation
         leave training.
-    labels : sequence of str, optional
-        The classes; those in the manifest if None.
-
-    Returns
-    -------
-    list of Fold
-        Named as the test sets.
 
     Raises
     ------
@@ -147,14 +129,14 @@ def official(
         raise ValueError(
             f"shared_speakers={shared_speakers!r}: expected 'error' or 'leave_out'"
         )
-    learnt, validated = partition == train, partition == valid
+    learned, validated = partition == train, partition == valid
     tested = np.isin(partition, tests)
     if shared_speakers == "leave_out":
         speakers = groups_of(manifest)
         validated &= ~np.isin(speakers, speakers[tested])
-        learnt &= ~np.isin(speakers, speakers[tested | validated])
+        learned &= ~np.isin(speakers, speakers[tested | validated])
     folds = [
-        Fold.of_masks(name, learnt, validated, partition == name) for name in tests
+        Fold.of_masks(name, learned, validated, partition == name) for name in tests
     ]
     return check_folds(folds, manifest, labels=labels)
 
@@ -167,38 +149,25 @@ def disjoint_groups(
     seed=1234,
     labels=None,
 ):
-    """One fold with disjoint groups in training, validation and test.
+    """One fold, "disjoint", with disjoint groups in training, validation and test.
 
     The same for any order of the rows. A group's place depends on the seed and its
     name, so that taking out one group moves few others.
 
     Arguments
     ---------
-    manifest : Manifest
-        The utterances.
     group : str
         Column of the groups.
     sizes : sequence
         For training, validation and test: how many groups (int), one of them None
         for all the others; or which share of the groups (three floats, sum 1).
     strata : str, optional
-        Column, such as the sex, whose shares are made alike, up to one group in
-        each part.
-    seed : int
-        Another seed gives another division.
-    labels : sequence of str, optional
-        The classes; those in the manifest if None.
-
-    Returns
-    -------
-    list of Fold
-        One, named "disjoint".
+        Column, such as the sex, whose shares become alike, up to one group per part.
 
     Raises
     ------
     ValueError
-        If the sizes do not suit the number of groups, or the fold does not pass
-        :func:`check_folds`.
+        If sizes do not suit the groups, or the fold does not pass :func:`check_folds`.
     """
     groups = groups_of(manifest, group)
     order = _even_order(manifest, groups, strata, seed)
@@ -217,30 +186,11 @@ def group_kfold(
     seed=1234,
     labels=None,
 ):
-    """Folds in which every group is tested on once.
+    """Folds "fold1" and so on, in which every group is tested on once.
 
-    Arguments
-    ---------
-    manifest : Manifest
-        The utterances.
-    group : str
-        Column of the groups.
-    num_folds : int
-        Number of folds.
-    valid : int
-        Number of groups to validate on, the first of those tested in the next fold.
-    strata, seed, labels
-        As in :func:`disjoint_groups`.
-
-    Returns
-    -------
-    list of Fold
-        Named "fold1" and so on.
-
-    Raises
-    ------
-    ValueError
-        If there are too few groups, or a fold does not pass :func:`check_folds`.
+    ``valid`` is the number of groups to validate on, the first of those tested in the
+    next fold; other arguments as in :func:`disjoint_groups`. Raises ValueError if there
+    are too few groups, or a fold does not pass :func:`check_folds`.
     """
     groups = groups_of(manifest, group)
     order = _even_order(manifest, groups, strata, seed)

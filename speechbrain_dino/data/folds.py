@@ -18,15 +18,7 @@ _UNKNOWN = ("", "unknown")
 
 
 class Fold(NamedTuple):
-    """One division of a manifest.
-
-    Arguments
-    ---------
-    name : str
-        Name of the fold.
-    train, valid, test : numpy.ndarray
-        int64 (n,), rows of the manifest.
-    """
+    """One division of a manifest: a name, and the rows of each part, int64 (n,)."""
 
     name: str
     train: np.ndarray
@@ -40,20 +32,10 @@ class Fold(NamedTuple):
 
 
 def groups_of(manifest, group="spk_id"):
-    """The group, such as the speaker, of every row.
+    """The group, such as the speaker, of every row, object (N,).
 
-    Arguments
-    ---------
-    manifest : Manifest
-        The utterances.
-    group : str
-        Column that names the group. Where it is empty or "Unknown", nobody knows
-        whether two utterances belong together: each is a group of its own.
-
-    Returns
-    -------
-    numpy.ndarray
-        object (N,), names.
+    Where the column is empty or "Unknown", utterances may or may not belong together:
+    each is a group of its own.
 
     Example
     -------
@@ -71,29 +53,18 @@ def groups_of(manifest, group="spk_id"):
 
 
 def check_folds(folds, manifest, group="spk_id", labels=None, column="emotion"):
-    """Makes sure that folds measure what they claim to.
+    """Returns the same folds, after making sure that they measure what they claim to.
 
     In every fold no part is empty, no utterance occurs twice, no group is in two
     parts, and every class is in training. A class that is missing in validation or
-    test is only warned of.
+    test only gives a warning.
 
     Arguments
     ---------
-    folds : list of Fold
-        The folds.
-    manifest : Manifest
-        The utterances.
-    group : str
-        Column of the groups, see :func:`groups_of`.
+    group, column : str
+        Columns of the groups, see :func:`groups_of`, and of the classes.
     labels : sequence of str, optional
         The classes; those in the manifest if None.
-    column : str
-        Column of the classes.
-
-    Returns
-    -------
-    list of Fold
-        The same folds.
 
     Raises
     ------
@@ -138,7 +109,7 @@ def _check_rows(name, parts, manifest):
     rows, counts = np.unique(np.concatenate(list(parts.values())), return_counts=True)
     if (counts > 1).any():
         row = rows[counts > 1][0]
-        where = [part for part, some in parts.items() for _ in some[some == row]]
+        where = [part for part, own in parts.items() for _ in own[own == row]]
         raise ValueError(
             f"fold {name!r}: the utterance {manifest.ids[row]!r} occurs "
             f"{len(where)} times, in {' and in '.join(where)}"
@@ -181,20 +152,10 @@ def _check_classes(name, parts, emotions, labels):
 
 
 def write_folds(path, folds, manifest, labels, group="spk_id"):
-    """Writes folds as lists of IDs.
+    """Writes folds as lists of IDs, with the classes in order, to a JSON file.
 
-    Arguments
-    ---------
-    path : str or Path
-        JSON file: {"folds": [{"name", "train", "valid", "test"}], "group", "labels"}.
-    folds : list of Fold
-        The folds.
-    manifest : Manifest
-        The utterances.
-    labels : sequence of str
-        The classes, in their order.
-    group : str
-        Column of which no value is in two parts of a fold.
+    {"folds": [{"name", "train", "valid", "test"}], "group", "labels"}; ``group`` is the
+    column of which no value is in two parts of a fold.
     """
     content = {
         "folds": [
@@ -210,25 +171,9 @@ def write_folds(path, folds, manifest, labels, group="spk_id"):
 
 
 def read_folds(path, manifest):
-    """Reads folds and checks them again.
+    """Folds of :func:`write_folds`, checked again, as rows of a manifest in any order.
 
-    Arguments
-    ---------
-    path : str or Path
-        JSON file of :func:`write_folds`.
-    manifest : Manifest
-        The utterances, in any order.
-
-    Returns
-    -------
-    list of Fold
-        The folds as rows of this manifest, in the order of the file.
-
-    Raises
-    ------
-    ValueError
-        If an ID is not in the manifest, or the folds do not pass
-        :func:`check_folds`.
+    Raises ValueError if an ID is not in the manifest, or at :func:`check_folds`.
     """
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     missing = [key for key in ("folds", "group", "labels") if key not in content]
@@ -252,54 +197,26 @@ def read_folds(path, manifest):
 
 
 def count_folds(folds, manifest, labels):
-    """Counts the utterances and speakers of every part.
-
-    Arguments
-    ---------
-    folds : list of Fold
-        The folds.
-    manifest : Manifest
-        The utterances.
-    labels : sequence of str
-        The classes.
-
-    Returns
-    -------
-    dict
-        fold -> part -> class -> utterances; also "all" and "speakers".
-    """
+    """fold -> part -> class -> utterances; also "all" and "speakers"."""
     emotions, speakers = manifest.column("emotion"), groups_of(manifest)
     result = {}
     for fold in folds:
         parts = result[fold.name] = {}
         for part in PARTS:
             rows = getattr(fold, part)
-            found = Counter(emotions[rows])
-            parts[part] = {label: found[label] for label in labels}
+            per_class = Counter(emotions[rows])
+            parts[part] = {label: per_class[label] for label in labels}
             parts[part] |= {"all": len(rows), "speakers": len(set(speakers[rows]))}
     return result
 
 
 def table_of(counts, labels):
-    """The counts as text.
-
-    Arguments
-    ---------
-    counts : dict
-        Of :func:`count_folds`.
-    labels : sequence of str
-        The classes.
-
-    Returns
-    -------
-    str
-        A line per fold and part.
-    """
+    """The counts of :func:`count_folds` as text, a line per fold and part."""
     columns = [*labels, "all", "speakers"]
     lines = [["fold", "part", *columns]]
     for fold, parts in counts.items():
-        for part, found in parts.items():
-            lines.append([fold, part, *(str(found[name]) for name in columns)])
+        for part, numbers in parts.items():
+            lines.append([fold, part, *(str(numbers[name]) for name in columns)])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "  ".join(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_dino.data.manifest_builder import KNOWN, REQUIRED, ManifestBuilder
+from speechbrain_dino.data.manifest_builder import REQUIRED, STANDARD, ManifestBuilder
 from speechbrain_dino.data.packed import CHUNK, row_number
 from speechbrain_dino.utils.files import replacing
 
@@ -25,7 +25,7 @@ class Utterance(NamedTuple):
     start, stop : int
         First sample, and the one after the last.
     spk_id : str or None
-        Speaker, where known. Self-supervised training does not read it.
+        Speaker, where given. Self-supervised training does not read it.
     speech : numpy.ndarray or None
         int64 (R, 2), sample runs with speech inside [start, stop), in file
         coordinates; None means everything from start to stop.
@@ -59,7 +59,7 @@ class Manifest:
 
     @classmethod
     def from_csv(cls, path, data_root=None):
-        """Reads a manifest.
+        """Reads a manifest, one row per line.
 
         Arguments
         ---------
@@ -69,11 +69,6 @@ class Manifest:
         data_root : str, optional
             What ``$data_root`` and relative paths in the column wav stand for
             (relative paths: the current folder if None).
-
-        Returns
-        -------
-        Manifest
-            One row per line.
 
         Raises
         ------
@@ -96,18 +91,9 @@ class Manifest:
 
     @classmethod
     def from_rows(cls, rows):
-        """Packs rows.
+        """Packs dicts with the columns of `from_csv`, all with the keys of the first.
 
-        Arguments
-        ---------
-        rows : iterable of dict
-            The columns of `from_csv`; ``speech`` may be an array (R, 2) or None,
-            ``spk_id`` may be None. All rows have the keys of the first.
-
-        Returns
-        -------
-        Manifest
-            One row per dict.
+        ``speech`` may be an array (R, 2) or None, ``spk_id`` may be None.
         """
         builder, names, chunk = None, list(REQUIRED), []
         for row in rows:
@@ -128,15 +114,9 @@ class Manifest:
         return cls(builder.finish())
 
     def to_csv(self, path):
-        """Writes the manifest in SpeechBrain's form, whole or not at all.
-
-        Arguments
-        ---------
-        path : str or Path
-            CSV file to write.
-        """
+        """Writes the manifest in SpeechBrain's form, whole or not at all."""
         names = list(self._columns)
-        extra = [name for name in names if name not in KNOWN]
+        extra = [name for name in names if name not in STANDARD]
         with (
             replacing(path) as draft,
             open(draft, "w", newline="", encoding="utf-8") as file,
@@ -182,23 +162,9 @@ class Manifest:
         return np.where(speech > 0, speech, whole)
 
     def column(self, name):
-        """One column of all rows.
+        """One column: numbers (N,), labels as str objects (N,), list-like otherwise.
 
-        Arguments
-        ---------
-        name : str
-            One of the CSV's columns.
-
-        Returns
-        -------
-        numpy.ndarray or sequence
-            float64 or int (N,) for numbers, str objects (N,) for labels, list-like
-            for ID, wav and speech.
-
-        Raises
-        ------
-        KeyError
-            If the manifest has no such column.
+        Raises KeyError if the manifest has no such column.
         """
         if name not in self._columns:
             raise KeyError(
@@ -208,18 +174,7 @@ class Manifest:
         return column.array() if hasattr(column, "array") else column
 
     def subset(self, indices):
-        """Some of the utterances.
-
-        Arguments
-        ---------
-        indices : array_like
-            Row numbers in the order wanted, or a mask of bool (N,).
-
-        Returns
-        -------
-        Manifest
-            A manifest of its own.
-        """
+        """A manifest of rows with these numbers, in order, or of a mask, bool (N,)."""
         indices = np.asarray(indices)
         if indices.dtype == bool:
             indices = np.flatnonzero(indices)

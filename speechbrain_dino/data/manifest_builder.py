@@ -16,19 +16,11 @@ from speechbrain_dino.data.packed import (
 
 REQUIRED = ("ID", "duration", "wav", "start", "stop")
 RUNS = re.compile(r"\d+-\d+(;\d+-\d+)*")
-KNOWN = (*REQUIRED, "spk_id", "speech")
+STANDARD = (*REQUIRED, "spk_id", "speech")
 
 
 class Paths:
-    """Paths of files: the folder as label, as many files share it, and the name.
-
-    Arguments
-    ---------
-    folders : Labels
-        Folder of each file, ending in "/".
-    files : Strings
-        Names within the folders.
-    """
+    """Paths of files: the folder as label, as many files share it, and the name."""
 
     def __init__(self, folders, files):
         self._folders, self._files = folders, files
@@ -45,15 +37,7 @@ class Paths:
 
 
 class Runs:
-    """Runs of samples per row.
-
-    Arguments
-    ---------
-    runs : numpy.ndarray
-        int (total, 2), first sample and the one after the last.
-    offsets : numpy.ndarray
-        int (N + 1,), rows of ``runs`` at which each utterance begins.
-    """
+    """Runs of samples per row: (total, 2), and offsets (N + 1,) of each row's first."""
 
     def __init__(self, runs, offsets):
         self._runs, self._offsets = runs, offsets
@@ -83,14 +67,8 @@ class Runs:
 class ManifestBuilder:
     """Rows of text, chunk by chunk, into packed columns.
 
-    Arguments
-    ---------
-    source : str
-        Where the rows come from, for messages.
-    names : sequence of str
-        The columns' names.
-    data_root : str or None
-        What ``$data_root`` and relative paths stand for.
+    ``source`` stands in messages; ``data_root`` is for ``$data_root`` and relative
+    paths.
     """
 
     def __init__(self, source, names, data_root):
@@ -114,7 +92,7 @@ class ManifestBuilder:
             "stop": [np.zeros(0, np.int64)],
         }
         self._counts, self._runs = [np.zeros(1, np.int64)], [np.zeros((0, 2), np.int64)]
-        labels = [n for n in self._names if n == "spk_id" or n not in KNOWN]
+        labels = [n for n in self._names if n == "spk_id" or n not in STANDARD]
         self._labels = {name: LabelsBuilder() for name in labels}
 
     def extend(self, rows):

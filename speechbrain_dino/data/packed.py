@@ -12,17 +12,7 @@ CHUNK = 4096
 
 
 def smallest(values):
-    """Puts whole numbers into 4 bytes each where they fit, else into 8.
-
-    Arguments
-    ---------
-    values : array_like
-        Integers of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 or int64, same shape.
+    """Whole numbers in 4 bytes each (int32) where they fit, else in 8 (int64).
 
     Example
     -------
@@ -36,12 +26,7 @@ def smallest(values):
 
 
 class Strings(Sequence):
-    """Strings in one bytes buffer with offsets; reads like a list.
-
-    Arguments
-    ---------
-    values : iterable of str
-        The strings, kept as UTF-8.
+    """Strings in one bytes buffer (UTF-8) with offsets; reads like a list.
 
     Example
     -------
@@ -59,20 +44,7 @@ class Strings(Sequence):
 
     @classmethod
     def from_buffer(cls, buffer, offsets):
-        """Strings on top of a finished buffer.
-
-        Arguments
-        ---------
-        buffer : bytes
-            All strings, one after the other.
-        offsets : numpy.ndarray
-            Integers (N + 1,), in bytes.
-
-        Returns
-        -------
-        Strings
-            N strings; nothing is copied.
-        """
+        """N strings on a buffer with offsets (N + 1,) in bytes; copies nothing."""
         strings = cls.__new__(cls)
         strings._buffer, strings._offsets = buffer, offsets
         return strings
@@ -87,83 +59,37 @@ class Strings(Sequence):
         return self._buffer[self._offsets[i] : self._offsets[i + 1]].decode()
 
     def take(self, indices):
-        """Some of the strings, repacked.
-
-        Arguments
-        ---------
-        indices : iterable of int
-            Row numbers, in the order wanted.
-
-        Returns
-        -------
-        Strings
-            One string per index.
-        """
+        """The strings with these row numbers, in their order, repacked."""
         return Strings(self[int(i)] for i in indices)
 
     def hashes(self):
-        """One 64-bit number per string, equal for equal strings in this process.
-
-        Returns
-        -------
-        numpy.ndarray
-            int64 (N,)
-        """
+        """int64 (N,), equal for equal strings in this process."""
         return np.fromiter(map(hash, self), dtype=np.int64, count=len(self))
 
 
 class StringsBuilder:
-    """Collects strings chunk by chunk for `Strings.from_buffer`.
-
-    Example
-    -------
-    >>> builder = StringsBuilder()
-    >>> builder.extend(["a", "bc"])
-    >>> list(Strings.from_buffer(*builder.finish()))
-    ['a', 'bc']
-    """
+    """Collects strings chunk by chunk for `Strings.from_buffer`."""
 
     def __init__(self):
         self._parts = []
         self._lengths = [np.zeros(1, dtype=np.int64)]
 
     def extend(self, values):
-        """Appends strings.
-
-        Arguments
-        ---------
-        values : sequence of str
-            At most some ten thousand, as they are held in memory here.
-        """
+        """Appends at most ten thousand strings or so, as they are held in memory."""
         encoded = [value.encode() for value in values]
         self._parts.append(b"".join(encoded))
         self._lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
 
     def finish(self):
-        """Closes the collection.
-
-        Returns
-        -------
-        buffer : bytes
-            All strings, one after the other.
-        offsets : numpy.ndarray
-            Integers (N + 1,), in bytes.
-        """
+        """The bytes of all strings, joined, and offsets (N + 1,) in bytes."""
         offsets = smallest(np.cumsum(np.concatenate(self._lengths)))
         return b"".join(self._parts), offsets
 
 
 class Labels(Sequence):
-    """Strings of which many are equal: each value once, and a code per row.
+    """Strings of which many are equal: each value once, and a code (N,) per row.
 
     The prefix that all values share is kept once, which makes folders cheap.
-
-    Arguments
-    ---------
-    codes : array_like
-        int (N,), row numbers of ``values``.
-    values : sequence of str
-        The different values.
 
     Example
     -------
@@ -186,99 +112,39 @@ class Labels(Sequence):
         return self._prefix + self._values[self.codes[row_number(i, len(self))]]
 
     def take(self, indices):
-        """Some of the rows.
-
-        Arguments
-        ---------
-        indices : numpy.ndarray
-            int (M,), row numbers in the order wanted.
-
-        Returns
-        -------
-        Labels
-            M rows; values are shared with this object.
-        """
+        """The rows with these numbers, in their order; values are shared."""
         labels = Labels.__new__(Labels)
         labels.codes = self.codes[indices]
         labels._prefix, labels._values = self._prefix, self._values
         return labels
 
     def array(self):
-        """The rows as NumPy array of str objects, each value being one object.
-
-        Returns
-        -------
-        numpy.ndarray
-            object (N,)
-        """
+        """The rows as NumPy array (N,) of str objects, each value being one object."""
         values = np.array([self._prefix + v for v in self._values], dtype=object)
         return values[self.codes] if len(values) else np.zeros(0, dtype=object)
 
 
 class LabelsBuilder:
-    """Collects strings of which many are equal.
-
-    Example
-    -------
-    >>> builder = LabelsBuilder()
-    >>> builder.extend(["x", "y", "x"])
-    >>> list(builder.finish())
-    ['x', 'y', 'x']
-    """
+    """Collects strings of which many are equal."""
 
     def __init__(self):
         self._codes = {}
         self._rows = []
 
     def extend(self, values):
-        """Appends strings.
-
-        Arguments
-        ---------
-        values : sequence of str
-            At most some ten thousand at once.
-        """
+        """Appends at most ten thousand strings or so."""
         codes = self._codes
         rows = (codes.setdefault(value, len(codes)) for value in values)
         self._rows.append(np.fromiter(rows, np.int32, len(values)))
 
     def finish(self):
-        """Closes the collection.
-
-        Returns
-        -------
-        Labels
-            One row per string appended.
-        """
+        """The :class:`Labels`, one row per string appended."""
         rows = np.concatenate([np.zeros(0, dtype=np.int32), *self._rows])
         return Labels(rows, list(self._codes))
 
 
 def row_number(i, rows):
-    """Checks a row number as lists do, negative ones counting from the end.
-
-    Arguments
-    ---------
-    i : int
-        Row number asked for.
-    rows : int
-        Number of rows.
-
-    Returns
-    -------
-    int
-        Row number in ``range(rows)``.
-
-    Raises
-    ------
-    IndexError
-        If there is no such row.
-
-    Example
-    -------
-    >>> row_number(-1, 3)
-    2
-    """
+    """Row number in ``range(rows)``, from the end if negative; else IndexError."""
     if not -rows <= i < rows:
         raise IndexError(f"row {i} was asked for, but there are {rows} rows")
     return int(i) % rows
@@ -287,8 +153,8 @@ def row_number(i, rows):
 def give_back_memory():
     """Returns freed memory to the system, which glibc keeps otherwise.
 
-    Reading a million rows frees some 100 MB in pieces; without this call every
-    process that reads a manifest would go on occupying them.
+    Reading a million rows frees about 100 MB in pieces; without this call every process
+    that reads a manifest would go on occupying them.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

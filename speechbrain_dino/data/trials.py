@@ -43,16 +43,6 @@ def read_trials(path):
     speakers), Kaldi's and wespeaker's ``enrol test target|nontarget``, and
     ``enrol test`` of challenges that keep the labels back (VoxSRC).
 
-    Arguments
-    ---------
-    path : str or path
-        The list.
-
-    Returns
-    -------
-    Trials
-        The trials in the order of the file.
-
     Raises
     ------
     ValueError
@@ -65,44 +55,17 @@ def read_trials(path):
     >>> _ = path.write_text("1 a.wav b.wav\\n0 a.wav c.wav\\n")
     >>> read_trials(path).test
     ['b.wav', 'c.wav']
-    >>> _ = path.write_text("a.wav b.wav target\\na.wav c.wav nontarget\\n")
-    >>> read_trials(path).labels.tolist()
-    [1, 0]
     """
     columns, labels = _read_columns(path, _TRIAL_FORMS, "the trial list")
     return Trials(labels, columns["enrol"], columns["test"], str(path))
 
 
 def read_scores(path):
-    """Reads a score file, as written by ``write_scores`` or by another toolkit.
+    """Reads trials and scores, float64 (M,), of ``write_scores`` or another toolkit.
 
     Forms: ``label enrol test score`` with labels 1 and 0, wespeaker's ``enrol test
-    score target|nontarget``, and ``enrol test score`` without labels.
-
-    Arguments
-    ---------
-    path : str or path
-        The file.
-
-    Returns
-    -------
-    trials : Trials
-        The trials in the order of the file.
-    scores : numpy.ndarray, shape (M,)
-        float64.
-
-    Raises
-    ------
-    ValueError
-        If a line does not have the form of the first one, a score is not a finite
-        number, or the file is empty; the message names the file and the line.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "scores.txt"
-    >>> _ = path.write_text("1 a.wav b.wav 0.5\\n0 a.wav c.wav -0.25\\n")
-    >>> read_scores(path)[1].tolist()
-    [0.5, -0.25]
+    score target|nontarget``, and ``enrol test score`` without labels. Raises ValueError
+    as :func:`read_trials`, and at a score that is not a finite number.
     """
     columns, labels = _read_columns(path, _SCORE_FORMS, "the score file")
     trials = Trials(labels, columns["enrol"], columns["test"], str(path))
@@ -170,32 +133,15 @@ def _raise_first_bad(path, lines, forms):
 
 
 def trial_rows(table, trials):
-    """Finds the utterances that the trials compare.
+    """Row numbers (M,) in a table's ``ids``, of enrollment and of test utterances.
 
-    Arguments
-    ---------
-    table : EmbeddingTable or speechbrain_dino.data.manifest.Manifest
-        Anything with ``ids``.
-    trials : Trials
-        The trial list.
-
-    Returns
-    -------
-    enrol : numpy.ndarray, shape (M,)
-        Row numbers.
-    test : numpy.ndarray, shape (M,)
-        Row numbers.
-
-    Raises
-    ------
-    ValueError
-        If a trial names an utterance that is not there; the message names the line.
+    Raises ValueError, with the line, if a trial names an utterance that is not there.
     """
     row_of = {name: row for row, name in enumerate(table.ids)}
     rows = []
     for names in (trials.enrol, trials.test):
-        found = np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
-        missing = np.flatnonzero(found < 0)
+        numbers = np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
+        missing = np.flatnonzero(numbers < 0)
         if len(missing):
             first = missing[0]
             raise ValueError(
@@ -203,42 +149,21 @@ def trial_rows(table, trials):
                 f"({len(missing)} trials of this list name unknown ones on this "
                 f"side); {len(table.ids)} are known, such as {table.ids[0]!r}"
             )
-        rows.append(found)
+        rows.append(numbers)
     return rows[0], rows[1]
 
 
 def write_trials(path, trials):
-    """Writes ``label enrol test`` per line, ``enrol test`` where labels are unknown.
-
-    Arguments
-    ---------
-    path : str or path
-        The file to write; it appears when complete.
-    trials : Trials
-        The trial list.
-    """
+    """Writes ``label enrol test`` per line, ``enrol test`` where labels are unknown."""
     _write_lines(path, trials, [])
 
 
 def write_scores(path, trials, scores):
     """Writes ``label enrol test score`` per line; the file appears when complete.
 
-    Scores keep all their digits, so that figures computed from the file are those
-    of the run. Trials without labels give ``enrol test score``.
-
-    Arguments
-    ---------
-    path : str or path
-        The file to write.
-    trials : Trials
-        The trial list.
-    scores : numpy.ndarray, shape (M,)
-        One score a trial.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of trials and scores differ.
+    Scores (M,) keep all their digits, so that metrics computed from the file are those
+    of the run. Trials without labels give ``enrol test score``. Raises ValueError if
+    the numbers of trials and scores differ.
     """
     if len(scores) != len(trials.enrol):
         raise ValueError(

@@ -21,20 +21,9 @@ HOP_SECONDS = 0.010
 
 
 def log_energies(samples, sample_rate=16000):
-    """Log energy of every frame of 25 ms, one every 10 ms.
+    """Log energy of every frame of 25 ms, one every 10 ms, without its mean.
 
-    Arguments
-    ---------
-    samples : numpy.ndarray
-        int16 (T,)
-    sample_rate : int
-        Samples a second.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 (N,), natural logarithm of the energy without its mean, with
-        N = 1 + (T - frame) // hop, or none where T < frame.
+    Of int16 (T,): float64 (N,), N = 1 + (T - frame) // hop, or none where T < frame.
 
     Example
     -------
@@ -61,21 +50,10 @@ def _windows(values, size, step):
 
 
 def energy_vad(samples, sample_rate=16000):
-    """Finds the stretches with speech.
+    """Finds the runs of speech in int16 samples (T,): int64 (R, 2), start and stop.
 
-    Arguments
-    ---------
-    samples : numpy.ndarray
-        int16 (T,)
-    sample_rate : int
-        Samples a second.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 (R, 2), first sample of each run of speech and the one after its last;
-        rising, apart from each other, inside [0, T). A frame stands for the 10 ms in
-        its middle, the outermost ones for everything up to the ends.
+    Rising, apart from each other, inside [0, T). A frame stands for the 10 ms in
+    its middle, the outermost ones for everything up to the ends.
 
     Example
     -------

@@ -6,30 +6,10 @@ from speechbrain_dino.losses.objective import Objective, Result, is_number
 
 
 class Sum(Objective):
-    """A weighted sum of objectives.
+    """A weighted sum, such as ``Sum(dino=DINO(9), koleo=KoLeo(), koleo_weight=2)``.
 
-    Arguments
-    ---------
-    **parts : Objective or float
-        Objectives by name, and for any of them ``<name>_weight`` (1 if not given). The
-        weights are attributes, so that ``<name>_weight_schedule`` in the YAML moves
-        them.
-
-    Raises
-    ------
-    ValueError
-        If there is no objective, or a weight of none.
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_dino.losses.dino import DINO
-    >>> from speechbrain_dino.losses.regularizers import KoLeo
-    >>> from speechbrain_dino.losses.views import Views
-    >>> objective = Sum(dino=DINO(16), koleo=KoLeo("outputs"), koleo_weight=0.1)
-    >>> views = Views(torch.randn(6, 4, 16), torch.randn(2, 4, 16), shared=2)
-    >>> sorted(objective(views).metrics)
-    ['dino', 'koleo']
+    ``<name>_weight``, 1 if not given, follows ``<name>_weight_schedule`` in the YAML.
+    Raises ValueError for a sum of no objectives, and for a weight of none.
     """
 
     def __init__(self, **parts):

@@ -24,20 +24,7 @@ class NTXent(Objective):
     processes; L is the mean over b and the pairs of different views. For two views
     and m = 0 this is the paper's equation 1; m > 0 is the additive margin of Lepage and
     Dehak (2024). Positives and negatives are views of the teacher where there is one.
-
-    Arguments
-    ---------
-    temp : float
-        Temperature tau; the attribute of the same name may follow a schedule.
-    margin : float
-        Additive margin m on the cosine of the positive pair; may follow a schedule.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> views = Views(torch.eye(3).repeat(2, 1, 1))
-    >>> NTXent(temp=1.0)(views).loss  # ln(1 + (3 - 1) * 2 / e)
-    tensor(0.9048)
+    ``temp`` (tau) and ``margin`` (m, on the cosine) may follow schedules.
     """
 
     def __init__(self, temp=0.1, margin=0.0):
@@ -69,33 +56,12 @@ class NTXent(Objective):
 class MoCo(Objective):
     """Contrast with a queue of the teacher's outputs (MoCo v2, Chen et al. 2020).
 
-    With queries z of the student, keys k of the teacher and queue entries u:
+    With queries z of the student, keys k of the teacher and ``queue_size`` entries u:
     l = -ln e^(cos(z_s, k_t) / tau) / (e^(cos(z_s, k_t) / tau) + sum_q
     e^(cos(z_s, u_q) / tau)); L is the mean over utterances and pairs of different
     views (both directions of each pair). Entries of the query's own utterance do not
-    count as negatives, as in a small corpus they would come back often.
-
-    Arguments
-    ---------
-    out_dim : int
-        Size of the head's output.
-    queue_size : int
-        Number of negatives.
-    temp : float
-        Temperature tau; may follow a schedule.
-    margin : float
-        Additive margin on the cosine of the positive pair; may follow a schedule.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> loss = MoCo(out_dim=8, queue_size=64)
-    >>> for first in (0, 4):
-    ...     student, teacher = torch.randn(2, 2, 4, 8)
-    ...     items = torch.arange(first, first + 4)
-    ...     value = loss(Views(student, teacher, items=items, shared=2))
-    >>> int(loss.queue.seen), value.loss.shape  # the last eight wait for the next step
-    (8, torch.Size([]))
+    count as negatives, as in a small corpus they would come back often. ``temp`` (tau)
+    and ``margin`` (on the positive pair's cosine) may follow schedules.
     """
 
     def __init__(self, out_dim, queue_size=65536, temp=0.07, margin=0.0):

@@ -11,37 +11,12 @@ CENTERINGS = ("running", "sinkhorn")
 
 
 def dino_cross_entropy(log_probs, targets, shared=None):
-    """Cross-entropy of every teacher view with every other student view.
+    """Mean cross-entropy, in nats, of each teacher view with each other student view.
 
-    The sums over views are taken before the product, so nothing of the size
-    views x views x batch x prototypes ever exists.
-
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        Log-probabilities of the student (S, B, K).
-    targets : torch.Tensor
-        Probabilities of the teacher (T, B, K).
-    shared : int, optional
-        The first ``shared`` teacher views are the first student views, and are not
-        compared with themselves; all T otherwise.
-
-    Returns
-    -------
-    torch.Tensor
-        Mean over the batch and the S * T - shared pairs of different views, in nats.
-
-    Raises
-    ------
-    ValueError
-        When no pair of different views is left, or the shapes do not fit.
-
-    Example
-    -------
-    >>> log_probs = torch.full((3, 5, 8), 1 / 8).log()
-    >>> targets = torch.eye(8)[torch.zeros(2, 5, dtype=torch.long)]
-    >>> round(dino_cross_entropy(log_probs, targets).item(), 4)  # ln 8
-    2.0794
+    Of log-probabilities (S, B, K) and targets (T, B, K). The first ``shared`` teacher
+    views (all T if None) are the first student views, not compared with themselves.
+    Sums precede the product: nothing has the size views x views x batch x prototypes.
+    Raises ValueError when no pair of different views is left or shapes do not fit.
     """
     num_student, num_teacher, batch = len(log_probs), len(targets), targets.shape[1]
     shared = num_teacher if shared is None else shared
@@ -63,27 +38,17 @@ class DINOLoss(nn.Module):
 
     Arguments
     ---------
-    out_dim : int
-        Number of prototypes K.
-    student_temp : float
-        Temperature of the student.
-    teacher_temp : float
-        Temperature of the teacher; the attribute of the same name may be set before
-        any step, by a schedule.
+    out_dim, student_temp, teacher_temp : int, float, float
+        Number of prototypes K; temperatures, which a schedule may set.
     center_momentum : float
         Share of the old center that is kept in a step; 1 holds it fixed.
     centering : str
-        "running": the center above. "sinkhorn": in its place q is what
-        :func:`~speechbrain_dino.losses.dino.sinkhorn` makes of v / teacher_temp (SwAV;
-        DINOv2, Oquab et al. 2023).
-    sinkhorn_iterations : int
-        Iterations of it.
+        "running": the center above. "sinkhorn": q is what :func:`sinkhorn` makes of
+        v / teacher_temp in ``sinkhorn_iterations`` (SwAV; DINOv2, Oquab et al. 2023).
 
     Example
     -------
-    >>> loss = DINOLoss(out_dim=16)
-    >>> student, teacher = torch.randn(6, 4, 16), torch.randn(2, 4, 16)
-    >>> loss(student, teacher).shape
+    >>> DINOLoss(out_dim=16)(torch.randn(6, 4, 16), torch.randn(2, 4, 16)).shape
     torch.Size([])
     """
 
@@ -113,26 +78,10 @@ class DINOLoss(nn.Module):
         self.register_buffer("center", torch.zeros(out_dim))
 
     def forward(self, student, teacher=None, shared=None):
-        """Loss of one batch; moves the center in training mode.
+        """Loss in nats, float32, of student (S, B, K) and teacher (T, B, K) logits.
 
-        Arguments
-        ---------
-        student : torch.Tensor
-            Logits of the student (S, B, K), the shared views first.
-        teacher : torch.Tensor
-            Logits of the teacher (T, B, K).
-        shared : int, optional
-            See :func:`dino_cross_entropy`.
-
-        Returns
-        -------
-        torch.Tensor
-            The loss, float32, in nats.
-
-        Raises
-        ------
-        ValueError
-            When views, batch or number of prototypes do not fit together.
+        ``shared`` and ValueError: see :func:`dino_cross_entropy`. In training mode the
+        center moves.
         """
         loss, _ = self.compare(student, teacher, shared)
         if self.training:
@@ -140,20 +89,7 @@ class DINOLoss(nn.Module):
         return loss
 
     def compare(self, student, teacher, shared=None):
-        """Loss and :class:`Distributions` of a batch; the center stays.
-
-        Arguments
-        ---------
-        student, teacher, shared
-            See :meth:`forward`.
-
-        Returns
-        -------
-        torch.Tensor
-            The loss, float32, in nats.
-        Distributions
-            Of student and teacher.
-        """
+        """As ``forward``: the loss and :class:`Distributions`; the center stays."""
         shared = len(teacher) if shared is None else shared
         _check_views(student.shape, teacher.shape, shared)
         if student.shape[-1] != self.out_dim:
@@ -179,15 +115,7 @@ class DINOLoss(nn.Module):
 
     @torch.no_grad()
     def move_center(self, teacher, finite=True):
-        """Moves the center towards the mean of logits, over all processes.
-
-        Arguments
-        ---------
-        teacher : torch.Tensor
-            Logits of the teacher (T, B, K).
-        finite : torch.Tensor or bool
-            Where it is False the center stays; decided on the device.
-        """
+        """Moves the center towards the mean of logits (T, B, K), where ``finite``."""
         if self.centering != "running":
             return
         total = teacher.flatten(0, 1).float().sum(0)
@@ -202,15 +130,7 @@ class DINOLoss(nn.Module):
 
 
 class DINO(Objective):
-    """:class:`DINOLoss` as an objective; its center moves once the step is known good.
-
-    Arguments
-    ---------
-    out_dim : int
-        Number of prototypes K.
-    **options
-        Of :class:`DINOLoss`.
-    """
+    """:class:`DINOLoss` as an objective; its center moves when the step is settled."""
 
     criterion_class = DINOLoss
 
@@ -268,23 +188,6 @@ class SDPNLoss(DINOLoss):
     it stand :class:`~speechbrain_dino.losses.regularizers.MeanEntropy` (weight 1) and
     :class:`~speechbrain_dino.losses.regularizers.KoLeo` (0.1). The teacher's prototypes
     are the moving average of the student's, as its other weights.
-
-    Arguments
-    ---------
-    out_dim : int
-        Number of prototypes K.
-    temp : float
-        Temperature of both.
-    sharpening : float
-        Exponent 1/sharpening of the teacher's distribution.
-    sinkhorn_iterations : int
-        Iterations of Sinkhorn.
-
-    Example
-    -------
-    >>> loss = SDPNLoss(out_dim=16)
-    >>> loss(torch.randn(4, 8, 16), torch.randn(1, 8, 16), shared=0).shape
-    torch.Size([])
     """
 
     def __init__(self, out_dim, temp=0.1, sharpening=0.25, sinkhorn_iterations=3):
@@ -299,7 +202,7 @@ class SDPNLoss(DINOLoss):
     @torch.no_grad()
     def targets(self, teacher):
         """Sharpened and evened probabilities of the teacher's cosines (..., K)."""
-        # softmax(v / temp)^(1 / sharpening), made to sum to 1, is a softmax again.
+        # softmax(v / temp)^(1 / sharpening), divided by its sum, is a softmax again.
         sharpened = torch.log_softmax(teacher.float() / self.teacher_temp, dim=-1)
         return sinkhorn(sharpened, self.sinkhorn_iterations)
 
@@ -309,26 +212,9 @@ def sinkhorn(scores, iterations=3):
     """Assigns samples to prototypes so that all prototypes are used alike.
 
     With Q = exp(scores), each iteration divides by the sum over samples (of all
-    processes), then by the sum over prototypes; what is left after the last is a
-    distribution a sample (SwAV, Caron et al. 2020, section 3.1). Computed with
-    logarithms, so that no score is too large or too small.
-
-    Arguments
-    ---------
-    scores : torch.Tensor
-        Logits by temperature, (..., K); all leading axes are samples.
-    iterations : int
-        Iterations, at least 1.
-
-    Returns
-    -------
-    torch.Tensor
-        Probabilities, of the same shape.
-
-    Raises
-    ------
-    ValueError
-        If there is no iteration.
+    processes), then by the sum over prototypes; the last leaves one distribution per
+    sample (SwAV, Caron et al. 2020, section 3.1). In logarithms: no score is too large.
+    ``scores`` (..., K) are logits by temperature. Raises ValueError for 0 iterations.
 
     Example
     -------
@@ -347,14 +233,6 @@ def sinkhorn(scores, iterations=3):
 
 
 class SDPN(DINO):
-    """:class:`SDPNLoss` as an objective.
-
-    Arguments
-    ---------
-    out_dim : int
-        Number of prototypes K.
-    **options
-        Of :class:`SDPNLoss`.
-    """
+    """:class:`SDPNLoss` as an objective."""
 
     criterion_class = SDPNLoss

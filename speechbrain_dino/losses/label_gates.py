@@ -1,8 +1,7 @@
 """Which pseudo labels to believe: fixed and dynamic loss gates, label correction.
 
-Networks learn what is common before what is wrong, so that a label that still costs
-much is likely wrong. Gates: Tao et al., ICASSP 2022 (fixed); Han et al., INTERSPEECH
-2022 (DLG-LC: dynamic gate, corrected labels).
+Networks learn what is common first: a label that still costs much is likely wrong.
+Gates: Tao et al., ICASSP 2022 (fixed); Han et al., INTERSPEECH 2022 (DLG-LC).
 """
 
 import logging
@@ -22,29 +21,19 @@ _LEAST = 1e-6  # nats; losses below count as this much, since log 0 is not finit
 
 
 class FixedGate(nn.Module):
-    """Keeps labels whose loss is below a bound.
+    """Keeps labels whose loss is below ``bound`` nats (infinity: all).
 
     Arguments
     ---------
-    bound : float
-        Largest loss in nats; infinity keeps all labels.
     start_epoch : int
         First epoch (from 1) that is gated.
     memory : float
         Share of an utterance's past in the (log) loss that is judged, 0..1: 0 judges
-        the loss of the moment, as the papers do. Crops and noise make that jump; with
-        few utterances a class a mean over epochs parts right from wrong far better.
+        the loss of the moment (the papers), which jumps with crops and noise; with few
+        utterances per class a mean over epochs separates right from wrong far better.
     with_margin : bool
         Whether the loss that is judged has the margin of training (the papers), or is
         plain cross-entropy, in which right labels stand farther off.
-
-    Example
-    -------
-    >>> gate = FixedGate(bound=3.0)
-    >>> gate.set_up(num_items=4)
-    >>> _ = gate.begin_epoch(1)
-    >>> gate(torch.tensor([0.5, 3.5]), torch.tensor([2, 0]))
-    tensor([ True, False])
     """
 
     def __init__(self, bound=math.inf, start_epoch=1, memory=0.0, with_margin=True):
@@ -63,7 +52,7 @@ class FixedGate(nn.Module):
         self.losses = torch.full((num_items,), math.nan)
 
     def begin_epoch(self, epoch):
-        """Chooses the epoch's gate; returns figures about it for the log."""
+        """Chooses the epoch's gate; returns it in nats, by name, for the log."""
         gate = math.inf
         if epoch >= self.start_epoch:
             gate = self.choose(self.losses.cpu().numpy())
@@ -78,30 +67,17 @@ class FixedGate(nn.Module):
 
     @torch.no_grad()
     def forward(self, losses, items):
-        """Remembers the losses of a batch, and says which labels are believed.
+        """Remembers losses (B,) in nats of rows (B,); which to believe, bool (B,).
 
-        Judged is the loss, or with ``memory`` the exponential of the moving mean of
-        its logarithm over the epochs.
-
-        Arguments
-        ---------
-        losses : torch.Tensor
-            Loss of each sample (B,), in nats.
-        items : torch.Tensor
-            Row of each sample in the training manifest, int64 (B,).
-
-        Returns
-        -------
-        torch.Tensor
-            bool (B,).
+        Judged is the loss, with ``memory`` its moving geometric mean over the epochs.
         """
         # Every process knows all, so that a checkpoint of the first one is whole.
-        seen, rows = gathered(losses.detach().float()), gathered(items)
+        judged, rows = gathered(losses.detach().float()), gathered(items)
         if self.memory:
-            before, now = self.losses[rows], seen.clamp(min=_LEAST)
+            before, now = self.losses[rows], judged.clamp(min=_LEAST)
             mean = before.pow(self.memory) * now.pow(1 - self.memory)
-            seen = torch.where(before.isfinite(), mean, now)
-        self.losses[rows] = seen
+            judged = torch.where(before.isfinite(), mean, now)
+        self.losses[rows] = judged
         # What is not finite is for the brain to skip and count, not to hide here.
         return (self.losses[items] < self.now) | ~losses.detach().isfinite()
 
@@ -111,30 +87,9 @@ class DynamicGate(FixedGate):
 
     Before each epoch a mixture of two Gaussians is fitted to the logarithm of the
     losses of the epoch before: labels learned easily, and the others. The gate is
-    where the two weighted densities cross between their means.
-
-    Arguments
-    ---------
-    start_epoch : int
-        First epoch (from 1) that is gated; 2 at least.
-    memory, with_margin : optional
-        See `FixedGate`.
-    least_separation : float
-        Distance of the means in standard deviations (of the wider one) below which
-        the two are one group, and all labels are kept.
-    seed : int
-        Of the mixture's start.
-
-    Example
-    -------
-    >>> gate = DynamicGate(start_epoch=2)
-    >>> gate.set_up(num_items=200)
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> log_loss = 0.3 * torch.randn(200, generator=generator)
-    >>> log_loss[150:] += 3
-    >>> _ = gate(log_loss.exp(), torch.arange(200))
-    >>> 2 < gate.begin_epoch(2)["gate"] < 12  # between e^0 and e^3
-    True
+    where the two weighted densities cross between their means, unless the means are
+    less than ``least_separation`` standard deviations (of the wider one) apart: then
+    the two are one group, and all labels are kept. ``start_epoch`` is 2 at least.
     """
 
     def __init__(
@@ -179,19 +134,7 @@ class TwoGaussians(NamedTuple):
 
 
 def fit_two_gaussians(values, seed=0):
-    """Fits a mixture of two Gaussians, with scikit-learn's EM.
-
-    Arguments
-    ---------
-    values : numpy.ndarray
-        (N,).
-    seed : int
-        Of the start.
-
-    Returns
-    -------
-    TwoGaussians
-    """
+    """Fits :class:`TwoGaussians` to values (N,), with scikit-learn's EM."""
     mixture = GaussianMixture(2, random_state=seed, n_init=3, reg_covar=1e-4)
     mixture.fit(np.asarray(values, dtype=np.float64)[:, None])
     order = np.argsort(mixture.means_[:, 0])
@@ -205,21 +148,7 @@ def fit_two_gaussians(values, seed=0):
 def crossing(mixture):
     """Where the weighted densities of two Gaussians cross, between their means.
 
-    Arguments
-    ---------
-    mixture : TwoGaussians
-        The mixture.
-
-    Returns
-    -------
-    float
-        The point; where one of the two is larger all the way, the mean of the other.
-
-    Example
-    -------
-    >>> even = TwoGaussians(np.array([0.5, 0.5]), np.array([0.0, 4.0]), np.ones(2))
-    >>> crossing(even)
-    2.0
+    Where one of the two is larger all the way: the mean of the other.
     """
     (w0, w1), (m0, m1), (v0, v1) = mixture
     # ln(w N(x; m, v)) = ln w - ln(v) / 2 - (x - m)^2 / 2v: a parabola in x.
@@ -243,24 +172,8 @@ class LabelCorrection(nn.Module):
     """Gives a sample that was gated out the label that clean speech speaks for.
 
     softmax(cosine / temperature) of the sample without augmentation; where its
-    highest value exceeds ``threshold``, that class is the label from then on in this
-    step (Han et al., 2022).
-
-    Arguments
-    ---------
-    start_epoch : int
-        First epoch (from 1) with correction.
-    threshold : float
-        Least probability, 0..1.
-    temperature : float
-        Of the softmax.
-
-    Example
-    -------
-    >>> correct = LabelCorrection(threshold=0.5)
-    >>> labels, sure = correct(torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.3, 0.3]]))
-    >>> labels[0], sure
-    (tensor(0), tensor([ True, False]))
+    highest value exceeds ``threshold`` (0..1), that class is the label from then on in
+    this step (Han et al., 2022). ``start_epoch`` (from 1) is the first with correction.
     """
 
     def __init__(self, start_epoch=9, threshold=0.5, temperature=0.1):

@@ -1,4 +1,4 @@
-"""Output layer and margin softmax of training on (pseudo) labels, a loss a sample."""
+"""Output layer and margin softmax of training on (pseudo) labels, a loss per sample."""
 
 import math
 
@@ -10,29 +10,18 @@ from torch import nn
 
 
 class AAMSoftmax(nn.Module):
-    """Cross-entropy of cosines with an additive angular margin, a loss a sample.
+    """Cross-entropy of cosines with an additive angular margin, a loss per sample.
 
     -ln softmax of s cos(theta + m) for the sample's own class against s cos(theta_j)
     of the others (ArcFace, Deng et al., CVPR 2019); where theta + m would pass pi,
-    cos(theta) - m sin(m) goes on in its place. With ``inter_top_k`` the most similar
+    cos(theta) - m sin(m) replaces it. With ``inter_top_k`` > 0 that many most similar
     other classes are pushed off too, as cos(theta_j - m') (Zhao et al., 2022).
-
-    Arguments
-    ---------
-    margin : float
-        m in radians; the attribute may be moved by a schedule (``margin_schedule``).
-    scale : float
-        s.
-    inter_top_k : int
-        How many other classes get the second margin; 0: none.
-    inter_margin : float
-        m' in radians.
+    ``margin`` (m, may follow a schedule), ``inter_margin`` (m'): radians; ``scale``: s.
 
     Example
     -------
-    >>> loss = AAMSoftmax(margin=0.2, scale=30.0)
     >>> cosines = torch.tensor([[0.9, 0.1], [0.5, 0.5]])
-    >>> loss(cosines, torch.tensor([0, 1]))
+    >>> AAMSoftmax(margin=0.2, scale=30.0)(cosines, torch.tensor([0, 1]))
     tensor([-0.0000, 5.4648])
     """
 
@@ -51,20 +40,7 @@ class AAMSoftmax(nn.Module):
         return F.cross_entropy(self.scale * cosines.float(), labels, reduction="none")
 
     def forward(self, cosines, labels):
-        """Loss of each sample.
-
-        Arguments
-        ---------
-        cosines : torch.Tensor
-            (N, C).
-        labels : torch.Tensor
-            int64 (N,), 0..C-1.
-
-        Returns
-        -------
-        torch.Tensor
-            float32 (N,), in nats.
-        """
+        """Losses, float32 (N,), in nats, of cosines (N, C) and labels int64 (N,)."""
         cosines = cosines.float()
         logits = cosines
         if self.inter_top_k:
@@ -94,20 +70,7 @@ def _turned(cosine, angle):
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy of logits, a loss a sample.
-
-    Arguments
-    ---------
-    class_weights : torch.Tensor, optional
-        Weight of each class (C,); 1 if not given.
-    label_smoothing : float
-        Share of the target spread over all classes.
-
-    Example
-    -------
-    >>> CrossEntropy()(torch.zeros(2, 4), torch.tensor([0, 3]))
-    tensor([1.3863, 1.3863])
-    """
+    """Cross-entropy of logits, a loss per sample; class weights (C,), or None for 1."""
 
     def __init__(self, class_weights=None, label_smoothing=0.0):
         super().__init__()

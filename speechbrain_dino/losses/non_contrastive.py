@@ -12,15 +12,6 @@ class BYOL(Objective):
     L = mean 2 - 2 cos(prediction_s, projection_t) over utterances and pairs of
     different views. Needs :class:`~speechbrain_dino.models.heads.PredictionHead`, whose
     output is the student's prediction and which hands out the projection.
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_dino.losses.views import Views
-    >>> student, teacher = torch.eye(4).repeat(2, 1, 1), -torch.eye(4).repeat(2, 1, 1)
-    >>> extras = {"projection": teacher}
-    >>> BYOL()(Views(student, teacher, teacher_extras=extras, shared=2)).loss
-    tensor(4.)
     """
 
     def forward(self, views):
@@ -37,19 +28,8 @@ class VICReg(Objective):
     L = a s(z, z') + b [v(z) + v(z')] + c [c(z) + c(z')] with s the mean squared
     difference, v = mean_d max(0, 1 - sqrt(var z_d + 1e-4)) and c the squared
     off-diagonal covariances by D, over the batch of all processes. With more than two
-    views: the mean over pairs, and twice the mean over views.
-
-    Arguments
-    ---------
-    invariance, variance, covariance : float
-        Weights a, b and c; each may follow a schedule.
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_dino.losses.views import Views
-    >>> VICReg(25.0, 25.0, 1.0)(Views(torch.zeros(2, 8, 4))).loss  # 2 x 25 x (1 - 0.01)
-    tensor(49.5000)
+    views: the mean over pairs, and twice the mean over views. The weights a, b and c
+    (``invariance``, ``variance``, ``covariance``) may follow schedules.
     """
 
     def __init__(self, invariance=25.0, variance=25.0, covariance=1.0):

@@ -11,31 +11,15 @@ from speechbrain_dino.losses.queues import Store
 
 
 class Distributions(NamedTuple):
-    """Distributions over prototypes, of the batch that a loss was computed for.
-
-    Arguments
-    ---------
-    log_probs : torch.Tensor
-        Log-probabilities of the student (S, B, K).
-    targets : torch.Tensor
-        Probabilities of the teacher (T, B, K).
-    """
+    """Student's log-probabilities (S, B, K) and teacher's probabilities (T, B, K)."""
 
     log_probs: torch.Tensor
     targets: torch.Tensor
 
 
 class Result(NamedTuple):
-    """What an objective returns for a batch.
-
-    Arguments
-    ---------
-    loss : torch.Tensor
-        Scalar.
-    metrics : dict
-        Further metrics, name -> scalar tensor without gradient.
-    distributions : Distributions, optional
-        From which health tells collapse; None without prototypes.
+    """What an objective returns: scalar loss, further metrics (name -> scalar), and the
+    distributions from which health tells collapse, None without prototypes.
     """
 
     loss: torch.Tensor
@@ -76,12 +60,8 @@ class Objective(nn.Module):
             part.begin_epoch(epoch)
 
     def settle(self, finite=None):
-        """Moves the state on after a batch: the one place where it may change.
-
-        Arguments
-        ---------
-        finite : torch.Tensor, optional
-            Boolean scalar on the device; where it is False the batch leaves no trace.
+        """Moves the state on after a batch, the one place where it may change; where
+        ``finite``, a boolean scalar on the device, is False the batch leaves no trace.
         """
         for part in _nearest(self, (Objective, Store)):
             part.settle(finite)
@@ -100,30 +80,9 @@ def _nearest(module, kinds):
 
 
 def owner_of(module, name):
-    """The module inside another one, or itself, that has a number of some name.
+    """The module in another one, or itself, that has a number ``name``, or None.
 
-    Arguments
-    ---------
-    module : torch.nn.Module
-        An objective, or any module.
-    name : str
-        For instance "teacher_temp".
-
-    Returns
-    -------
-    torch.nn.Module or None
-        None if there is none.
-
-    Raises
-    ------
-    ValueError
-        If several have it: which one is meant cannot be told.
-
-    Example
-    -------
-    >>> loss = nn.Sequential(nn.Dropout(0.5))
-    >>> owner_of(loss, "p").p
-    0.5
+    Raises ValueError if several have it: a schedule cannot tell which one is meant.
     """
     owners = [part for part in module.modules() if is_number(vars(part).get(name))]
     if len(owners) > 1:

@@ -5,28 +5,12 @@ from torch import nn
 
 
 class Store(nn.Module):
-    """Named tables of rows, written row by row.
+    """Named tables of ``size`` rows, written row by row.
 
     ``KeptBuffers`` copies every buffer of a loss in every step, to undo a step whose
     loss is not finite. These tables are too large for that, so what is written waits
-    until ``settle``. Nor does a table change between forward and backward.
-
-    Arguments
-    ---------
-    size : int
-        Number of rows.
-    **widths : tuple or (tuple, torch.dtype)
-        Name of a table -> shape of one of its rows, float32 unless a type is given.
-
-    Example
-    -------
-    >>> store = Store(4, keys=(2,))
-    >>> store.write(torch.tensor([3]), keys=torch.ones(1, 2))
-    >>> store.settle(torch.tensor(False))  # the step was not taken
-    >>> store.write(torch.tensor([1]), keys=torch.ones(1, 2))
-    >>> store.settle()
-    >>> store.keys.sum(1)
-    tensor([0., 2., 0., 0.])
+    until ``settle``. Nor does a table change between forward and backward. ``widths``
+    are shapes of a row by table name, or (shape, dtype); float32 otherwise.
     """
 
     def __init__(self, size, **widths):
@@ -41,29 +25,14 @@ class Store(nn.Module):
             self.register_buffer(name, torch.zeros(size, *width, dtype=dtype))
 
     def write(self, places, **rows):
-        """Takes rows, to be written when they are settled.
-
-        Arguments
-        ---------
-        places : torch.Tensor
-            Rows to write to, int64 (N,), each at most once.
-        **rows : torch.Tensor
-            Name of a table -> its new rows (N, ...).
-        """
+        """Takes rows (N, ...) per table, for places int64 (N,), each at most once."""
         for name, new in rows.items():
             table = getattr(self, name)
             self.waiting.append((table, places, new.detach().to(table.dtype)))
 
     @torch.no_grad()
     def settle(self, finite=None):
-        """Writes what waits.
-
-        Arguments
-        ---------
-        finite : torch.Tensor, optional
-            Boolean scalar on the device; where it is off, what waits is dropped. The
-            host does not look at it.
-        """
+        """Writes what waits; drops it where ``finite``, a device scalar, is False."""
         for table, places, new in self.waiting:
             if finite is not None:
                 new = torch.where(finite, new, table[places])
@@ -72,16 +41,9 @@ class Store(nn.Module):
 
 
 class Queue(Store):
-    """The last rows seen, with the utterances they belong to; the oldest go first.
+    """The last rows pushed, with the utterances they belong to; the oldest go first.
 
     Every process must push the rows of all processes, so that all hold the same.
-
-    Arguments
-    ---------
-    size : int
-        Number of rows.
-    **widths
-        See :class:`Store`; ``items`` is there already.
 
     Example
     -------
@@ -99,15 +61,7 @@ class Queue(Store):
         self.register_buffer("seen", torch.zeros(1, dtype=torch.int64))  # rows pushed
 
     def push(self, items, **rows):
-        """Takes rows to add when they are settled; the last of more than fit.
-
-        Arguments
-        ---------
-        items : torch.Tensor
-            Utterance of each row, int64 (N,).
-        **rows : torch.Tensor
-            Name of a table -> rows (N, ...).
-        """
+        """Takes rows (N, ...) of utterances int64 (N,), of more than fit the last."""
         self.settle()
         number = min(len(items), self.size)
         # On the device: the host need not know where the queue stands.

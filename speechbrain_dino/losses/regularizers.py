@@ -1,8 +1,4 @@
-"""Terms that go beside an objective: they spread embeddings and tie the two networks.
-
-Each is an objective by itself, so that :class:`~speechbrain_dino.losses.combine.Sum`
-adds them with a weight.
-"""
+"""Terms that go beside an objective (``Sum``): they spread embeddings, tie networks."""
 
 import math
 
@@ -17,22 +13,8 @@ class KoLeo(Objective):
     """Spreads embeddings over the sphere (Sablayrolles et al. 2019; DINOv2; SDPN).
 
     L = sum_s mean_b -ln min_n |x_sb - x_sn| over the student's views s, with unit
-    embeddings x and n the other utterances of all processes.
-
-    Arguments
-    ---------
-    of : str
-        What of the student is spread: "embeddings", "outputs", or what the head hands
-        out besides.
-    eps : float
-        Added to distances.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> outputs = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
-    >>> KoLeo(of="outputs")(Views(outputs)).loss  # -ln 2
-    tensor(-0.6931)
+    embeddings x and n the other utterances of all processes. ``of``: "embeddings",
+    "outputs", or what the head hands out besides. ``eps`` is added to distances.
     """
 
     def __init__(self, of="embeddings", eps=1e-8):
@@ -46,7 +28,7 @@ class KoLeo(Objective):
         everyone = gathered(unit, 1)
         batch, number = unit.shape[1], everyone.shape[1]
         if number < 2:
-            raise ValueError("KoLeo needs two utterances a batch: raise batch_size")
+            raise ValueError("KoLeo needs two utterances per batch: raise batch_size")
         with torch.no_grad():
             cosines = unit @ everyone.transpose(1, 2)  # (S, B, N)
             own = F.one_hot(own_places(batch, unit.device), number).bool()
@@ -61,13 +43,6 @@ class CosineDistance(Objective):
 
     L = mean 1 - cos(student, teacher) over utterances and pairs of different views:
     the term that the authors of DINO for speakers added later, with weight 0.1.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> x = torch.eye(3).repeat(2, 1, 1)
-    >>> CosineDistance()(Views(x, x, x, -x, shared=2)).loss
-    tensor(2.)
     """
 
     def forward(self, views):
@@ -82,18 +57,8 @@ class MeanEntropy(Objective):
     """Makes the student use all prototypes on average (MSN; SDPN's term "me-max").
 
     L = ln K - H(mean p), p = softmax(student / temp), the mean over views and the
-    utterances of all processes. 0 where all prototypes are used alike.
-
-    Arguments
-    ---------
-    temp : float
-        Temperature; may follow a schedule.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> MeanEntropy()(Views(torch.eye(8)[None])).loss.round(decimals=4)
-    tensor(0.)
+    utterances of all processes. 0 where all prototypes are used alike. ``temp`` may
+    follow a schedule.
     """
 
     def __init__(self, temp=0.1):
@@ -115,24 +80,9 @@ class DimensionRegularizer(Objective):
     With x and y the mean of a layer over the shared views, of student and teacher, over
     the batch of all processes: L = std_weight (v(x) + v(y)) / 2 + (o(x) + o(y)) /
     divisor, v = mean_d max(0, 1 - sqrt(var_d + 1e-4)) and o the sum of the squared
-    off-diagonal covariances. y gives no gradient and shows in the value alone.
-
-    Arguments
-    ---------
-    of : str
-        The layer: what :class:`~speechbrain_dino.models.heads.RDINOHead` hands out as
-        "expanded", or "embeddings", or "outputs".
-    std_weight : float
-        Weight of the spread.
-    divisor : float
-        Divisor of the covariances; RDINO takes the number of prototypes.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.views import Views
-    >>> x = torch.zeros(2, 8, 4)
-    >>> DimensionRegularizer("outputs")(Views(x, x, shared=2)).loss  # 10 (1 - 0.01)
-    tensor(9.9000)
+    off-diagonal covariances. y gives no gradient and shows in the value alone. The
+    layer ``of``: "expanded" (:class:`~speechbrain_dino.models.heads.RDINOHead`),
+    "embeddings" or "outputs". RDINO's ``divisor`` is the number of prototypes.
     """
 
     def __init__(self, of="expanded", std_weight=10.0, divisor=65536):
@@ -153,55 +103,21 @@ class DimensionRegularizer(Objective):
 
 
 def spread(x):
-    """How far standard deviations fall short of 1, mean over dimensions.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        (B, D), this process' part of the batch.
-
-    Returns
-    -------
-    torch.Tensor
-        mean_d max(0, 1 - sqrt(var_d + 1e-4)) over the batch of all processes.
-
-    Example
-    -------
-    >>> spread(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))  # (0.99 + 0) / 2
-    tensor(0.4950)
-    """
+    """mean_d max(0, 1 - sqrt(var_d + 1e-4)) of x (B, D), over all processes' batch."""
     return F.relu(1 - (gathered(x).var(0) + 1e-4).sqrt()).mean()
 
 
 def decorrelation(x, divisor):
-    """Sum of the squared off-diagonal covariances, by a divisor.
+    """Sum of the squared off-diagonal covariances of x (B, D), by a divisor.
 
-    Where there are more dimensions than utterances it is taken from the utterances'
+    Over all processes. With more dimensions than utterances from the utterances'
     products, |X'X|^2 = |XX'|^2 in the Frobenius norm: for 8192 dimensions and a batch
-    of 256 that is 32 times less work, and no matrix of 8192 x 8192.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        (B, D), this process' part of the batch.
-    divisor : float
-        What to divide by.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar, over the batch of all processes.
-
-    Example
-    -------
-    >>> x = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]])
-    >>> decorrelation(x, 2)  # 2 covariances of 1, by 2
-    tensor(1.)
+    of 256, 32 times less work and no matrix of 8192 x 8192.
     """
     x = gathered(x)
     number, dims = x.shape
     if number < 2:
-        raise ValueError("covariances need two utterances a batch: raise batch_size")
+        raise ValueError("covariances need two utterances per batch: raise batch_size")
     x = x - x.mean(0)
     products = x @ x.T if number < dims else x.T @ x
     off_diagonal = products.square().sum() - x.square().sum(0).square().sum()

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from speechbrain_dino.losses.device_kmeans import nearest_others, spherical_kmeans
 from speechbrain_dino.losses.objective import Objective
 from speechbrain_dino.losses.queues import Queue, Store
 from speechbrain_dino.utils.distributed import gathered, process_count
@@ -20,48 +21,24 @@ class SSPS(Objective):
     Crops of one utterance share speaker and recording; another recording of the same
     speaker would make the better positive. At the start of each epoch the embeddings
     of all training utterances, taken from crops without augmentation, are clustered by
-    k-means. What the teacher says of utterance i is then replaced by what it said of an
+    k-means. The teacher's targets for utterance i are then replaced by those of an
     utterance of the nearest *other* cluster than that of i, if one is among the last
-    ``queue_size``; else it stays.
-
-    The embeddings are collected from the epoch before ``first_epoch`` on. They cost one
-    more forward of the encoder for one crop.
+    ``queue_size``; else they stay. Embeddings are collected from the epoch before
+    ``first_epoch`` on, which costs one more forward of the encoder for one crop.
 
     Arguments
     ---------
-    objective : torch.nn.Module
-        The objective.
-    embedding_dim : int
-        Size D of the embedding.
-    target_dim : int
-        Size of what is replaced.
-    num_views : int
-        Number of views that the teacher sees, or the student where there is no teacher.
+    embedding_dim, target_dim, num_views : int
+        Sizes of the embedding and of what is replaced; views that the teacher sees,
+        or the student where there is no teacher.
     of : str
         What is replaced: "outputs" of the teacher (of the student without a teacher);
         "bottleneck" (of a head with ``hand_out``), of which the teacher's prototypes
         make the outputs again, so that the queue holds 256 numbers and not 65536; or
         another layer that the head hands out, such as "projection".
-    queue_size : int
-        Number of utterances whose targets are kept.
-    num_clusters : int
-        Number of clusters.
-    neighbors : int
-        Number of nearest other clusters to take from, in turn.
-    first_epoch : float
-        First epoch (from 1) with other positives, rounded up.
-    iterations : int
-        Iterations of k-means.
-    seed : int
-        Seed of k-means.
-
-    Example
-    -------
-    >>> from speechbrain_dino.losses.dino import DINO
-    >>> objective = SSPS(DINO(16), embedding_dim=8, target_dim=16, num_views=2)
-    >>> objective.begin_epoch(80)
-    >>> objective.wants_reference()  # for the clusters of epoch 81
-    True
+    neighbors, first_epoch : int, float
+        Nearest other clusters to take from, in turn; first epoch (from 1) with other
+        positives, rounded up.
     """
 
     def __init__(
@@ -88,7 +65,7 @@ class SSPS(Objective):
         self.iterations = iterations
         self.seed = seed
         self.epoch = 0
-        self.clustered_for = 0  # the epoch that the clusters were made for
+        self.clustered_for = 0  # the epoch that the clusters belong to
         self.queue = Queue(queue_size, targets=(num_views, target_dim))
         self.register_buffer("nearby", torch.full((num_clusters, neighbors), -1))
         self.register_buffer("share_found", torch.zeros(()))
@@ -123,21 +100,21 @@ class SSPS(Objective):
         self.clustered_for = epoch
         self.settle()
         embeddings = self.references.embeddings
-        known = embeddings.float().any(1).nonzero().flatten()
-        if len(known) < 2 * self.num_clusters:
+        stored = embeddings.float().any(1).nonzero().flatten()
+        if len(stored) < 2 * self.num_clusters:
             logger.warning(
-                "SSPS: %d embeddings are known and %d clusters are wanted; this epoch "
-                "goes without other positives",
-                len(known),
+                "SSPS: %d embeddings are stored and %d clusters are wanted; this epoch "
+                "has no other positives",
+                len(stored),
                 self.num_clusters,
             )
             return
-        found, centroids = spherical_kmeans(
-            embeddings[known], self.num_clusters, self.iterations, self.seed
+        clusters, centroids = spherical_kmeans(
+            embeddings[stored], self.num_clusters, self.iterations, self.seed
         )
         self.assignments.fill_(-1)
-        self.assignments[known] = found
-        filled = torch.bincount(found, minlength=self.num_clusters) > 0
+        self.assignments[stored] = clusters
+        filled = torch.bincount(clusters, minlength=self.num_clusters) > 0
         self.nearby.copy_(nearest_others(centroids, filled, self.neighbors))
         if process_count() > 1:
             # Sums on a GPU need not come out alike in two processes.
@@ -151,11 +128,11 @@ class SSPS(Objective):
         own = self._targets(views)
         changed = views
         if self.clustered_for == self.epoch > 0:
-            found, place = self.other(views.items)
+            has_other, place = self.other(views.items)
             others = self.queue.targets[place].transpose(0, 1).to(own.dtype)
-            targets = torch.where(found[None, :, None], others, own)
+            targets = torch.where(has_other[None, :, None], others, own)
             changed = self._with(views, targets)
-            self.share_found.copy_(found.float().mean())
+            self.share_found.copy_(has_other.float().mean())
         result = self.objective(changed)
         if self.training and self.wants_reference():
             self._remember(views, own)
@@ -163,20 +140,7 @@ class SSPS(Objective):
         return result._replace(metrics=metrics)
 
     def other(self, items):
-        """Looks for another utterance, for each of a batch.
-
-        Arguments
-        ---------
-        items : torch.Tensor
-            Rows in the training manifest, int64 (B,).
-
-        Returns
-        -------
-        found : torch.Tensor
-            Whether there is one, bool (B,).
-        place : torch.Tensor
-            Its place in the queue, int64 (B,).
-        """
+        """Whether items (B,) have another utterance, and its place in the queue."""
         queued = self.queue.items
         clusters = self.assignments[items]
         # In turn rather than at random: the same however the batch is shared out.
@@ -221,110 +185,5 @@ class SSPS(Objective):
         return {"clustered_for": self.clustered_for}
 
     def set_extra_state(self, state):
-        """Takes it back."""
+        """Restores that epoch."""
         self.clustered_for = state["clustered_for"]
-
-
-@torch.no_grad()
-def spherical_kmeans(embeddings, num_clusters, iterations=10, seed=0, block=2**27):
-    """Clusters embeddings by cosine, on the device that they are on.
-
-    Starts from embeddings drawn at random; a cluster that loses all its members keeps
-    its centroid.
-
-    Arguments
-    ---------
-    embeddings : torch.Tensor
-        (N, D), of any length and floating-point type.
-    num_clusters : int
-        Number of clusters K, at most N.
-    iterations : int
-        Passes over the embeddings.
-    seed : int
-        Chooses the first centroids.
-    block : int
-        Similarities that are held at a time.
-
-    Returns
-    -------
-    assignments : torch.Tensor
-        Cluster of each embedding, int64 (N,).
-    centroids : torch.Tensor
-        Unit vectors (K, D), float32.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer embeddings than clusters.
-
-    Example
-    -------
-    >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0]])
-    >>> found, _ = spherical_kmeans(x, 2, seed=1)
-    >>> bool(found[0] == found[1] and found[2] == found[3] and found[0] != found[2])
-    True
-    """
-    if not 1 <= num_clusters <= len(embeddings):
-        raise ValueError(
-            f"{num_clusters} clusters of {len(embeddings)} embeddings: give at most as "
-            "many clusters as there are embeddings"
-        )
-    drawn = torch.randperm(
-        len(embeddings), generator=torch.Generator().manual_seed(seed)
-    )
-    first = drawn[:num_clusters].to(embeddings.device)
-    centroids = F.normalize(embeddings[first].float(), dim=1)
-    rows = max(block // num_clusters, 1)
-    for _ in range(iterations):
-        assignments = _nearest(embeddings, centroids, rows)
-        sums = torch.zeros_like(centroids)
-        for part, found in zip(embeddings.split(rows), assignments.split(rows)):
-            sums.index_add_(0, found, F.normalize(part.float(), dim=1))
-        filled = torch.bincount(assignments, minlength=num_clusters) > 0
-        centroids = torch.where(filled[:, None], F.normalize(sums, dim=1), centroids)
-    return _nearest(embeddings, centroids, rows), centroids
-
-
-def _nearest(embeddings, centroids, rows):
-    # The length of an embedding does not change which centroid is nearest.
-    parts = embeddings.split(rows)
-    return torch.cat([(part.float() @ centroids.T).argmax(1) for part in parts])
-
-
-@torch.no_grad()
-def nearest_others(centroids, usable, number=1, block=2**27):
-    """The nearest other clusters of each cluster, by cosine.
-
-    Arguments
-    ---------
-    centroids : torch.Tensor
-        Unit vectors (K, D).
-    usable : torch.Tensor
-        Which clusters may be chosen, bool (K,).
-    number : int
-        How many to give.
-    block : int
-        Similarities that are held at a time.
-
-    Returns
-    -------
-    torch.Tensor
-        int64 (K, number), nearest first; -1 where there is none left.
-
-    Example
-    -------
-    >>> centroids = torch.nn.functional.normalize(
-    ...     torch.tensor([[1.0, 0.0], [1.0, 0.5], [0.0, 1.0]])
-    ... )
-    >>> nearest_others(centroids, torch.tensor([True, True, True])).flatten()
-    tensor([1, 0, 1])
-    """
-    found = []
-    rows = max(block // len(centroids), 1)
-    for first in range(0, len(centroids), rows):
-        cosines = centroids[first : first + rows] @ centroids.T
-        cosines.diagonal(offset=first).fill_(-2)
-        cosines.masked_fill_(~usable, -2)
-        best, clusters = cosines.topk(min(number, len(centroids)), dim=1)
-        found.append(clusters.where(best > -1.5, -1))
-    return torch.cat(found)

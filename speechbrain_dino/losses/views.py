@@ -1,4 +1,4 @@
-"""What a step hands to an objective: all that student and teacher made of the crops."""
+"""What a step hands to an objective: outputs of student and teacher for the crops."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,32 +16,20 @@ class Views(NamedTuple):
 
     Arguments
     ---------
-    student : torch.Tensor
-        Output of the student's head (S, B, K).
-    teacher : torch.Tensor, optional
-        That of the teacher (T, B, K), without gradient; None without a teacher.
-    student_embeddings : torch.Tensor, optional
-        Embeddings in front of the head (S, B, D).
-    teacher_embeddings : torch.Tensor, optional
-        Those of the teacher (T, B, D).
-    items : torch.Tensor, optional
-        Row of each utterance in the training manifest, int64 (B,).
+    student, teacher : torch.Tensor
+        Outputs of the heads (S, B, K), (T, B, K); the teacher's without gradient.
+    student_embeddings, teacher_embeddings : torch.Tensor, optional
+        Embeddings in front of the head (S, B, D), (T, B, D).
+    items, reference : torch.Tensor, optional
+        Rows of the training manifest, int64 (B,); embeddings (B, D) of crops without
+        augmentation, for objectives with ``wants_reference``.
     student_extras, teacher_extras : dict
         What a head hands out besides, by name, (S, B, E) and (T, B, E).
     shared : int
         How many of the teacher's views the student sees as well, as its first views in
         the same order. Such a pair is one and the same crop.
-    reference : torch.Tensor, optional
-        Embedding (B, D) of a crop without augmentation, for objectives that ask for it
-        with an attribute ``wants_reference``.
     project : callable, optional
         The teacher's last layer, bottleneck (..., E) -> outputs (..., K).
-
-    Example
-    -------
-    >>> views = Views(torch.zeros(6, 4, 8), torch.zeros(2, 4, 8), shared=2)
-    >>> views.different().sum()  # 2 x 6 pairs without the 2 of one and the same crop
-    tensor(10)
     """
 
     student: torch.Tensor
@@ -56,44 +44,26 @@ class Views(NamedTuple):
     project: object = None
 
     def pick(self, side, name):
-        """One of the outputs by name.
+        """One output (S, B, ...) or (T, B, ...) of "student" or "teacher", by its name.
 
-        Arguments
-        ---------
-        side : str
-            "student" or "teacher".
-        name : str
-            "outputs", "embeddings", or what the head hands out besides.
-
-        Returns
-        -------
-        torch.Tensor
-            (S, B, ...) or (T, B, ...).
-
-        Raises
-        ------
-        ValueError
-            If there is nothing of that name.
+        "outputs", "embeddings", or what the head hands out; ValueError if missing.
         """
         extras = getattr(self, f"{side}_extras")
-        known = {
+        outputs = {
             "outputs": getattr(self, side),
             "embeddings": getattr(self, f"{side}_embeddings"),
             **extras,
         }
-        if known.get(name) is None:
-            there = [key for key, value in known.items() if value is not None]
+        if outputs.get(name) is None:
+            there = [key for key, value in outputs.items() if value is not None]
             raise ValueError(
                 f"the objective asks for {name!r} of the {side}, which gives "
                 f"{there or 'nothing'}: choose a head that hands it out, or a teacher"
             )
-        return known[name]
+        return outputs[name]
 
     def different(self):
-        """Which pairs of views are different crops, bool (S, T).
-
-        Without a teacher the student's views are compared with each other.
-        """
+        """Which pairs of views are two crops, bool (S, T); (S, S) without teacher."""
         num_student = len(self.student)
         shared, others = self.shared, self.teacher
         if others is None:
@@ -105,23 +75,7 @@ class Views(NamedTuple):
         return pairs
 
     def mean_of_pairs(self, values):
-        """Mean over the pairs of different views.
-
-        Arguments
-        ---------
-        values : torch.Tensor
-            (S, T), or (S, B, T) to take the mean over B as well.
-
-        Returns
-        -------
-        torch.Tensor
-            Scalar.
-
-        Raises
-        ------
-        ValueError
-            If no pair is left.
-        """
+        """Mean of (S, T) or (S, B, T) over different views; ValueError without any."""
         pairs = self.different()
         number = pairs.numel() - self._same()
         if number == 0:

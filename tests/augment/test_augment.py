@@ -261,7 +261,7 @@ def test_without_a_file_a_warning_and_nothing_else(tmp_path, caplog, kind, remed
     assert re.search(remedy, caplog.text)
 
 
-def test_switched_off_reads_nothing_and_says_nothing(tmp_path, caplog):
+def test_switched_off_reads_nothing_and_logs_nothing(tmp_path, caplog):
     clean = speech(4)
     off = CropAugment(AddNoise(tmp_path / "none.csv", prob=0))
     off.load()

@@ -87,8 +87,8 @@ def test_cut_wraps_and_adds_voices(tmp_path):
     for row in range(2):
         for voice in np.flatnonzero(use[row]):
             at = (int(begins[row, voice] * 400) + np.arange(600)) % 400
-            heard = 1.0 + 400 * pieces[row, voice] + at
-            expected[row] += heard / np.sqrt(np.mean(heard**2))
+            voice_samples = 1.0 + 400 * pieces[row, voice] + at
+            expected[row] += voice_samples / np.sqrt(np.mean(voice_samples**2))
     np.testing.assert_allclose(noise, expected, rtol=1e-4)
 
 

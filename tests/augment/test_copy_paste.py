@@ -46,10 +46,10 @@ def test_neutral_stays_neutral():
     paste.set_up(CLASSES)
     labels = torch.tensor([2, 2, 0, 1, 3, 2])
     waves = labels[:, None].float().repeat(1, 40)
-    made = paste(waves, labels, torch.rand(6, 4))
-    assert (made[labels == 2] == 2).all()
-    # Nobody gets a part of another emotion than the own one and neutral.
-    for wave, label in zip(made, labels.tolist()):
+    pasted = paste(waves, labels, torch.rand(6, 4))
+    assert (pasted[labels == 2] == 2).all()
+    # No crop gets a part of an emotion other than its own and neutral.
+    for wave, label in zip(pasted, labels.tolist()):
         assert set(wave.tolist()) <= {float(label), 2.0}
         assert (wave == label).sum() >= 10
 

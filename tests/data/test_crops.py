@@ -117,7 +117,7 @@ def test_number_of_draws_does_not_move_the_crops(ramps):
     assert all(torch.equal(a, b) for a, b in zip(few.views, many.views))
 
 
-def test_one_file_is_opened_an_utterance(ramps, monkeypatch):
+def test_one_file_is_opened_per_utterance(ramps, monkeypatch):
     opened = []
 
     class Counting(sf.SoundFile):
@@ -134,7 +134,6 @@ def test_one_file_is_opened_an_utterance(ramps, monkeypatch):
     "options, message",
     [
         ({"global_crops": 0}, "global_crops=0"),
-        ({"local_crops": -1}, "local_crops=-1"),
         ({"local_crops": -1}, "local_crops=-1"),
         ({"placement": "apart"}, "placement='apart'; choose one of"),
     ],

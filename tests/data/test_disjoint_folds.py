@@ -104,13 +104,13 @@ def test_no_speaker_crosses_whatever_the_manifest(people, seed, order):
     total += sum(p in ("Unknown", "") for _, p in rows)
     if total < 4:
         return
-    made = (
+    makers = (
         lambda m: disjoint_groups(m, sizes=(None, 1, 2), strata=None, seed=seed),
         lambda m: group_kfold(m, num_folds=3, valid=1, strata=None, seed=seed),
         lambda m: disjoint_groups(m, sizes=(None, 1, 1), seed=seed),
     )
     other = shuffled(manifest, order)
-    for make in made:
+    for make in makers:
         folds = make(manifest)
         for fold in folds:
             parts = [

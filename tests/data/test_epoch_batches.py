@@ -8,7 +8,7 @@ from speechbrain_dino.data.crops import EpochBatches
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 3), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_every_item_at_most_once_an_epoch(num_items, batch_size, seed, epoch):
+def test_every_item_at_most_once_per_epoch(num_items, batch_size, seed, epoch):
     if num_items < batch_size:
         with pytest.raises(ValueError, match="do not fill one batch"):
             EpochBatches(num_items, batch_size, seed)
@@ -45,7 +45,7 @@ def test_processes_together_are_one_with_a_larger_batch(world_size):
 
 
 @given(st.integers(0, 12))
-def test_resumed_epoch_goes_on_in_the_same_order(first):
+def test_resumed_epoch_continues_in_the_same_order(first):
     batches = EpochBatches(50, 4, 3)
     batches.set_epoch(2)
     whole = list(batches)

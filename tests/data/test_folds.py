@@ -23,8 +23,8 @@ def speakers(manifest, rows):
 def test_sessions_are_left_out_with_a_speaker_of_the_next_one_to_validate_on():
     manifest = manifest_of(FIVE)
     folds = leave_one_group_out(manifest)
-    found = [(f.name, *(speakers(manifest, part) for part in f[2:])) for f in folds]
-    assert found == [
+    named = [(f.name, *(speakers(manifest, part) for part in f[2:])) for f in folds]
+    assert named == [
         ("Session1", ["Ses02F"], ["Ses01F", "Ses01M"]),
         ("Session2", ["Ses03M"], ["Ses02F", "Ses02M"]),
         ("Session3", ["Ses04F"], ["Ses03F", "Ses03M"]),

@@ -12,7 +12,7 @@ from speechbrain_dino.data.manifest import Manifest
 
 
 def rows(count, **extra):
-    """Made-up rows: 3 utterances a session, 2 sessions a speaker."""
+    """Made-up rows: 3 utterances per session, 2 sessions per speaker."""
     return [
         {
             "ID": f"id{i // 6}--s{i // 3}--{i}",
@@ -185,8 +185,8 @@ def test_bytes_per_row():
 
 def test_bytes_in_memory_per_row(tmp_path):
     """1.1 million rows are to take 0.15 GB at most (benchmarks/manifest_memory.py)."""
-    made = Manifest.from_rows(voxceleb_rows(20_000))
-    made.to_csv(tmp_path / "train.csv")
+    written = Manifest.from_rows(voxceleb_rows(20_000))
+    written.to_csv(tmp_path / "train.csv")
     tracemalloc.start()
     try:
         manifest = Manifest.from_csv(tmp_path / "train.csv")

@@ -74,7 +74,7 @@ def test_an_unknown_utterance_is_named_with_its_line():
         trial_rows(table, trials)
 
 
-def test_written_scores_give_the_same_figures(tmp_path):
+def test_written_scores_come_back_exactly(tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.normal(size=200).astype(np.float32) / 3
     labels = rng.integers(0, 2, 200).astype(np.int8)
@@ -102,7 +102,7 @@ def test_scores_without_labels_come_back(tmp_path):
     assert scores.tolist() == [0.1, -2.5]
 
 
-def test_read_scores_knows_other_toolkits_files(tmp_path):
+def test_read_scores_reads_files_of_other_toolkits(tmp_path):
     path = write(tmp_path / "s.txt", "a c 0.5 target\nb d -1e-3 nontarget\n")
     trials, scores = read_scores(path)
     assert trials.labels.tolist() == [1, 0]

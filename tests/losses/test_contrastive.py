@@ -59,7 +59,7 @@ def test_a_margin_makes_it_harder():
     assert losses[0] < losses[1] < losses[2]
 
 
-def test_lengths_of_outputs_say_nothing():
+def test_lengths_of_outputs_do_not_matter():
     views = make_views()
     longer = views._replace(student=views.student * torch.rand(4, 5, 1) * 9)
     torch.testing.assert_close(NTXent()(longer).loss, NTXent()(views).loss)

@@ -55,7 +55,7 @@ def test_the_mixture_is_found_again():
     np.testing.assert_allclose(mixture.variances, [0.25, 0.64], rtol=0.15)
 
 
-def test_a_dynamic_gate_parts_right_from_wrong_labels():
+def test_a_dynamic_gate_separates_right_from_wrong_labels():
     rng = np.random.default_rng(1)
     wrong = rng.random(5000) < 0.3
     losses = np.exp(np.where(wrong, rng.normal(2, 0.4, 5000), rng.normal(-1, 1, 5000)))
@@ -65,13 +65,13 @@ def test_a_dynamic_gate_parts_right_from_wrong_labels():
     values = torch.from_numpy(losses).float()
     for part in items.split(100):
         assert gate(values[part], part).all()  # open in the first epoch
-    figures = gate.begin_epoch(2)
-    assert math.e**-1 < figures["gate"] < math.e**2
+    metrics = gate.begin_epoch(2)
+    assert math.e**-1 < metrics["gate"] < math.e**2
     kept = gate(values, torch.arange(5000)).numpy()
     assert (~wrong[kept]).mean() > 0.97 and wrong[~kept].mean() > 0.9
 
 
-def test_one_group_of_losses_is_not_parted():
+def test_one_group_of_losses_is_not_divided():
     gate = DynamicGate(start_epoch=2, least_separation=2.0)
     gate.set_up(1000)
     losses = torch.randn(1000, generator=torch.Generator().manual_seed(0)).exp()
@@ -120,7 +120,7 @@ def test_memory_is_the_moving_mean_of_log_losses():
         assert kept.tolist() == [np.exp(mean[1]) < 2.0, np.exp(mean[0]) < 2.0]
 
 
-def test_memory_parts_labels_that_single_losses_do_not():
+def test_memory_separates_labels_that_single_losses_do_not():
     rng = np.random.default_rng(2)
     wrong = rng.random(2000) < 0.3
     auc = {}

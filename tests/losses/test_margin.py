@@ -25,16 +25,16 @@ def test_losses_are_speechbrains(margin, scale):
         cosines, F.one_hot(labels, cosines.shape[1]).float()
     )
     expected = F.cross_entropy(logits, labels, reduction="none")
-    found = AAMSoftmax(margin, scale)(cosines, labels)
-    torch.testing.assert_close(found, expected)
+    losses = AAMSoftmax(margin, scale)(cosines, labels)
+    torch.testing.assert_close(losses, expected)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 8), st.floats(0.0, 0.4))
 def test_inter_top_k_is_the_formula_written_out(seed, top_k, inter):
     cosines, labels = cosines_and_labels(seed, samples=5)
-    found = AAMSoftmax(0.3, 20.0, top_k, inter)(cosines, labels)
-    for row, label, loss in zip(cosines.tolist(), labels.tolist(), found.tolist()):
+    losses = AAMSoftmax(0.3, 20.0, top_k, inter)(cosines, labels)
+    for row, label, loss in zip(cosines.tolist(), labels.tolist(), losses.tolist()):
         others = sorted((c for j, c in enumerate(row) if j != label), reverse=True)
         angles = [math.acos(c) for c in others]
         moved = [
@@ -66,7 +66,7 @@ def test_cosines_are_of_the_best_sub_center():
         [F.cosine_similarity(embeddings[:, None], centers[k], dim=-1) for k in (0, 1)]
     ).amax(0)
     torch.testing.assert_close(head(embeddings).detach(), expected)
-    # Length says nothing.
+    # Length carries no information.
     torch.testing.assert_close(head(9 * embeddings), head(embeddings))
 
 
@@ -95,8 +95,8 @@ def test_weights_of_classes():
     expected = F.cross_entropy(logits, labels, weight=weights, reduction="none")
     torch.testing.assert_close(CrossEntropy(weights)(logits, labels), expected)
     smooth = F.cross_entropy(logits, labels, reduction="none", label_smoothing=0.1)
-    found = CrossEntropy(label_smoothing=0.1)(logits, labels)
-    torch.testing.assert_close(found, smooth)
+    losses = CrossEntropy(label_smoothing=0.1)(logits, labels)
+    torch.testing.assert_close(losses, smooth)
 
 
 @pytest.mark.parametrize(

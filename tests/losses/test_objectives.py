@@ -1,4 +1,4 @@
-"""What holds for every objective, and the weighted sum of some."""
+"""What holds for every objective, and the weighted sum of several."""
 
 import copy
 
@@ -36,7 +36,7 @@ def build(name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_order_of_utterances_says_nothing(name):
+def test_the_order_of_utterances_does_not_matter(name):
     loss, views = build(name), make_views()
     order = torch.tensor([3, 0, 4, 1, 2])
     value = copy.deepcopy(loss)(views).loss
@@ -45,7 +45,7 @@ def test_the_order_of_utterances_says_nothing(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"ssps"}))
-def test_the_order_of_views_says_nothing(name):
+def test_the_order_of_views_does_not_matter(name):
     # SSPS takes another utterance's target of the same place, one for each view.
     loss, views = build(name), make_views()
     turned = chosen(views, student=[1, 0, 3, 2], teacher=[1, 0])
@@ -60,12 +60,12 @@ def test_half_precision_gives_finite_gradients_near_those_of_float32(name):
     views = make_views(dtype=torch.bfloat16)
     views, leaves = with_gradients(views)
     value = copy.deepcopy(loss)(views.float()).loss
-    found = gradients(value, leaves)
+    grads = gradients(value, leaves)
     assert value.dtype == torch.float32
-    assert all(g.dtype == torch.bfloat16 and g.isfinite().all() for g in found)
+    assert all(g.dtype == torch.bfloat16 and g.isfinite().all() for g in grads)
     exact, exact_leaves = with_gradients(views.detach().float())
     expected = gradients(copy.deepcopy(loss)(exact).loss, exact_leaves)
-    for one, other in zip(found, expected):
+    for one, other in zip(grads, expected):
         torch.testing.assert_close(one.float(), other, rtol=0.01, atol=1e-5)
     assert any(g.abs().max() > 0 for g in expected)
 
@@ -147,8 +147,8 @@ def _one_process(rank, store, inputs, out):
             mine, leaves = with_gradients(chosen(views, items=mine))
             value = loss(mine).loss
             # DistributedDataParallel takes the mean of gradients over processes.
-            found = [g / 2 for g in gradients(value, leaves)]
-            values.append((value.detach(), found))
+            grads = [g / 2 for g in gradients(value, leaves)]
+            values.append((value.detach(), grads))
             loss.settle()
         results[name] = (values, tensors(loss))
     out[rank] = results

@@ -66,18 +66,18 @@ def seeded(loss):
 
 
 @pytest.fixture
-def found_sessions(monkeypatch):
+def sessions_as_clusters(monkeypatch):
     monkeypatch.setattr(torch, "randperm", seeded(None))
 
 
-def test_targets_come_from_another_session_of_the_speaker(found_sessions):
+def test_targets_come_from_another_session_of_the_speaker(sessions_as_clusters):
     loss, embeddings = ssps(DINO(K)), references()
     stored = one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     items = torch.arange(ITEMS)
-    found, place = loss.other(items)
+    has_other, place = loss.other(items)
     others = loss.queue.items[place]
-    assert found.all()
+    assert has_other.all()
     assert (speaker(others) == speaker(items)).all()
     assert (session(others) != session(items)).all()
 
@@ -91,15 +91,15 @@ def test_targets_come_from_another_session_of_the_speaker(found_sessions):
     assert result.metrics["positives_found"] == 1
 
 
-def test_own_targets_stay_where_none_is_found(found_sessions):
+def test_own_targets_stay_where_none_is_found(sessions_as_clusters):
     loss, embeddings = ssps(DINO(K), queue_size=UTTERANCES), references()
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     last = torch.arange(ITEMS - UTTERANCES, ITEMS)  # what the queue holds
     items = torch.tensor([0, ITEMS - UTTERANCES - 1, ITEMS - 1])
-    found, place = loss.other(items)
+    has_other, place = loss.other(items)
     # Only the other session of the last speaker finds one.
-    assert found.tolist() == [False, True, False]
+    assert has_other.tolist() == [False, True, False]
     assert int(loss.queue.items[place[1]]) in last.tolist()
     views = views_of(items, embeddings)
     inner = copy.deepcopy(loss.objective)
@@ -111,16 +111,16 @@ def test_own_targets_stay_where_none_is_found(found_sessions):
     assert result.metrics["positives_found"].item() == pytest.approx(1 / 3)
 
 
-def test_all_utterances_of_the_cluster_are_taken_in_turn(found_sessions):
+def test_all_utterances_of_the_cluster_are_taken_in_turn(sessions_as_clusters):
     loss, embeddings = ssps(DINO(K)), references()
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
-    item, seen = torch.tensor([4]), set()
+    item, others = torch.tensor([4]), set()
     for _ in range(UTTERANCES):
         _, place = loss.other(item)
-        seen.add(int(loss.queue.items[place]))
+        others.add(int(loss.queue.items[place]))
         loss.queue.seen += 1
-    assert seen == {0, 1, 2}
+    assert others == {0, 1, 2}
 
 
 def test_before_its_epoch_nothing_changes_and_nothing_is_asked_for():
@@ -135,7 +135,7 @@ def test_before_its_epoch_nothing_changes_and_nothing_is_asked_for():
         assert int(loss.queue.seen) == 5 * wanted
 
 
-def test_bottlenecks_are_stored_and_projected_again(found_sessions):
+def test_bottlenecks_are_stored_and_projected_again(sessions_as_clusters):
     prototypes = torch.randn(K, E)
 
     def project(x):
@@ -163,7 +163,7 @@ def test_bottlenecks_are_stored_and_projected_again(found_sessions):
     torch.testing.assert_close(loss(given).loss, expected.loss)
 
 
-def test_layers_by_name_and_objectives_without_teacher(found_sessions):
+def test_layers_by_name_and_objectives_without_teacher(sessions_as_clusters):
     embeddings = references()
     byol = ssps(BYOL(), of="projection")
     one_epoch(byol, embeddings, epoch=1)
@@ -182,15 +182,15 @@ def test_layers_by_name_and_objectives_without_teacher(found_sessions):
     items = torch.tensor([0, ITEMS - UTTERANCES - 1, ITEMS - 1])
     student = torch.randn(4, 3, K, requires_grad=True)
     views = views_of(items, embeddings, **none)._replace(student=student)
-    found, place = simclr.other(items)
+    has_other, place = simclr.other(items)
     teacher = torch.where(
-        found[:, None], simclr.queue.targets[place].transpose(0, 1), student
+        has_other[:, None], simclr.queue.targets[place].transpose(0, 1), student
     )
     expected = NTXent()(views._replace(teacher=teacher, shared=4))
     value = simclr(views)
     torch.testing.assert_close(value.loss, expected.loss)
-    # Without a single find it is SimCLR, gradient and all.
-    assert torch.equal(found, torch.tensor([False, True, False]))
+    # Without another utterance it is SimCLR.
+    assert torch.equal(has_other, torch.tensor([False, True, False]))
     alone = views_of(torch.tensor([0, 1]), embeddings, **none)
     torch.testing.assert_close(simclr(alone).loss, NTXent()(alone).loss)
 
@@ -218,8 +218,8 @@ def test_embeddings_that_are_not_finite_stay_out():
     one_epoch(loss, embeddings, epoch=1)
     loss.begin_epoch(2)
     assert loss.assignments[5] == -1 and (loss.assignments >= 0).sum() == ITEMS - 1
-    found, _ = loss.other(torch.tensor([5]))
-    assert not found.any()
+    has_other, _ = loss.other(torch.tensor([5]))
+    assert not has_other.any()
     kept = loss.references.embeddings.float()
     rest = torch.arange(ITEMS) != 5
     torch.testing.assert_close(

@@ -66,11 +66,11 @@ def test_mean_entropy_spans_zero_to_ln_k():
     one = torch.zeros(1, 9, 8)
     one[..., 3] = 100
     views = make_views()
-    found = MeanEntropy()(views._replace(student=one)).loss
-    assert found.item() == pytest.approx(math.log(8))
+    term = MeanEntropy()(views._replace(student=one)).loss
+    assert term.item() == pytest.approx(math.log(8))
     even = 100 * torch.eye(8)[None]
-    found = MeanEntropy()(views._replace(student=even)).loss
-    assert found.item() == pytest.approx(0, abs=1e-6)
+    term = MeanEntropy()(views._replace(student=even)).loss
+    assert term.item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("batch", [5, 60])  # fewer and more than dimensions
@@ -110,7 +110,7 @@ def test_both_ways_to_the_covariances_agree(shape):
 
 
 def test_one_utterance_is_too_few():
-    with pytest.raises(ValueError, match="two utterances a batch"):
+    with pytest.raises(ValueError, match="two utterances per batch"):
         KoLeo()(make_views(batch=1))
-    with pytest.raises(ValueError, match="two utterances a batch"):
+    with pytest.raises(ValueError, match="two utterances per batch"):
         decorrelation(torch.randn(1, 4), 1)

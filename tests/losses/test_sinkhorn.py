@@ -28,20 +28,20 @@ def slow_sinkhorn(q, iterations):
 def test_sinkhorn_equals_the_iteration(samples, prototypes, iterations):
     scores = 4 * torch.randn(samples, prototypes)
     expected = slow_sinkhorn(scores.double().exp(), iterations)
-    found = sinkhorn(scores, iterations)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assigned = sinkhorn(scores, iterations)
+    np.testing.assert_allclose(assigned, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_prototypes_are_used_alike():
-    found = sinkhorn(torch.randn(2, 32, 8) + torch.arange(8), 50)
-    torch.testing.assert_close(found.sum(-1), torch.ones(2, 32))
-    torch.testing.assert_close(found.mean((0, 1)), torch.full((8,), 1 / 8))
+    assigned = sinkhorn(torch.randn(2, 32, 8) + torch.arange(8), 50)
+    torch.testing.assert_close(assigned.sum(-1), torch.ones(2, 32))
+    torch.testing.assert_close(assigned.mean((0, 1)), torch.full((8,), 1 / 8))
 
 
 def test_any_size_of_scores_is_borne():
-    found = sinkhorn(1e4 * torch.randn(6, 9))
-    assert found.isfinite().all()
-    torch.testing.assert_close(found.sum(-1), torch.ones(6))
+    assigned = sinkhorn(1e4 * torch.randn(6, 9))
+    assert assigned.isfinite().all()
+    torch.testing.assert_close(assigned.sum(-1), torch.ones(6))
     with pytest.raises(ValueError, match="at least 1"):
         sinkhorn(torch.randn(2, 2), 0)
 

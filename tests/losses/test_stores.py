@@ -19,9 +19,9 @@ def test_queue_holds_the_last_rows(size, numbers):
         queue.settle()
         expected.extend(zip(items.tolist(), keys))
         item += number
-        found = {int(i): key for i, key in zip(queue.items, queue.keys) if i >= 0}
-        assert set(found) == {i for i, _ in expected}
-        assert all(torch.equal(found[i], key) for i, key in expected)
+        key_of = {int(i): key for i, key in zip(queue.items, queue.keys) if i >= 0}
+        assert set(key_of) == {i for i, _ in expected}
+        assert all(torch.equal(key_of[i], key) for i, key in expected)
 
 
 def test_nothing_is_written_before_it_is_settled():
