@@ -22,6 +22,9 @@ from speechbrain_dino.clustering.neighbors import (
 from speechbrain_dino.scoring.pairs import row_products, unit_rows
 from speechbrain_dino.utils.randomness import generator
 
+_ITERATIONS = 3  # of two-means within each cluster
+_GAIN = 1e-5  # of a division, as a share of |S|: less is rounding
+
 logger = logging.getLogger(__name__)
 
 _NEAR = 32  # means that a point is compared with between two exact passes
@@ -151,10 +154,6 @@ def _nearest_near(points, labels, means, near, active):
         products = points[own] @ means[candidates].T
         new[own] = candidates[products.argmax(axis=1)]
     return new
-
-
-_ITERATIONS = 3  # of two-means within each cluster
-_GAIN = 1e-5  # of a division, as a share of |S|: less is rounding
 
 
 def move_means(points, labels, sums, near):

@@ -13,6 +13,8 @@ from speechbrain_dino.clustering.labels import Clustering, numbered_by_size
 from speechbrain_dino.clustering.linkage import cut_tree
 from speechbrain_dino.scoring.pairs import unit_rows
 
+logger = logging.getLogger(__name__)
+
 
 def find_means(points, number, seed, record, prefix=""):
     """`fit_kmeans` with its inertia in the record, names beginning with ``prefix``.
@@ -127,9 +129,6 @@ def unit_points(embeddings, pca_variance=None):
     parts = np.array_split(points, max(1, len(points) // 65_536))
     points = np.concatenate([pca.transform(part) for part in parts])
     return unit_rows(points, keep_zeros=True)
-
-
-logger = logging.getLogger(__name__)
 
 
 class Record:

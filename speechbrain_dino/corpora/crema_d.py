@@ -35,6 +35,10 @@ from speechbrain_dino.corpora.emotion_labels import (
 from speechbrain_dino.corpora.preparation import Source, list_files
 from speechbrain_dino.data.fold_makers import disjoint_groups, group_kfold
 
+ACTORS = range(1001, 1092)
+FILES = 7442
+_LABELS = ("intended", "VoiceVote", "MultiModalVote")
+
 logger = logging.getLogger(__name__)
 
 # The audio is kept with Git LFS, the tables are not.
@@ -129,11 +133,6 @@ def fetch(data_folder, audio_url, tables_url, connections, **options):
     absent = download(files, folder, connections=connections, **options)
     if absent:
         logger.warning("%d files are not at %s: %s", len(absent), audio_url, absent)
-
-
-ACTORS = range(1001, 1092)
-FILES = 7442
-_LABELS = ("intended", "VoiceVote", "MultiModalVote")
 
 
 def prepare_crema_d(

@@ -21,6 +21,30 @@ from speechbrain_dino.corpora.emotion_labels import (
 )
 from speechbrain_dino.data.fold_makers import leave_one_group_out
 
+# Code -> name, and the turns of the whole release: 10,039, of which 5,531 are angry,
+# happy or excited, neutral or sad.
+CODES = {
+    "neu": ("neutral", 1708),
+    "hap": ("happy", 595),
+    "sad": ("sad", 1084),
+    "ang": ("angry", 1103),
+    "sur": ("surprise", 107),
+    "fea": ("fear", 40),
+    "dis": ("disgust", 2),
+    "fru": ("frustrated", 1849),
+    "exc": ("excited", 1041),
+    "oth": ("other", 3),
+    "xxx": ("no_agreement", 2507),
+}
+SESSIONS = dict(zip(range(1, 6), (1819, 1811, 2136, 2103, 2170)))
+SCRIPTS = {"impro": "improvised", "script": "scripted"}
+_NUMBER = r"(-?\d+(?:\.\d+)?|nan)"
+_TURN = re.compile(
+    rf"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(\S+)\s+(\S+)\s+"
+    rf"\[{_NUMBER}, {_NUMBER}, {_NUMBER}\]"
+)
+_NAME = re.compile(r"((Ses(\d\d))[FM]_(impro|script)\w+)_([FM])\w+")
+
 logger = logging.getLogger(__name__)
 
 _COLUMNS = {"speaker": "spk_id", "session": "session"}
@@ -147,31 +171,6 @@ def _check_complete(items, codes, allow_missing):
             f"{message}\nExtract the whole release, or go on with allow_missing: True"
         )
     logger.warning("%s", message)
-
-
-# Code -> name, and the turns of the whole release: 10,039, of which 5,531 are angry,
-# happy or excited, neutral or sad.
-CODES = {
-    "neu": ("neutral", 1708),
-    "hap": ("happy", 595),
-    "sad": ("sad", 1084),
-    "ang": ("angry", 1103),
-    "sur": ("surprise", 107),
-    "fea": ("fear", 40),
-    "dis": ("disgust", 2),
-    "fru": ("frustrated", 1849),
-    "exc": ("excited", 1041),
-    "oth": ("other", 3),
-    "xxx": ("no_agreement", 2507),
-}
-SESSIONS = dict(zip(range(1, 6), (1819, 1811, 2136, 2103, 2170)))
-SCRIPTS = {"impro": "improvised", "script": "scripted"}
-_NUMBER = r"(-?\d+(?:\.\d+)?|nan)"
-_TURN = re.compile(
-    rf"\[(\d+\.\d+) - (\d+\.\d+)\]\s+(\S+)\s+(\S+)\s+"
-    rf"\[{_NUMBER}, {_NUMBER}, {_NUMBER}\]"
-)
-_NAME = re.compile(r"((Ses(\d\d))[FM]_(impro|script)\w+)_([FM])\w+")
 
 
 def find_turns(data_folder, codes, left_out):

@@ -10,6 +10,8 @@ from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
 
+logger = logging.getLogger(__name__)
+
 PREPARED = ("train.csv", "test.csv")
 _COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
 
@@ -72,9 +74,6 @@ def joined(manifests):
         for manifest in manifests
         for row in range(len(manifest))
     )
-
-
-logger = logging.getLogger(__name__)
 
 
 def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
