@@ -1,13 +1,13 @@
 """Pseudo labels: what a clusterer returns, and its files."""
 
 import csv
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechbrain_dino.metrics.clusters import against_truth
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.results import update_results
 
@@ -158,4 +158,4 @@ def _check_classes(path, labels):
 
 def read_summary(folder):
     """The summary that ``save_labels`` wrote into the folder."""
-    return json.loads((Path(folder) / "clustering.json").read_text("utf-8"))
+    return read_checked(Path(folder) / "clustering.json")

@@ -16,6 +16,7 @@ from speechbrain_dino.corpora.preparation import (
 )
 from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import read_mark
 
 KINDS = ("noise", "music", "speech")
 # SpeechBrain's augmentations want columns in threes: value, format, options.
@@ -87,7 +88,7 @@ def prepare_noise_rir(
             result[what] = _prepare(what, folder, save_folder, options, num_workers)
             continue
         # What an earlier preparation left would be used without having been asked for.
-        for ending in ("csv", "json"):
+        for ending in ("csv", "json") if read_mark(save_folder) else ():
             (Path(save_folder) / f"{what}.{ending}").unlink(missing_ok=True)
     return result
 

@@ -24,7 +24,13 @@ from typing import NamedTuple
 import speechbrain_dino
 from speechbrain_dino.corpora.convert import AV_EXTENSIONS, convert_all
 from speechbrain_dino.data.audio_facts import Facts, look_up
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
+    file_digest,
+    read_checked,
+    write_checked,
+)
+from speechbrain_dino.utils.ownership import claim
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +99,7 @@ def _describe(entry, root):
 
 
 SUMMARY = "prepare.json"
+_KEPT = ("audio", "checks.jsonl", "converted.jsonl")
 
 
 def read_summary(folder):
@@ -102,6 +109,8 @@ def read_summary(folder):
     ------
     FileNotFoundError
         If the folder has none.
+    DamagedFileError
+        If it is not what was written.
 
     Example
     -------
@@ -116,7 +125,9 @@ def read_summary(folder):
         raise FileNotFoundError(
             f"{folder} has no {SUMMARY}: prepare the corpus there to its end first"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    summary = read_checked(path, "prepare the corpus again")
+    summary.pop("digests", None)  # of the files, for the next preparation
+    return summary
 
 
 class Preparation:
@@ -146,25 +157,47 @@ class Preparation:
         self.signature = digest.hexdigest()
 
     def previous(self):
-        """Returns the summary of an equal earlier preparation, removes another's."""
+        """Returns the summary of an equal earlier preparation, removes another's.
+
+        Raises NotOwnedError if the folder holds something of the same name that no
+        preparation wrote, ValueError if what one wrote was changed since.
+        """
+        summary = {}
         try:
-            summary = json.loads(self.summary.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            summary = {}
+            summary = read_checked(self.summary, "the corpus is prepared again")
+        except FileNotFoundError:
+            pass
+        except DamagedFileError as error:
+            logger.warning("%s", error)
+        # Those of an earlier version have no mark.
+        prepared = "signature" in summary
+        names = () if prepared else (self.summary.name, *self.outputs, *_KEPT)
+        claim(self.folder, "preparation", names)
         same = summary.get("signature") == self.signature
         same = same and summary.get("arguments") == self.arguments
         if same and all((self.folder / name).exists() for name in self.outputs):
+            self._check_outputs(summary.pop("digests", {}))
             logger.info("%s is prepared already", self.folder)
             return summary
         self.summary.unlink(missing_ok=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
         return None
+
+    def _check_outputs(self, digests):
+        for name in self.outputs:
+            path = self.folder / name
+            if name in digests and file_digest(path) != digests[name]:
+                raise ValueError(
+                    f"{path} is damaged or was changed since it was prepared: remove "
+                    "it to have the corpus prepared again, or give another "
+                    "data_save_folder"
+                )
 
     def finish(self, summary):
         """Writes the summary, which makes the preparation valid, and returns it."""
         summary |= {"arguments": self.arguments, "signature": self.signature}
-        with replacing(self.summary) as draft:
-            draft.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+        written = [n for n in self.outputs if (self.folder / n).is_file()]
+        digests = {name: file_digest(self.folder / name) for name in written}
+        write_checked(self.summary, {**summary, "digests": digests})
         return summary
 
 

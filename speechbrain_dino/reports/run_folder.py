@@ -1,6 +1,7 @@
 """Reads the output folder of a run, finished or not."""
 
-import json
+import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ import pandas as pd
 from speechbrain_dino.data.trials import read_scores
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.training.curves import Curves
+from speechbrain_dino.utils.checked_json import read_checked
+
+logger = logging.getLogger(__name__)
 
 
 class RunFolder(NamedTuple):
@@ -87,29 +91,35 @@ def read_run(folder):
     missing = []
     results, settings = {}, ""
     if (folder / "results.json").is_file():
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        with _damaged_is_missing("results.json", missing):
+            results = read_checked(folder / "results.json", "it is left out")
     else:
         missing.append("results.json: the run has not been evaluated yet")
     if (folder / "hyperparams.yaml").is_file():
-        settings = (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+        settings = (folder / "hyperparams.yaml").read_text("utf-8", "replace")
     else:
         missing.append("hyperparams.yaml: the configuration is missing")
     rows = Curves(folder).read()
     steps, epochs = _last_rows(rows, "step"), _last_rows(rows, "epoch")
     if steps.empty and epochs.empty and "scorings" not in results:
         missing.append("curves.jsonl: no training has been logged here")
-    scores = _scores(folder / "scores")
+    scores = _scores(folder / "scores", missing)
     ways = [name for name in results.get("scorings", ()) if name]
-    ways = {name: _scores(folder / "scores" / name) for name in ways}
+    ways = {name: _scores(folder / "scores" / name, missing) for name in ways}
     if not scores:
         missing.append("scores/: no trial list has been scored, so no DET curve")
     table = folder / "embeddings" / "test"
-    embeddings = EmbeddingTable.load(table) if table.is_dir() else None
-    if embeddings is None:
+    embeddings = about = None
+    if table.is_dir():
+        with _damaged_is_missing("embeddings/test/", missing):
+            embeddings = EmbeddingTable.load(table)
+    else:
         missing.append("embeddings/test/: no test embeddings, so no map of speakers")
-    about = table / "metadata.csv"
-    if about.is_file():
-        about = pd.read_csv(about, keep_default_na=False)
+    if (table / "metadata.csv").is_file():
+        with _damaged_is_missing("embeddings/test/metadata.csv", missing):
+            about = pd.read_csv(table / "metadata.csv", keep_default_na=False)
+            if embeddings is not None and len(about) != len(embeddings):
+                raise ValueError(f"{len(about)} lines for {len(embeddings)} embeddings")
     return RunFolder(
         path=folder,
         name=folder.resolve().name,
@@ -119,7 +129,7 @@ def read_run(folder):
         scores=scores,
         ways={name: lists for name, lists in ways.items() if lists},
         embeddings=embeddings,
-        about=about if isinstance(about, pd.DataFrame) else None,
+        about=about,
         settings=settings,
         missing=missing,
     )
@@ -131,11 +141,22 @@ def _last_rows(rows, kind):
     return pd.DataFrame([last[number] for number in sorted(last)])
 
 
-def _scores(folder):
+def _scores(folder, missing):
     """List -> (labels, scores) of the files in a folder that have labels."""
     lists = {}
     for path in sorted(folder.glob("*.txt")):
-        trials, scores = read_scores(path)
-        if trials.labels is not None:
-            lists[path.stem] = (trials.labels, scores)
+        with _damaged_is_missing(f"{folder.name}/{path.name}", missing):
+            trials, scores = read_scores(path)
+            if trials.labels is not None:
+                lists[path.stem] = (trials.labels, scores)
     return lists
+
+
+@contextmanager
+def _damaged_is_missing(name, missing):
+    """Leaves a file that cannot be read out of the page, which then says so."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        logger.warning("%s: %s", name, error)
+        missing.append(f"{name}: {error}")

@@ -1,6 +1,5 @@
 """Fine-tuning on emotions, fold by fold: the stages of such a run."""
 
-import json
 import logging
 import time
 from functools import partial
@@ -28,6 +27,11 @@ from speechbrain_dino.runs.train import make_brain
 from speechbrain_dino.training.checkpoints import best_checkpoint
 from speechbrain_dino.training.class_validator import ClassValidator, class_logits
 from speechbrain_dino.training.classifier_setup import set_up_classifier
+from speechbrain_dino.utils.checked_json import (
+    bytes_digest,
+    file_digest,
+    read_checked,
+)
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -106,6 +110,12 @@ def _finish_fold(brain, run, name):
     scale = getattr(brain.modules.loss, "scale", 1.0)
     probs = torch.softmax(scale * torch.from_numpy(logits), dim=1).numpy()
     classes = run.class_names
+    table = pd.DataFrame(probs, columns=[f"p_{name}" for name in classes])
+    table.insert(0, "predicted", [classes[k] for k in probs.argmax(1)])
+    table.insert(0, "label", [classes[k] for k in labels])
+    table.insert(0, "spk_id", [str(name) for name in manifest.column("spk_id")])
+    table.insert(0, "ID", list(manifest.ids))
+    text = table.to_csv(index=False, lineterminator="\n").encode()
     results = update_results(
         run.folder / "results.json",
         {
@@ -115,27 +125,23 @@ def _finish_fold(brain, run, name):
             "uar_valid": best.meta.get("uar/valid"),
             "data": run.prepared,
             "classes": classes,
+            "predictions": bytes_digest(text),
         },
     )
     export_classifier_folder(run.folder, brain, run, results)
-    table = pd.DataFrame(probs, columns=[f"p_{name}" for name in classes])
-    table.insert(0, "predicted", [classes[k] for k in probs.argmax(1)])
-    table.insert(0, "label", [classes[k] for k in labels])
-    table.insert(0, "spk_id", [str(name) for name in manifest.column("spk_id")])
-    table.insert(0, "ID", list(manifest.ids))
     with replacing(run.folder / "predictions.csv") as draft:
-        table.to_csv(draft, index=False)
+        draft.write_bytes(text)
 
 
 def _sum_up(output, hparams, manifest, names, started):
-    tables = {
-        name: pd.read_csv(output / "folds" / name / "predictions.csv", dtype=str)
-        for name in names
-    }
     of_folds = [
-        json.loads((output / "folds" / name / "results.json").read_text("utf-8"))
+        read_checked(output / "folds" / name / "results.json", OF_A_FOLD)
         for name in names
     ]
+    tables = {
+        name: _predictions(output / "folds" / name / "predictions.csv", fold)
+        for name, fold in zip(names, of_folds)
+    }
     classes = sorted({name for fold in of_folds for name in fold["classes"]})
     figures = classification_figures(
         [(t["label"].to_numpy(), t["predicted"].to_numpy()) for t in tables.values()],
@@ -167,6 +173,15 @@ def _sum_up(output, hparams, manifest, names, started):
     logger.info("Inference folder (fold %s): %s", best["fold"], output / "inference")
     logger.info("Report: %s", write_report(output))
     return results
+
+
+OF_A_FOLD = "remove the folder of this fold, which is then computed again"
+
+
+def _predictions(path, results):
+    if results.get("predictions", digest := file_digest(path)) != digest:
+        raise ValueError(f"{path} is damaged or was changed: {OF_A_FOLD}")
+    return pd.read_csv(path, dtype=str)
 
 
 def _copy_model(output, inference):

@@ -6,7 +6,14 @@ from pathlib import Path
 from speechbrain_dino.utils.ownership import check_owner, claim
 
 RUN_FILES = ("hyperparams.yaml", "results.json", "log.txt", "env.log", "seconds.json")
-RUN_FILES += ("curves.jsonl", "train_log.txt", "tensorboard", "save", "folds")
+RUN_FILES += (
+    "curves.jsonl",
+    "curves.crc",
+    "train_log.txt",
+    "tensorboard",
+    "save",
+    "folds",
+)
 RUN_FILES += ("report", "scores", "calibration", "inference", "predictions")
 RUN_FILES += ("predictions.csv", "labels.csv", "clustering.json", "clusters.png")
 RUN_FILES += ("rounds.json", "command_line.py")

@@ -1,6 +1,5 @@
 """Iterative pseudo-labeling: embed, cluster, train, evaluate, and again."""
 
-import json
 import logging
 import time
 from io import StringIO
@@ -21,10 +20,15 @@ from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.train import finish_run, make_brain
 from speechbrain_dino.scoring.verify import verify_lists
 from speechbrain_dino.training.pseudo_labels import label_change, true_speakers
+from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
+    file_digest,
+    read_checked,
+    write_checked,
+)
 from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
-from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
@@ -32,6 +36,9 @@ from speechbrain_dino.utils.results import update_results
 logger = logging.getLogger(__name__)
 
 STARTS = ("fresh", "first", "previous")
+LABELS, MODEL = "labels of round {}", "model of round {}"
+REMEDY = """restore it, or move it away and run the command again: stages that \
+are whole in the folders of the rounds are taken up there"""
 
 
 @together
@@ -107,6 +114,7 @@ def _start_line(hparams, launch, state):
             batch_seconds=hparams["batch_seconds"],
         )
     state.note(0, verification=figures, model=str(hparams["first_model"]))
+    state.note_digest(MODEL.format(0), load_pretrained(hparams["first_model"]).digest)
     ddp_barrier()
 
 
@@ -115,25 +123,34 @@ def _round(number, launch, hparams, state, manifest, truth):
     folder = Path(hparams["output_folder"]) / f"round{number}"
     previous = state.get(number - 1, "model")
     logger.info("Round %d of %d, from %s", number, hparams["rounds"], previous)
+    if state.get(number, "verification") is None:
+        model = load_pretrained(previous)
+        state.check_digest(MODEL.format(number - 1), model.digest, previous)
     if state.get(number, "cluster") is None:
-        table = _embed(folder / "embeddings", previous, launch, hparams, manifest)
+        table = _embed(folder / "embeddings", model, launch, hparams, manifest)
         run_on_main(
             _cluster, args=[number, folder, launch, hparams, state, table, truth]
         )
         state.reload()
+    _check_labels(state, number, folder)
     if state.get(number, "verification") is None:
         _train(number, folder, launch, hparams, state, previous)
     return state.get(number, "cluster").get("label_change")
 
 
+def _check_labels(state, number, folder):
+    """Labels are read again by the training, when it is resumed, and the next round."""
+    labels = folder / "clusters" / "labels.csv"
+    state.check_digest(LABELS.format(number), file_digest(labels), labels)
+
+
 def _embed(folder, model, launch, hparams, manifest):
     """Embeds the training utterances: no trial list is among them."""
-    pretrained = load_pretrained(model)
     return embed_to_folder(
         folder / "train",
         manifest,
-        pretrained.embedder,
-        pretrained.digest,
+        model.embedder,
+        model.digest,
         device=join_processes(launch.run_opts.device),
         batch_seconds=hparams["batch_seconds"],
         max_seconds=hparams["embed_seconds"],
@@ -152,6 +169,8 @@ def _cluster(number, folder, launch, hparams, state, table, truth):
         figures["label_change"] = label_change(before, clustering.labels)
     if truth is not None:
         figures["against_truth"] = clustering.against(truth)
+    labels = file_digest(folder / "clusters" / "labels.csv")
+    state.note_digest(LABELS.format(number), labels)
     state.note(number, cluster=figures)
 
 
@@ -185,13 +204,15 @@ def _train(number, folder, launch, hparams, state, previous):
     brain.fit(of_round["epoch_counter"], run.loader)
     finish_run(brain, run)
     ddp_barrier()
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_checked(folder / "results.json")
+    model = folder / "inference"
+    state.note_digest(MODEL.format(number), load_pretrained(model).digest)
     state.note(
         number,
         verification=results["verification"],
         health=results["health"],
         seconds=results["seconds"],
-        model=str(folder / "inference"),
+        model=str(model),
     )
 
 
@@ -244,10 +265,13 @@ class RoundsState:
 
     def reload(self):
         """Reads what another process may have noted."""
-        self.state = {"configuration": self.configuration, "rounds": []}
+        self.state = {"configuration": self.configuration, "rounds": [], "digests": {}}
         if not self.path.exists():
             return
-        self.state = json.loads(self.path.read_text(encoding="utf-8"))
+        self.state |= read_checked(self.path, REMEDY)
+        kinds = {key: type(value) for key, value in self.state.items()}
+        if kinds != {"configuration": dict, "rounds": list, "digests": dict}:
+            raise DamagedFileError(f"{self.path} holds no rounds: {REMEDY}")
         found = self.state["configuration"]
         keys = sorted(found.keys() | self.configuration.keys())
         other = [k for k in keys if found.get(k) != self.configuration.get(k)]
@@ -279,9 +303,25 @@ class RoundsState:
         while len(lines) <= number:
             lines.append({"round": len(lines)})
         lines[number] |= stages
+        self._write()
+
+    def note_digest(self, name, digest):
+        """Notes the digest of a file or model that a later stage reads."""
+        self.state["digests"][name] = digest
+        self._write()
+
+    def check_digest(self, name, digest, path):
+        """Raises ValueError if what is read now is not what an earlier stage wrote."""
+        if self.state["digests"].get(name, digest) != digest:
+            raise ValueError(
+                f"{path} was changed since an earlier stage of this run wrote or used "
+                f"it ({name}): restore it, or move {self.path} away to do all stages "
+                "again"
+            )
+
+    def _write(self):
         if if_main_process():
-            with replacing(self.path) as draft:
-                draft.write_text(json.dumps(self.state, indent=2) + "\n", "utf-8")
+            write_checked(self.path, self.state)
 
     def lines(self):
         """All rounds, a dict each."""

@@ -21,6 +21,7 @@ from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.training.validation import Validator
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -76,7 +77,9 @@ def make_brain(run):
     classes = {}
     if run.labels is not None:
         classes = {"labels": run.labels, "num_classes": run.num_classes}
-    with plain_errors(ValueError):
+    with plain_errors(ValueError, OSError):
+        checkpointer = WholeCheckpointer(hparams["save_folder"], recoverables)
+        checkpointer.check()
         brain = hparams["brain"](
             curves=Curves(run.folder, hparams["tensorboard"]),
             on_epoch_end=validator,
@@ -84,7 +87,7 @@ def make_brain(run):
             opt_class=hparams["opt_class"],
             hparams=hparams,
             run_opts=run.run_opts,
-            checkpointer=WholeCheckpointer(hparams["save_folder"], recoverables),
+            checkpointer=checkpointer,
             **classes,
         )
     untrained = brain.checkpointer.find_checkpoint() is None
@@ -203,8 +206,16 @@ def _load_average(brain, number):
 
 def _seconds(output, started):
     """Time of all sessions of the run so far."""
-    clock = output / "seconds.json"
-    before = json.loads(clock.read_text(encoding="utf-8")) if clock.exists() else 0.0
+    clock, before = output / "seconds.json", 0.0
+    try:
+        before = float(json.loads(clock.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError) as error:
+        logger.warning(
+            "%s is damaged (%s): earlier sessions do not count", clock, error
+        )
     total = before + time.time() - started
-    clock.write_text(json.dumps(total), encoding="utf-8")
+    with replacing(clock) as draft:
+        draft.write_text(json.dumps(total), encoding="utf-8")
     return round(total, 1)

@@ -10,6 +10,8 @@ import torch
 from speechbrain.utils.checkpoints import Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+from speechbrain_dino.utils.checked_json import DamagedFileError, file_digest
+
 logger = logging.getLogger(__name__)
 
 CONTENTS = "contents.json"
@@ -22,7 +24,7 @@ class WholeCheckpointer(Checkpointer):
     """SpeechBrain's Checkpointer, safe against being killed while it saves or deletes.
 
     A checkpoint is written beside its place and renamed once everything is on the
-    disk, with a list of its files; one to delete is renamed before its files are
+    disk, with digests of its files; one to delete is renamed before its files are
     removed. Folders that are not whole are passed over with a warning, so that
     recovery takes the newest whole one.
 
@@ -39,7 +41,7 @@ class WholeCheckpointer(Checkpointer):
 
     def __init__(self, checkpoints_dir, recoverables=None, **kwargs):
         super().__init__(checkpoints_dir, recoverables, **kwargs)
-        self._passed_over = set()
+        self._passed_over, self._verified = set(), set()
 
     def _new_checkpoint_dirpath(self):
         final = super()._new_checkpoint_dirpath()
@@ -66,15 +68,19 @@ class WholeCheckpointer(Checkpointer):
 
     def _put_in_place(self, saved):
         final = saved.path.with_name(saved.path.name.removeprefix(_DRAFT))
-        sizes = {file.name: _flushed_size(file) for file in saved.path.iterdir()}
+        files = sorted(saved.path.iterdir())
+        written = {
+            file.name: [_flushed_size(file), file_digest(file)] for file in files
+        }
         contents = saved.path / CONTENTS
-        contents.write_text(json.dumps(sizes), encoding="utf-8")
+        contents.write_text(json.dumps(written), encoding="utf-8")
         _flushed_size(contents)
         _flush_folder(saved.path)
         if final.exists():
             _remove(final)
         os.replace(saved.path, final)
         _flush_folder(final.parent)
+        self._verified.add(final)
         files = {name: final / file.name for name, file in saved.paramfiles.items()}
         return Checkpoint(final, saved.meta, files)
 
@@ -104,11 +110,26 @@ class WholeCheckpointer(Checkpointer):
             logger.log(verbosity, "Deleted checkpoint in %s", checkpoint.path)
         ddp_barrier()
 
+    def check(self):
+        """Raises DamagedFileError if there are checkpoints and none is whole.
+
+        A run would begin again, and in the end delete what could be repaired.
+        """
+        if self.find_checkpoint() is None and super()._list_checkpoint_dirs():
+            raise DamagedFileError(
+                f"{self.checkpoints_dir} holds checkpoints, and none is whole: restore "
+                "one, or move the folder away to train from the start"
+            )
+
     def _list_checkpoint_dirs(self):
         return [path for path in super()._list_checkpoint_dirs() if self._whole(path)]
 
     def _whole(self, path):
         missing = _missing(path, self.recoverables)
+        if not missing and path not in self._verified:
+            # Once: it is read to the end, and listed after every epoch.
+            missing = _damaged(path)
+            self._verified |= set() if missing else {path}
         if missing and path not in self._passed_over:
             self._passed_over.add(path)
             logger.warning(
@@ -168,14 +189,31 @@ def _missing(path, recoverables):
         absent = [n for n in recoverables if not (path / f"{n}.ckpt").exists()]
         return f"no {CONTENTS}, no {', '.join(absent)}" if absent else ""
     try:
-        sizes = json.loads(contents.read_text(encoding="utf-8"))
-    except ValueError:
+        written = _contents(path)
+    except (ValueError, AttributeError):
         return f"{CONTENTS} is cut"
-    for name, size in sizes.items():
+    for name, (size, _) in written.items():
         file = path / name
         if not file.exists() or file.stat().st_size != size:
             return f"{name} is missing or cut"
     return ""
+
+
+def _damaged(path):
+    """The file of a checkpoint that is not what was written, in words; "" if none."""
+    if not (path / CONTENTS).exists():
+        return ""
+    for name, (_, digest) in _contents(path).items():
+        if digest is not None and file_digest(path / name) != digest:
+            return f"{name} is damaged"
+    return ""
+
+
+def _contents(path):
+    """File -> (bytes, digest); of checkpoints of earlier versions no digest."""
+    written = json.loads((path / CONTENTS).read_text(encoding="utf-8"))
+    pairs = {k: v if isinstance(v, list) else (v, None) for k, v in written.items()}
+    return {name: (size, digest) for name, (size, digest) in pairs.items()}
 
 
 def _flushed_size(path):

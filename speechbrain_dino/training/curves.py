@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import zlib
 from pathlib import Path
 
 from speechbrain_dino.utils.files import replacing
@@ -13,7 +14,8 @@ logger = logging.getLogger(__name__)
 class Curves:
     """Appends metrics to ``curves.jsonl`` in a run's folder.
 
-    With ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
+    ``curves.crc`` beside it holds the CRC-32 of every line, by which lines are told
+    that are not what was written; where it is missing, no line is doubted. With ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
 
     Example
     -------
@@ -27,6 +29,7 @@ class Curves:
 
     def __init__(self, folder, tensorboard=False):
         self.path = Path(folder) / "curves.jsonl"
+        self.sums = Path(folder) / "curves.crc"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.writer = _tensorboard(folder) if tensorboard else None
 
@@ -38,23 +41,35 @@ class Curves:
         """
         row = {"kind": kind, "step": step}
         row |= {key: _finite(value) for key, value in metrics.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        line = json.dumps(row)
+        # Sums first: of a run killed in between all lines can be told.
+        if self.sums.exists() or not self.path.exists():
+            _append(self.sums, _sum(line))
+        _append(self.path, line)
         if self.writer is not None:
             for key, value in metrics.items():
                 self.writer.add_scalar(f"{kind}/{key}", value, step)
             self.writer.flush()
 
     def read(self):
-        """All lines, as dicts; a last line cut by a kill is left out."""
+        """All lines, as dicts; what was not written so is left out, with a warning.
+
+        Such as a last line cut by a kill, or a damaged one.
+        """
         if not self.path.exists():
             return []
+        sums = None
+        if self.sums.exists():
+            sums = set(self.sums.read_text("utf-8", "replace").split("\n"))
         rows = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
+        lines = self.path.read_text("utf-8", "replace").split("\n")
+        for number, line in enumerate(lines, 1):
+            problem = line and _problem(line, sums)
+            if problem:
+                where = f"{self.path}, line {number}"
+                logger.warning("%s: %s is left out: %.80s", where, problem, line)
+            elif line:
                 rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                logger.warning("%s: half a line is left out: %s", self.path, line)
         return rows
 
     def forget_after(self, step, epoch=None):
@@ -69,9 +84,43 @@ class Curves:
             kept = [
                 row for row in kept if row["kind"] == "step" or row["epoch"] <= epoch
             ]
-        with replacing(self.path) as draft:
-            text = "".join(json.dumps(row) + "\n" for row in kept)
-            draft.write_text(text, encoding="utf-8")
+        lines = [json.dumps(row) for row in kept]
+        # In this order: a run killed in between has more sums than lines.
+        for path, texts in ((self.path, lines), (self.sums, map(_sum, lines))):
+            with replacing(path) as draft:
+                draft.write_text("".join(f"{text}\n" for text in texts), "utf-8")
+
+
+def _problem(line, sums):
+    """What is wrong with a line, "" if nothing is."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return "half a line"
+    if sums is not None and _sum(line) not in sums:
+        return "a damaged line"
+    if not isinstance(row, dict) or row.get("kind") not in ("step", "epoch"):
+        return "a line of another kind"
+    # Steps may lack it.
+    epoch = row.get("epoch", 0 if row["kind"] == "step" else None)
+    numbers = [row.get("step"), epoch]
+    if any(type(n) not in (int, float) or not math.isfinite(n) for n in numbers):
+        return "a line of another kind"
+    wrong = [key for key, value in row.items() if not _plain(key, value)]
+    return f"a line with an odd {wrong[0]}" if wrong else ""
+
+
+def _plain(key, value):
+    return key == "kind" or value is None or type(value) in (int, float, bool)
+
+
+def _sum(line):
+    return f"{zlib.crc32(line.encode()):08x}"
+
+
+def _append(path, line):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def _finite(value):

@@ -1,6 +1,5 @@
 """results.json: all metrics of a run beside what is needed to repeat it."""
 
-import json
 import math
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.checked_json import read_checked, write_checked
 
 
 def update_results(path, metrics):
@@ -16,7 +15,8 @@ def update_results(path, metrics):
 
     Dictionaries merge key by key, anything else replaces what was there. Numbers of
     NumPy and PyTorch become plain ones, paths become text, and NaN and infinity,
-    which JSON does not have, become null. Raises ValueError if the file is not JSON.
+    which JSON does not have, become null. Raises DamagedFileError, a ValueError, if the
+    file is no JSON object, or not what was written (see ``checked_json``).
 
     Example
     -------
@@ -27,15 +27,9 @@ def update_results(path, metrics):
     """
     path, results = Path(path), {}
     if path.exists():
-        try:
-            results = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is not JSON ({error}): move it away and start again"
-            ) from error
+        results = read_checked(path)
     results = _merged(results, _plain(metrics))
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_checked(path, results)
     return results
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from speechbrain_dino.runs.compare.measured import main, peak_memory
+from speechbrain_dino.utils.checked_json import read_checked
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_the_larger_peak_of_several_sessions_stays(script, tmp_path):
     note.write_text(json.dumps(before), encoding="utf-8")
     with pytest.raises(SystemExit):
         main([str(note), str(script), str(tmp_path / "told.txt"), "0"])
-    assert json.loads(note.read_text(encoding="utf-8")) == before
+    assert read_checked(note) == before
     note.write_text(json.dumps(before | {"memory_gb": 0.001}), encoding="utf-8")
     with pytest.raises(SystemExit):
         main([str(note), str(script), str(tmp_path / "told.txt"), "0"])

@@ -1,6 +1,5 @@
 """results.json keeps what was there and stays JSON."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.provenance import git_state, hardware, provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -19,7 +19,7 @@ def test_metrics_merge_and_replace(tmp_path):
     path = tmp_path / "run" / "results.json"
     update_results(path, {"seed": 1, "verification": {"O": {"eer": 0.3, "trials": 5}}})
     update_results(path, {"seed": 2, "verification": {"O": {"eer": 0.2}, "H": {}}})
-    assert json.loads(path.read_text(encoding="utf-8")) == {
+    assert read_checked(path) == {
         "seed": 2,
         "verification": {"O": {"eer": 0.2, "trials": 5}, "H": {}},
     }
@@ -43,15 +43,33 @@ def test_everything_becomes_plain_json(tmp_path):
         "d": os.path.join("x", "y"),
         "3": 4,
     }
-    assert json.loads(path.read_text(encoding="utf-8")) == returned == expected
+    assert read_checked(path) == returned == expected
 
 
-def test_a_broken_file_is_named_and_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('[{"eer": 0.1}]', "holds a list where an object"),
+        ("0.1", "holds a float where an object"),
+        ('{"eer": 0.9, "checksum": "1b0c4e2f3a5d6c7b"}', "was changed since"),
+    ],
+)
+def test_a_broken_file_is_named_and_kept(tmp_path, text, message):
     path = tmp_path / "results.json"
-    path.write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"results\.json is not JSON"):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"results\.json {message}"):
         update_results(path, {"a": 1})
-    assert path.read_text(encoding="utf-8") == "{"
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_results_of_an_earlier_version_are_merged(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text('{"eer": 0.1}', encoding="utf-8")
+    assert update_results(path, {"seed": 1}) == {"eer": 0.1, "seed": 1}
+    assert read_checked(path) == {"eer": 0.1, "seed": 1}
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

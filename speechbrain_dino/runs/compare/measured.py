@@ -6,14 +6,13 @@ writes ``{"memory_gb": ..., "device": "cuda" or "cpu"}`` when the script ends: t
 of PyTorch's allocator on the GPU, of the process' resident memory without one.
 """
 
-import json
 import runpy
 import sys
 from pathlib import Path
 
 import torch
 
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.checked_json import read_checked, write_checked
 
 
 def peak_memory():
@@ -56,10 +55,9 @@ def main(arguments):
     finally:
         found = peak_memory()
         if note.is_file():  # of a session before
-            before = json.loads(note.read_text(encoding="utf-8"))
+            before = read_checked(note)
             found = max(before, found, key=lambda peak: peak["memory_gb"] or 0)
-        with replacing(note) as draft:
-            draft.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        write_checked(note, found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What a comparison is made of: its methods, data, budget and epochs."""
 
 import io
-import json
 import logging
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ from ruamel.yaml import YAML
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.curves import Curves
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.checked_json import read_checked, write_checked
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +133,7 @@ class Plan:
         self.budget["jobs"] = jobs
         self.content = {"budget": self.budget, "epochs": {}}
         if path.is_file():
-            self.content = json.loads(path.read_text(encoding="utf-8"))
+            self.content |= read_checked(path)
         if self.content["budget"] != self.budget:
             raise ValueError(
                 f"{path.parent} holds a comparison with another budget or other "
@@ -181,8 +180,7 @@ class Plan:
                 speed = measured_speed(command, probe, environment)
                 wanted = seconds * speed / batch
             known[method] = max(1, round(wanted / steps))
-            with replacing(self.path) as draft:
-                draft.write_text(json.dumps(self.content, indent=2), encoding="utf-8")
+            write_checked(self.path, self.content)
         return known[method]
 
 

@@ -1,6 +1,5 @@
 """Runs of a comparison: processes, several at a time, and how they end."""
 
-import json
 import logging
 import os
 import subprocess
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 from speechbrain_dino.training.collapse import CAUSES
 from speechbrain_dino.training.curves import Curves
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.checked_json import write_checked
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +117,7 @@ def _run(run, number, environment, stop):
         return
     status = _status(process.returncode, printed)
     logger.info("%s: %s", run.name, status)
-    with replacing(run.folder / "compared.json") as draft:
-        draft.write_text(json.dumps({"status": status}), encoding="utf-8")
+    write_checked(run.folder / "compared.json", {"status": status})
 
 
 def _watch(process, run, stop):

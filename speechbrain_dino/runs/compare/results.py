@@ -1,6 +1,5 @@
 """What a comparison of methods found: figures of runs, means over seeds, a table."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_dino.reports.run_folder import read_run
+from speechbrain_dino.utils.checked_json import read_checked
 
 HEALTH = (
     "effective_rank",
@@ -128,7 +128,7 @@ def _curve(run, column, minutes):
 
 
 def _json(path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_checked(path) if path.is_file() else {}
 
 
 def summarized(runs):
