@@ -96,13 +96,20 @@ def _read_samples(file, facts, vad):
     facts = facts._replace(digest=digest.hexdigest())
     if read < facts.frames:
         return facts._replace(problem="unreadable")
-    # Dither moves digital silence by one step; speech moves it by hundreds.
-    if int(high) - int(low) <= 2:
+    if is_silent(low, high):
         return facts._replace(problem="silent")
     if kept:
         runs = energy_vad(np.concatenate(kept), facts.rate).tolist()
         facts = facts._replace(speech=";".join(f"{a}-{b}" for a, b in runs))
     return facts
+
+
+def is_silent(low, high):
+    """Whether samples of 16 bits from ``low`` to ``high`` hold no sound.
+
+    Dither moves digital silence by one step; speech moves it by hundreds.
+    """
+    return int(high) - int(low) <= 2
 
 
 def look_up(paths, full, vad, num_workers=None, ledger=None):

@@ -18,6 +18,8 @@ REMEDIES = {
     "silent": "none needed, unless it should hold speech: then record it again",
     "too_short": "none needed; lower min_duration to keep it",
     "past_end": "prepare the data again: the file is shorter than the manifest says",
+    "overflow": "embed with precision fp32; if that is the precision, the weights or the "
+    "samples are too large",
     "duplicate": "none needed: the same audio is kept once, or is test data",
     "same_id": "remove one of the two files with this speaker, session and utterance",
     "other_format": "none needed: the same utterance is there in another format",
@@ -42,9 +44,20 @@ class LeftOut:
 
     def __init__(self):
         self._kinds = {}
+        self.files = []
+        """(kind, file) of each, in order."""
+
+    @classmethod
+    def of(cls, files):
+        """Counts (kind, file) of each."""
+        left_out = cls()
+        for kind, file in files:
+            left_out.add(kind, file)
+        return left_out
 
     def add(self, kind, example):
         """Counts one file of a kind, a key of ``REMEDIES``."""
+        self.files.append((kind, str(example)))
         first = {"count": 0, "example": str(example), "remedy": REMEDIES[kind]}
         self._kinds.setdefault(kind, first)["count"] += 1
 
