@@ -4,6 +4,8 @@ import numpy as np
 import soundfile as sf
 
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+CHANNELS = {"mix": None, "left": 0, "right": 1}
+"""What is made of several channels: their mean, or one of them by number."""
 
 
 def read_int16(wav, start=0, stop=None, channel=None, finite=False):
@@ -76,14 +78,16 @@ def read_span(utterance, lo, hi, channel=None, finite=False):
     """
     if utterance.speech is None:
         lo, hi = utterance.start + lo, utterance.start + hi
-        return read_int16(utterance.wav, lo, hi, channel, finite)
+        return read_int16(utterance.wav, lo, hi, channel=channel, finite=finite)
     runs = np.asarray(utterance.speech)
     begin = np.concatenate(([0], np.cumsum(runs[:, 1] - runs[:, 0])))
     first = np.searchsorted(begin, lo, side="right") - 1
     last = np.searchsorted(begin, hi, side="left") - 1
     file_lo = runs[first, 0] + lo - begin[first]
     file_hi = runs[last, 0] + hi - begin[last]
-    samples = read_int16(utterance.wav, file_lo, file_hi, channel, finite)
+    samples = read_int16(
+        utterance.wav, file_lo, file_hi, channel=channel, finite=finite
+    )
     if first == last:
         return samples
     pieces = [

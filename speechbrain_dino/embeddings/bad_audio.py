@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from speechbrain_dino.data.audio import read_span
+from speechbrain_dino.data.audio import CHANNELS, read_span
 from speechbrain_dino.data.audio_facts import inspect, is_silent
 from speechbrain_dino.data.checks import REMEDIES
 
@@ -31,12 +31,17 @@ class Reader:
         In Hz.
     on_bad : str or None
         One of `ON_BAD`; None looks for nothing and lets errors pass.
-    channel : int or None
-        Channel to take of files with several; their mean if None.
+    channel : str
+        What to take of several channels, one of `CHANNELS`.
     """
 
     def __init__(self, manifest, sample_rate, on_bad, channel):
-        self.manifest, self.on_bad, self.channel = manifest, on_bad, channel
+        if channel not in CHANNELS:
+            raise ValueError(
+                f"channel is {channel!r}; expected one of {', '.join(CHANNELS)}"
+            )
+        self.manifest, self.on_bad = manifest, on_bad
+        self._channel = CHANNELS[channel]
         self._min_samples = round(MIN_SECONDS * sample_rate)
 
     def read(self, row, lo, hi):
@@ -48,11 +53,11 @@ class Reader:
         utterance = self.manifest[row]
         if self.on_bad is None:
             try:
-                return read_span(utterance, lo, hi, self.channel), ""
+                return read_span(utterance, lo, hi, channel=self._channel), ""
             except ValueError as error:
                 raise ValueError(f"utterance {utterance.id!r}: {error}") from error
         try:
-            signal = read_span(utterance, lo, hi, self.channel, finite=True)
+            signal = read_span(utterance, lo, hi, channel=self._channel, finite=True)
         except ValueError as error:
             return None, self.problem(row, _kind(error, utterance))
         if len(signal) < self._min_samples:
@@ -88,6 +93,18 @@ def first_failure(status):
         f"the audio of {len(status)} utterances is bad, such as that of {name!r} "
         f"({kind}). Remedy: {REMEDIES[kind]}; or on_bad: skip leaves such utterances "
         "out and names them"
+    )
+
+
+def no_embedding(trials, status, kept):
+    """The message on trials that were not ``kept``, bool (M,), as audio is bad."""
+    first = np.flatnonzero(~kept)[0]
+    sides = trials.enrol[first], trials.test[first]
+    name = next(side for side in sides if side in status)
+    return (
+        f"{trials.path}: {(~kept).sum()} of {len(kept)} trials name utterances without "
+        f"embedding, such as {name!r}, whose audio is bad ({status[name]}). Remedy: "
+        f"{REMEDIES[status[name]]}; or on_bad: skip leaves these trials out"
     )
 
 

@@ -38,7 +38,7 @@ from speechbrain_dino.utils.precision import check_precision, resolved_precision
 logger = logging.getLogger(__name__)
 
 _RESULT = {"precision": "fp32", "max_seconds": None, "sample_rate": 16000}
-_RESULT |= {"window_seconds": WINDOW_SECONDS, "channel": None}
+_RESULT |= {"window_seconds": WINDOW_SECONDS, "channel": "mix"}
 
 
 def embed_to_folder(

@@ -98,7 +98,7 @@ def embed_parts(
     workers=4,
     sample_rate=16000,
     on_bad=None,
-    channel=None,
+    channel="mix",
 ):
     """Embeds sets of utterances, one set after the other.
 
@@ -133,8 +133,8 @@ def embed_parts(
         finite, silent, shorter than 0.1 s): ``skip`` leaves them out, ``keep`` embeds
         those that can be embedded, ``fail`` raises. None: every utterance must give an
         embedding, and silence is not looked for.
-    channel : int, optional
-        Channel to take of files with several; their mean if not given.
+    channel : str
+        What to take of files with several: ``mix`` (their mean), ``left`` or ``right``.
 
     Yields
     ------
