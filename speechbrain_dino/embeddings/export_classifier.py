@@ -18,7 +18,7 @@ from speechbrain_dino.embeddings.export import (
 from speechbrain_dino.embeddings.model_card import classifier_card
 from speechbrain_dino.embeddings.pretrained import resolve_model
 from speechbrain_dino.models.modes import unwrapped
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import replacing_folder
 
 
 class Probabilities(nn.Module):
@@ -72,8 +72,7 @@ def export_classifier_folder(output_folder, brain, run, results):
         _described(run.hparams["classifier"], run.num_classes, scale),
     )
     folder = Path(output_folder) / "inference"
-    with replacing(folder) as draft:
-        draft.mkdir()
+    with replacing_folder(folder, "export") as draft:
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
         card = classifier_card(run.class_names, results)
         (draft / "README.md").write_text(card, "utf-8")
