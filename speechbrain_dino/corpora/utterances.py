@@ -73,7 +73,7 @@ def find_utterances(
 
 
 def find_audio(data, save_folder, sample_rate=16000, data_root=None, channel="mix"):
-    """As `find_utterances`, and returns `Found`, which has what was left out as well."""
+    """As `find_utterances`; returns `Found`, which has what was left out as well."""
     save_folder = Path(save_folder)
     options = {"sample_rate": sample_rate, "channel": CHANNELS[channel]}
     if isinstance(data, list | tuple):

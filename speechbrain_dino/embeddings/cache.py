@@ -24,8 +24,10 @@ from speechbrain_dino.embeddings.extract import (
 from speechbrain_dino.embeddings.parts import Parts, remove_parts
 from speechbrain_dino.embeddings.pretrained import weights_digest
 from speechbrain_dino.embeddings.table import (
+    IDS,
     STATUS,
     TABLE,
+    VECTORS,
     EmbeddingTable,
     checksums,
     read_about,
@@ -33,6 +35,7 @@ from speechbrain_dino.embeddings.table import (
     write_status,
 )
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import claim, read_mark
 from speechbrain_dino.utils.precision import check_precision, resolved_precision
 
 logger = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ def embed_to_folder(
     plan = plan_parts(manifest.lengths, round(part_seconds * rate))
     parts = Parts(folder, _name({**about, "part_seconds": part_seconds}))
     if if_main_process():
+        take_folder(folder)
         _clear(folder, parts)
     ddp_barrier()
     _embed_own(parts, plan, manifest, embedder, options)
@@ -110,6 +114,26 @@ def embed_to_folder(
         _assemble(folder, parts, plan, manifest, about, left_out or [])
     ddp_barrier()
     return _checked(EmbeddingTable.load(folder), on_bad)
+
+
+def take_folder(folder):
+    """Claims the folder of a table, see ``ownership.claim``; before long work.
+
+    NotOwnedError if something of the user's, or of another command, is in the way.
+    """
+    names = (VECTORS, IDS, STATUS, TABLE)
+    if read_mark(folder) is None and _made_before(folder):
+        names = ()
+    claim(folder, "embedding", names)
+
+
+def _made_before(folder):
+    """Whether a version of this program that left no mark made the table there."""
+    try:
+        about = json.loads((Path(folder) / TABLE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and {"model", "options", "audio"} <= about.keys()
 
 
 def _checked(table, on_bad):

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import claim, read_mark
 
 logger = logging.getLogger(__name__)
 
-_MARK = "parts.json"
-_OWN = re.compile(r"parts\.json|\d{6}\.(npy|json)|\.\d{6}\.(npy|json)-\w+")
+_COMMAND = "embedding"
+_OWN = re.compile(r"owner\.json|\d{6}\.(npy|json)|\.\d{6}\.(npy|json)-\w+")
 
 
 class Parts:
@@ -33,9 +34,7 @@ class Parts:
 
     def create(self):
         """Makes the folder and marks it as ours, so that it may be removed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / _MARK) as draft:
-            draft.write_text('{"command": "embedding"}\n', "utf-8")
+        claim(self.folder, _COMMAND)
 
     def write(self, number, vectors, problems):
         """Writes a part: vectors (n, D), problems (n,)."""
@@ -86,7 +85,7 @@ class Parts:
 def remove_parts(folder, but):
     """Removes the parts of other tables in a folder, as this program marked them."""
     for other in Path(folder).glob("parts-*"):
-        if other != but.folder and (other / _MARK).is_file():
+        if other != but.folder and (read_mark(other) or {}).get("command") == _COMMAND:
             _remove(other)
 
 

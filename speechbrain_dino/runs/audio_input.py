@@ -22,9 +22,6 @@ from speechbrain_dino.utils.distributed import on_main_first
 
 logger = logging.getLogger(__name__)
 
-OWN_FILES = ("vectors.npy", "ids.txt", "table.json", "status.csv")
-"""What embedding writes into a folder, beside ``data`` and parts."""
-
 
 class Embedded(NamedTuple):
     """Embeddings of a user's audio."""

@@ -11,15 +11,15 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_dino.data.audio import CHANNELS
 from speechbrain_dino.embeddings.bad_audio import ON_BAD
+from speechbrain_dino.embeddings.cache import take_folder
 from speechbrain_dino.embeddings.extract import WINDOW_SECONDS
 from speechbrain_dino.embeddings.pretrained import load_pretrained
-from speechbrain_dino.runs.audio_input import OWN_FILES, check_writable, embed_audio
+from speechbrain_dino.runs.audio_input import check_writable, embed_audio
 from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
-from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -46,20 +46,15 @@ def main(arguments=None):
     with plain_errors(ValueError, OSError, ImportError):
         options = embedding_options(known)
         options["device"] = join_processes(known.device)
-        take_folder(output)
+        if if_main_process():  # before the long work
+            take_folder(output)
+            check_writable(output)
         model = load_pretrained(known.model)
         table = embed_audio(known.data, model, output, **options).table
     if if_main_process():
         logger.info("%d embeddings of %d dimensions: %s", *table.vectors.shape, output)
     leave_processes()
     return table
-
-
-def take_folder(output):
-    """Claims the folder of a table, see ``ownership.claim``; before long work."""
-    if if_main_process():
-        claim(output, "embedding", OWN_FILES)
-        check_writable(output)
 
 
 PRECISION_HELP = (
@@ -72,7 +67,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=examples() or __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Leaves vectors.npy (float32), ids.txt and status.csv in the output folder.",
+        epilog="Leaves vectors.npy (float32), ids.txt and, of bad audio, status.csv.",
     )
     parser.add_argument("--output_folder", required=True, help="where the table goes")
     add_embedding_options(parser)
@@ -92,8 +87,8 @@ def add_embedding_options(parser):
         "--on_bad",
         choices=ON_BAD,
         default="skip",
-        help="silent, unreadable, too short ... audio: leave it out, stop, or embed what "
-        "can be embedded; a status names it in any case",
+        help="audio that is silent, unreadable, too short ...: leave it out, stop, or "
+        "embed what can be embedded; it is named in any case",
     )
     add(
         "--channel",

@@ -2,8 +2,8 @@
 
     python -m speechbrain_dino.runs.label --model INFERENCE --data F --output F.csv
 
-``F`` is a manifest (CSV), a prepared folder, any folder of audio, or an audio file. A run
-that was killed goes on with the same command.
+``F`` is a manifest (CSV), a prepared folder, any folder of audio, or an audio file. A
+run that was killed goes on with the same command.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def main(arguments=None):
     with plain_errors(ValueError, OSError, ImportError):
         _check_output(output, work)
         options = embedding_options(known)
-        table = label_audio(known.model, known.data, folder=work, **options)
+        table = label_audio(known.model, known.data, folder=work / "table", **options)
         if if_main_process():
             with replacing(output) as draft:
                 table.to_csv(draft, index=False, float_format="%.4f")
