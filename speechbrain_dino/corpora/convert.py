@@ -28,7 +28,7 @@ def convert(source, target, sample_rate=16000, channel=None):
     sample_rate : int
         Rate to write, in Hz.
     channel : int, optional
-        Channel to take; the mean of all if None.
+        Channel to take, or the last one if there are fewer; the mean of all if None.
 
     Raises
     ------
@@ -56,7 +56,8 @@ def convert(source, target, sample_rate=16000, channel=None):
         for block, rate in blocks(source):
             if not np.isfinite(block).all():
                 raise ValueError("non_finite")
-            mono = block.mean(axis=1) if channel is None else block[:, channel]
+            column = None if channel is None else min(channel, block.shape[1] - 1)
+            mono = block.mean(axis=1) if column is None else block[:, column]
             stream = stream or soxr.ResampleStream(rate, sample_rate, 1, "float64")
             file.write(_int16(stream.resample_chunk(mono)))
         if stream is None:

@@ -1,12 +1,17 @@
 """Utterances in whatever form they are given: manifest, prepared or plain folder."""
 
 import logging
+import os
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from speechbrain.utils.distributed import run_on_main
 
+from speechbrain_dino.corpora.audio_files import is_audio, prepare_audio_files
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.corpora.speech_corpus import read_left_out
+from speechbrain_dino.data.audio import CHANNELS
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
 
@@ -16,21 +21,42 @@ PREPARED = ("train.csv", "test.csv")
 _COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
 
 
-def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
-    """Reads a manifest, a prepared folder, or finds the audio files in a folder.
+class Found(NamedTuple):
+    """The utterances that a user's data hold, and the files whose audio is bad."""
+
+    manifest: Manifest
+    left_out: list
+    """(ID, file, kind) of files that are not in the manifest."""
+    folder: str = ""
+    """Where the IDs are paths of files; "" where the manifest names the files."""
+
+    def file_of(self, row):
+        """The user's file, not its converted copy, of a row of the manifest."""
+        if self.folder:
+            return os.path.join(self.folder, self.manifest.ids[row])
+        return self.manifest[row].wav
+
+
+def find_utterances(
+    data, save_folder, sample_rate=16000, data_root=None, channel="mix"
+):
+    """Reads a manifest or prepared folder, or finds the audio in a folder or list.
 
     Arguments
     ---------
-    data : str or path
+    data : str, path, or list of these
         A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
-        as the preparation of a corpus writes them (all their utterances), or any
-        folder of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it).
+        as the preparation of a corpus writes them (all their utterances), any folder
+        of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it), or one
+        such file, or a list of them (IDs are the paths as given).
     save_folder : str or path
-        Where a plain folder's manifest is kept, and audio that had to be converted.
+        Where a manifest of files is kept, and audio that had to be converted.
     sample_rate : int
         In Hz.
     data_root : str, optional
         What ``$data_root`` and relative paths in a CSV stand for.
+    channel : str
+        What to convert several channels to: ``mix``, ``left`` or ``right``.
 
     Returns
     -------
@@ -43,26 +69,43 @@ def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
     ValueError
         If the CSV is malformed, or there is no usable audio.
     """
+    return find_audio(data, save_folder, sample_rate, data_root, channel).manifest
+
+
+def find_audio(data, save_folder, sample_rate=16000, data_root=None, channel="mix"):
+    """As `find_utterances`; returns `Found`, which has what was left out as well."""
+    save_folder = Path(save_folder)
+    options = {"sample_rate": sample_rate, "channel": CHANNELS[channel]}
+    if isinstance(data, list | tuple):
+        prepare_audio_files(data, save_folder, **options)
+        return _prepared_here(save_folder, {os.path.abspath(x): str(x) for x in data})
     data = Path(data)
     if data.is_file():
-        return Manifest.from_csv(data, data_root)
+        if is_audio(data):
+            return find_audio([data], save_folder, sample_rate, None, channel)
+        return Found(Manifest.from_csv(data, data_root), [])
     if not data.is_dir():
         raise FileNotFoundError(
-            f"{data} does not exist: give a manifest (CSV), a prepared folder or a "
-            "folder of audio files"
+            f"{data} does not exist: give a manifest (CSV), a prepared folder, an "
+            "audio file or a folder of audio files"
         )
     prepared = [data / name for name in PREPARED if (data / name).is_file()]
-    if not prepared:
-        # The shortest that encoders of several layers can make something of.
-        prepare_audio_folder(
-            data,
-            save_folder,
-            sample_rate=sample_rate,
-            min_duration=0.1,
-            check="headers",
-        )
-        prepared = [Path(save_folder) / "train.csv"]
-    return joined([Manifest.from_csv(path, data_root) for path in prepared])
+    if prepared:
+        manifests = [Manifest.from_csv(path, data_root) for path in prepared]
+        return Found(joined(manifests), [])
+    # The shortest that encoders of several layers can make something of.
+    options |= {"min_duration": 0.1, "check": "headers"}
+    prepare_audio_folder(data, save_folder, **options)
+    return _prepared_here(save_folder, {}, os.path.abspath(data))
+
+
+def _prepared_here(save_folder, name_of, folder=None):
+    manifest = Manifest.from_csv(save_folder / "train.csv")
+    left_out = []
+    for wav, kind in read_left_out(save_folder):
+        name = name_of.get(wav) or os.path.relpath(wav, folder).replace(os.sep, "/")
+        left_out.append((name, wav, kind))
+    return Found(manifest, left_out, folder or os.getcwd())
 
 
 def joined(manifests):

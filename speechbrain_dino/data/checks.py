@@ -1,10 +1,12 @@
 """Bad audio is found before training: counted, named, with a remedy."""
 
+import csv
 import logging
 
 import numpy as np
 
 from speechbrain_dino.data.audio_facts import look_up
+from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +20,7 @@ REMEDIES = {
     "silent": "none needed, unless it should hold speech: then record it again",
     "too_short": "none needed; lower min_duration to keep it",
     "past_end": "prepare the data again: the file is shorter than the manifest says",
+    "overflow": "embed with precision fp32; if it was, the weights are not finite",
     "duplicate": "none needed: the same audio is kept once, or is test data",
     "same_id": "remove one of the two files with this speaker, session and utterance",
     "other_format": "none needed: the same utterance is there in another format",
@@ -26,6 +29,10 @@ REMEDIES = {
     "test_speaker": "none needed: speakers of trial lists never enter training",
     "test_file": "none needed: files of trial lists never enter training",
 }
+
+NO_FAULT = ("duplicate", "same_id", "other_format", "hidden", "layout")
+NO_FAULT += ("test_speaker", "test_file")
+"""Kinds that say nothing against the audio of a file."""
 
 
 class LeftOut:
@@ -42,9 +49,20 @@ class LeftOut:
 
     def __init__(self):
         self._kinds = {}
+        self.files = []
+        """(kind, file) of each, in order."""
+
+    @classmethod
+    def of(cls, files):
+        """Counts (kind, file) of each."""
+        left_out = cls()
+        for kind, file in files:
+            left_out.add(kind, file)
+        return left_out
 
     def add(self, kind, example):
         """Counts one file of a kind, a key of ``REMEDIES``."""
+        self.files.append((kind, str(example)))
         first = {"count": 0, "example": str(example), "remedy": REMEDIES[kind]}
         self._kinds.setdefault(kind, first)["count"] += 1
 
@@ -52,6 +70,20 @@ class LeftOut:
         """kind -> {"count", "example", "remedy"}, the kind most frequent first."""
         order = sorted(self._kinds, key=lambda kind: -self._kinds[kind]["count"])
         return {kind: self._kinds[kind] for kind in order}
+
+    def write(self, path):
+        """Writes a CSV of wav and status, a line per file whose audio is bad."""
+        with (
+            replacing(path) as draft,
+            # Names that are no text must not stop the others.
+            open(
+                draft, "w", encoding="utf-8", errors="surrogateescape", newline=""
+            ) as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["wav", "status"])
+            bad = (entry for entry in self.files if entry[0] not in NO_FAULT)
+            writer.writerows((wav, kind) for kind, wav in bad)
 
     def __str__(self):
         return "\n".join(

@@ -16,6 +16,7 @@ from speechbrain_dino.embeddings.export import (
     save,
 )
 from speechbrain_dino.embeddings.model_card import classifier_card
+from speechbrain_dino.embeddings.pretrained import resolve_model
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.ownership import replacing_folder
 
@@ -57,9 +58,7 @@ def export_classifier_folder(output_folder, brain, run, results):
     results : dict
         Metrics for the model card.
     """
-    source = str(run.hparams["start_model"])
-    if Path(source).is_dir():
-        source = str(Path(source).resolve())
+    source = resolve_model(run.hparams["start_model"])
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
     embedder = brain.embedder()
     modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}

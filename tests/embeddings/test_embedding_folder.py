@@ -74,6 +74,7 @@ def test_the_table_is_that_of_embed(manifest, embedder, tmp_path):
     np.testing.assert_allclose(table.vectors, expected.vectors, atol=1e-4)
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
         "ids.txt",
+        "owner.json",
         "table.json",
         "vectors.npy",
     ]

@@ -80,13 +80,17 @@ def test_a_plain_attribute_counts():
 def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         load_pretrained(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no hyperparams\.yaml: --model takes"):
+    with pytest.raises(FileNotFoundError, match=r"no hyperparams\.yaml, nor does"):
         load_pretrained(tmp_path)
     run = tmp_path / "run"
     export(run, 1)
-    (run / "hyperparams.yaml").unlink()
-    with pytest.raises(FileNotFoundError, match=r"take .*run/inference"):
-        load_pretrained(run)
+    assert load_pretrained(run).digest == load_pretrained(run / "inference").digest
+    assert load_pretrained(run).source == str(run / "inference")
+    untrained = tmp_path / "untrained"
+    untrained.mkdir()
+    (untrained / "hyperparams.yaml").write_text(YAML, encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=r"with a pretrainer, nor does"):
+        load_pretrained(untrained)
     (run / "inference" / "embedding_model.ckpt").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="could not be loaded"):
         load_pretrained(run / "inference")
