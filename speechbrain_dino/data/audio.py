@@ -3,10 +3,19 @@
 import numpy as np
 import soundfile as sf
 
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
+
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_WHY = {
+    "missing": "missing",
+    "denied": "not yours to read",
+    "special": "no regular file",
+    "name": "not a name that a file can have",
+    "unreadable": "damaged",
+}
 
 
-def read_int16(wav, start=0, stop=None):
+def read_int16(wav, start=0, stop=None, sample_rate=None):
     """Reads samples ``start`` to ``stop`` of an audio file, int16 ``(time,)``, mono.
 
     Any file that libsndfile reads; to its end if ``stop`` is None. Floating-point files
@@ -15,7 +24,10 @@ def read_int16(wav, start=0, stop=None):
     Raises
     ------
     ValueError
-        If the file cannot be read, or ends before ``start`` or ``stop``.
+        If the file cannot be read, ends before ``start`` or ``stop``, or has another
+        rate than ``sample_rate`` (Hz), where that is given.
+    OSError
+        If the system fails, not the file: too many open files, a failing disk.
 
     Example
     -------
@@ -25,19 +37,31 @@ def read_int16(wav, start=0, stop=None):
     array([2, 3, 4], dtype=int16)
     """
     try:
-        samples = _read(wav, start, stop)
-    except sf.LibsndfileError as error:
+        # A FIFO or a device could be waited for without end.
+        problem = file_problem(wav)
+        if problem:
+            raise BadAudio(problem, problem)
+        with decoding(wav):
+            samples = _read(wav, start, stop, sample_rate)
+    except BadAudio as error:
+        why = _WHY[str(error)]
         raise ValueError(
-            f"{wav} cannot be read ({error}): it is missing or damaged. Repair or "
-            "remove it and prepare the data again."
+            f"{wav} cannot be read ({error.detail}): it is {why}. Repair or remove it "
+            "and prepare the data again."
         ) from error
     if samples.ndim == 2:
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     return samples
 
 
-def _read(wav, start, stop):
+def _read(wav, start, stop, sample_rate):
     with sf.SoundFile(str(wav)) as file:
+        if sample_rate not in (None, file.samplerate):
+            raise ValueError(
+                f"{wav} has {file.samplerate} Hz, {sample_rate} Hz were expected: "
+                "prepare the data for this rate (speechbrain_dino.corpora.utterances."
+                "usable_utterances converts what a manifest names)"
+            )
         stop = file.frames if stop is None else stop
         if max(start, stop) > file.frames:
             raise ValueError(_shortened(wav, file.frames, max(start, stop)))
@@ -61,21 +85,22 @@ def _shortened(wav, frames, expected):
     )
 
 
-def read_span(utterance, lo, hi):
+def read_span(utterance, lo, hi, sample_rate=None):
     """Reads samples ``lo`` to ``hi`` of an utterance's speech, int16, in one go.
 
     Positions count the samples that the voice activity detector kept; without its
-    runs they count the samples from the utterance's start.
+    runs they count the samples from the utterance's start. Raises as `read_int16`.
     """
     if utterance.speech is None:
-        return read_int16(utterance.wav, utterance.start + lo, utterance.start + hi)
+        first = utterance.start
+        return read_int16(utterance.wav, first + lo, first + hi, sample_rate)
     runs = np.asarray(utterance.speech)
     begin = np.concatenate(([0], np.cumsum(runs[:, 1] - runs[:, 0])))
     first = np.searchsorted(begin, lo, side="right") - 1
     last = np.searchsorted(begin, hi, side="left") - 1
     file_lo = runs[first, 0] + lo - begin[first]
     file_hi = runs[last, 0] + hi - begin[last]
-    samples = read_int16(utterance.wav, file_lo, file_hi)
+    samples = read_int16(utterance.wav, file_lo, file_hi, sample_rate)
     if first == last:
         return samples
     pieces = [

@@ -5,14 +5,19 @@ import logging
 import numpy as np
 
 from speechbrain_dino.data.audio_facts import look_up
+from speechbrain_dino.data.audio_source import name_problem, printable
 
 logger = logging.getLogger(__name__)
 
 REMEDIES = {
     "missing": "restore the file, or take it out of the list",
+    "denied": "give yourself the right to read the file (chmod +r)",
+    "special": "none needed: FIFOs, devices and folders are no audio files",
+    "name": "rename the file: its name is not UTF-8 or holds a line break",
     "empty": "extract or download the file again",
     "unreadable": "extract or download the file again: it is cut short or no audio",
     "wrong_rate": "resample the file, or let prepare_audio_folder do it",
+    "codec": "make a 16-bit WAV or FLAC of it, or let prepare_audio_folder do it",
     "stereo": "mix the file down to one channel, or let prepare_audio_folder do it",
     "non_finite": "create the file again: it holds NaN or infinite samples",
     "silent": "none needed, unless it should hold speech: then record it again",
@@ -25,6 +30,13 @@ REMEDIES = {
     "layout": "move it to <speaker>/<session>/<utterance> below wav/, or remove it",
     "test_speaker": "none needed: speakers of trial lists never enter training",
     "test_file": "none needed: files of trial lists never enter training",
+}
+
+NOTES = {
+    "quiet": "none needed: its peak was below -40 dB, it was amplified",
+    "loud": "none needed: its peak was above full scale, it was turned down",
+    "length": "look at the file: it holds over 2 % more or less than it declares, as "
+    "files do that are cut short or joined; what it holds is used",
 }
 
 
@@ -44,8 +56,9 @@ class LeftOut:
         self._kinds = {}
 
     def add(self, kind, example):
-        """Counts one file of a kind, a key of ``REMEDIES``."""
-        first = {"count": 0, "example": str(example), "remedy": REMEDIES[kind]}
+        """Counts one file of a kind, a key of ``REMEDIES`` or ``NOTES``."""
+        remedy = REMEDIES.get(kind) or NOTES[kind]
+        first = {"count": 0, "example": printable(example), "remedy": remedy}
         self._kinds.setdefault(kind, first)["count"] += 1
 
     def as_dict(self):
@@ -68,7 +81,7 @@ def problem_of(facts, sample_rate, min_duration):
     Example
     -------
     >>> from speechbrain_dino.data.audio_facts import Facts
-    >>> problem_of(Facts(frames=100, rate=8000, channels=1), 16000, 1.0)
+    >>> problem_of(Facts(100, rate=8000, channels=1, codec="WAV/PCM_16"), 16000, 1.0)
     'wrong_rate'
     """
     if facts.problem:
@@ -77,6 +90,8 @@ def problem_of(facts, sample_rate, min_duration):
         return "wrong_rate"
     if facts.channels != 1:
         return "stereo"
+    if not facts.seekable:
+        return "codec"
     return "too_short" if speech_samples(facts) < min_duration * sample_rate else ""
 
 
@@ -119,24 +134,49 @@ def check_manifest(
     wavs = [manifest[i].wav for i in range(len(manifest))]
     unique = list(dict.fromkeys(wavs))
     facts_of = dict(zip(unique, look_up(unique, full, False, num_workers, ledger)))
-    left_out, keep, contents = LeftOut(), np.zeros(len(manifest), dtype=bool), set()
-    for i, wav in enumerate(wavs):
-        utterance, facts = manifest[i], facts_of[wav]
-        problem = problem_of(facts, sample_rate, 0.0)
+    problems = problems_of(manifest, facts_of, sample_rate, min_duration)
+    left_out = LeftOut()
+    for wav, problem in zip(wavs, problems):
+        if problem:
+            left_out.add(problem, wav)
+    keep = np.array([not problem for problem in problems], dtype=bool)
+    report(int(keep.sum()), left_out)
+    return manifest.subset(keep), left_out.as_dict()
+
+
+def problems_of(manifest, facts_of, sample_rate, min_duration=0.0):
+    """Why utterances cannot be used, keys of ``REMEDIES``; "" where nothing is wrong.
+
+    Arguments
+    ---------
+    manifest : Manifest
+        N utterances.
+    facts_of : dict
+        Path -> Facts of every file that they are in.
+    sample_rate, min_duration : int, float
+        Hz expected; seconds below which an utterance is too short.
+
+    Returns
+    -------
+    list of str
+        (N,)
+    """
+    problems, contents = [], set()
+    for i in range(len(manifest)):
+        utterance = manifest[i]
+        facts = facts_of[utterance.wav]
+        problem = name_problem(utterance.id) or problem_of(facts, sample_rate, 0.0)
         if not problem and utterance.stop > facts.frames:
             problem = "past_end"
         if not problem and manifest.lengths[i] < min_duration * sample_rate:
             problem = "too_short"
-        content = (facts.digest or wav, utterance.start, utterance.stop)
+        content = (facts.digest or utterance.wav, utterance.start, utterance.stop)
         if not problem and content in contents:
             problem = "duplicate"
-        if problem:
-            left_out.add(problem, wav)
-        else:
+        if not problem:
             contents.add(content)
-            keep[i] = True
-    report(int(keep.sum()), left_out)
-    return manifest.subset(keep), left_out.as_dict()
+        problems.append(problem)
+    return problems
 
 
 def reads_samples(check):
