@@ -13,18 +13,25 @@ from speechbrain_dino.data.manifest import Manifest
 logger = logging.getLogger(__name__)
 
 PREPARED = ("train.csv", "test.csv")
+SOURCE = "source"
+"""Column of the files that were converted into those in the column wav."""
+
 _COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
 
 
 def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
     """Reads a manifest, a prepared folder, or finds the audio files in a folder.
 
+    Audio of another rate, format, level or number of channels is converted, whatever
+    names it, and what cannot be used is left out with a warning that says how many and
+    why. Where files were converted, the column ``source`` has the files themselves.
+
     Arguments
     ---------
     data : str or path
-        A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
-        as the preparation of a corpus writes them (all their utterances), or any
-        folder of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it).
+        A manifest (CSV), a folder that the preparation of a corpus wrote (all the
+        utterances of its ``train.csv`` and ``test.csv``), or any folder of wav, flac,
+        ogg, opus, mp3 or m4a files (IDs are the paths within it).
     save_folder : str or path
         Where a plain folder's manifest is kept, and audio that had to be converted.
     sample_rate : int
@@ -44,25 +51,134 @@ def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
         If the CSV is malformed, or there is no usable audio.
     """
     data = Path(data)
+    if data.is_dir() and not (tables := _prepared(data)):
+        return _of_folder(data, save_folder, sample_rate)
     if data.is_file():
-        return Manifest.from_csv(data, data_root)
-    if not data.is_dir():
+        tables = [data]
+    elif not data.is_dir():
         raise FileNotFoundError(
             f"{data} does not exist: give a manifest (CSV), a prepared folder or a "
             "folder of audio files"
         )
-    prepared = [data / name for name in PREPARED if (data / name).is_file()]
-    if not prepared:
-        # The shortest that encoders of several layers can make something of.
-        prepare_audio_folder(
-            data,
-            save_folder,
-            sample_rate=sample_rate,
-            min_duration=0.1,
-            check="headers",
+    manifest = joined([Manifest.from_csv(path, data_root) for path in tables])
+    return usable_utterances(manifest, save_folder, sample_rate)
+
+
+def _prepared(folder):
+    """The manifests of a folder that a preparation wrote, or that holds nothing else."""
+    tables = [folder / name for name in PREPARED if (folder / name).is_file()]
+    if not tables or (folder / SUMMARY).is_file():
+        return tables
+    # Other corpora have a train.csv of their own beside their audio.
+    return [] if list_files(folder, LeftOut()) else tables
+
+
+def _of_folder(data, save_folder, sample_rate):
+    # The shortest that encoders of several layers can make something of.
+    prepare_audio_folder(
+        data, save_folder, sample_rate=sample_rate, min_duration=0.1, check="headers"
+    )
+    manifest = Manifest.from_csv(Path(save_folder) / "train.csv")
+    sources = [os.path.join(os.path.abspath(data), name) for name in manifest.ids]
+    if any(map(str.__ne__, sources, manifest.column("wav"))):
+        return _with_sources(manifest, sources)
+    return manifest
+
+
+def usable_utterances(
+    manifest, save_folder, sample_rate=16000, check="headers", num_workers=None
+):
+    """What a manifest names, checked and converted as the files of a folder are.
+
+    ``start`` and ``stop`` of a file that is converted from another rate may count its
+    samples or those of ``sample_rate``: ``duration`` tells which.
+
+    Arguments
+    ---------
+    manifest : Manifest
+        The utterances.
+    save_folder : str or path
+        Where audio that has to be converted is kept.
+    sample_rate : int
+        In Hz.
+    check : str
+        "full" reads all samples, "headers" only what the files declare.
+    num_workers : int, optional
+        Number of processes, one per processor if None.
+
+    Returns
+    -------
+    Manifest
+        The same where nothing had to be left out or converted.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left.
+    """
+    wavs = list(dict.fromkeys(manifest.column("wav")))
+    odd = {wav: Facts(problem="name") for wav in wavs if name_problem(wav)}
+    sources = [_source(wav) for wav in wavs if wav not in odd]
+    save_folder = Path(os.path.abspath(save_folder))
+    options = (sample_rate, reads_samples(check), False, num_workers)
+    audio = usable_audio(sources, save_folder, *options)
+    path_of = {source.path: path for source, (path, _) in zip(sources, audio)}
+    facts_of = odd | {path: facts for path, facts in audio}
+    facts_of |= {source.path: facts for source, (_, facts) in zip(sources, audio)}
+    if any(path != wav for wav, path in path_of.items()):
+        given = manifest
+        rows = (
+            _converted(given.row(i), path_of, facts_of) for i in range(len(given))
         )
-        prepared = [Path(save_folder) / "train.csv"]
-    return joined([Manifest.from_csv(path, data_root) for path in prepared])
+        manifest = _with_sources(Manifest.from_rows(rows), given.column("wav"))
+    problems = problems_of(manifest, facts_of, sample_rate, copies=True)
+    left_out = LeftOut()
+    for wav, problem in zip(_files(manifest), problems):
+        if problem:
+            left_out.add(problem, wav)
+    keep = np.array([not problem for problem in problems], dtype=bool)
+    report(int(keep.sum()), left_out, "utterance that can be used")
+    return manifest if keep.all() else manifest.subset(keep)
+
+
+def _source(wav):
+    name = os.path.splitdrive(wav)[1].replace(os.sep, "/").lstrip("/")
+    return Source(wav, name, wav, -1, -1, order=())
+
+
+def _converted(row, path_of, facts_of):
+    """A row of a manifest that names the converted file, and its samples there."""
+    facts = facts_of[row["wav"]]
+    row["wav"] = path_of.get(row["wav"], row["wav"])
+    if facts.source_rate in (0, facts.rate):
+        return row
+    counted = (row["stop"] - row["start"]) / max(row["duration"], 1e-9)
+    own, other = abs(counted / facts.source_rate - 1), abs(counted / facts.rate - 1)
+    if own > other:
+        return row
+    scale = facts.rate / facts.source_rate
+    last = max(facts.frames, 1)
+
+    def scaled(samples):
+        return np.minimum(np.rint(np.asarray(samples) * scale).astype(np.int64), last)
+
+    # Half a sample of rounding may lie beyond the end; a second does not.
+    if row["stop"] * scale <= facts.frames + 1:
+        row["start"] = int(min(scaled(row["start"]), last - 1))
+        row["stop"] = int(max(scaled(row["stop"]), row["start"] + 1))
+    else:
+        row["start"], row["stop"] = round(row["start"] * scale), round(row["stop"] * scale)
+    if row.get("speech") is not None:
+        row["speech"] = scaled(row["speech"])
+    return row
+
+
+def source_files(manifest):
+    """The file of each row as it was given, list-like: not its converted copy."""
+    try:
+        return manifest.column(SOURCE)
+    except KeyError:
+        return manifest.column("wav")
 
 
 def joined(manifests):
