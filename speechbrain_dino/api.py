@@ -1,36 +1,41 @@
 """Embedding and scoring in three calls, for scripts and notebooks."""
 
-import tempfile
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
 
-from speechbrain_dino.corpora.utterances import find_utterances
-from speechbrain_dino.data.manifest import Manifest
-from speechbrain_dino.data.trials import Trials, read_trials, trial_rows
-from speechbrain_dino.embeddings.cache import embed_to_folder
-from speechbrain_dino.embeddings.extract import embed as embed_manifest
+from speechbrain_dino.data.trials import Trials, leave_out, read_trials, trial_rows
+from speechbrain_dino.embeddings.bad_audio import check_on_bad, no_embedding
 from speechbrain_dino.embeddings.pretrained import Pretrained, load_pretrained
 from speechbrain_dino.embeddings.table import EmbeddingTable
+from speechbrain_dino.runs.audio_input import embed_audio
 from speechbrain_dino.scoring.cosine import as_norm, cosine_scores, summarize
 
 
-def embed(data, model, folder=None, **options):
+def embed(data, model, folder=None, on_bad="skip", channel="mix", **options):
     """Embeds speech into an EmbeddingTable: ``ids`` and ``vectors``, float32 (N, D).
 
     Arguments
     ---------
-    data : str, path or Manifest
-        A manifest (CSV), a prepared folder, or any folder of audio files.
+    data : str, path, Manifest, array, or list
+        A manifest (CSV), a prepared folder, any folder of audio files, an audio file or
+        a list of them; or waveforms at ``sample_rate``, arrays or tensors (time,) or
+        (batch, time) in -1..1, or a list of (time,), which are named "0", "1" ...
     model : str, path or Pretrained
         An inference folder, a name on the Hugging Face hub, or what
         ``load_pretrained`` gave.
     folder : str or path, optional
         Where the table is kept; the next call takes it from there unless audio,
         model or options have changed. Nothing is kept if not given.
+    on_bad : str
+        What becomes of files whose audio is missing, unreadable, not finite, silent or
+        shorter than 0.1 s: ``skip`` leaves them out, ``keep`` embeds those that can be
+        embedded, ``fail`` raises. The table's ``status`` names them, name -> kind.
+    channel : str
+        What to take of several channels: ``mix`` (their mean), ``left`` or ``right``.
     **options
-        device, batch_seconds, precision, window_seconds, max_seconds, workers,
-        sample_rate; see ``speechbrain_dino.embeddings.extract.embed_parts``.
+        device, batch_seconds, precision, window_seconds (120: longer utterances are the
+        mean of equal windows), max_seconds, workers, sample_rate, data_root; see
+        ``speechbrain_dino.embeddings.extract.embed_parts``.
 
     Raises
     ------
@@ -41,17 +46,11 @@ def embed(data, model, folder=None, **options):
     """
     if not isinstance(model, Pretrained):
         model = load_pretrained(model)
-    with tempfile.TemporaryDirectory() as scratch:
-        if not isinstance(data, Manifest):
-            place = scratch if folder is None else Path(folder) / "data"
-            rate = options.get("sample_rate", 16000)
-            data = find_utterances(data, place, rate)
-        if folder is None:
-            return embed_manifest(data, model.embedder, **options)
-    return embed_to_folder(folder, data, model.embedder, model.digest, **options)
+    options |= {"on_bad": on_bad, "channel": channel}
+    return embed_audio(data, model, folder, **options).table
 
 
-def score(table, trials, cohort=None, top_n=300):
+def score(table, trials, cohort=None, top_n=300, on_bad="fail"):
     """Returns a DataFrame of label (if known), enrol, test and score, a row per trial.
 
     Arguments
@@ -65,6 +64,10 @@ def score(table, trials, cohort=None, top_n=300):
         cosine if not given.
     top_n : int or None
         See above; None for all of the cohort (S-norm).
+    on_bad : str
+        What becomes of trials whose utterance has no embedding, as its audio is bad
+        (``table.status``): ``fail`` raises, ``skip`` leaves them out, ``keep`` gives
+        them no score (NaN). Of a table with bad audio there is a column ``status``.
 
     Raises
     ------
@@ -86,14 +89,26 @@ def score(table, trials, cohort=None, top_n=300):
         trials = Trials(labels, enrol, test, "the table of trials")
     elif not isinstance(trials, Trials):
         trials = read_trials(trials)
-    rows = trial_rows(table, trials)
+    check_on_bad(on_bad)
+    absent = table.status.keys() - set(table.ids)
+    usable, kept = leave_out(trials, absent)
+    if not kept.all() and on_bad == "fail":
+        raise ValueError(no_embedding(trials, table.status, kept))
+    if on_bad != "keep":
+        trials, kept = usable, kept[kept]
+    rows = trial_rows(table, usable)
+    scores = np.full(len(kept), np.nan, dtype=np.float32)
     if cohort is None:
-        scores = cosine_scores(table.vectors, *rows)
+        scores[kept] = cosine_scores(table.vectors, *rows)
     else:
         vectors = getattr(cohort, "vectors", cohort)
-        scores = as_norm(table.vectors, vectors, *rows, top_n=top_n)
+        scores[kept] = as_norm(table.vectors, vectors, *rows, top_n=top_n)
     columns = {} if trials.labels is None else {"label": trials.labels}
     columns |= {"enrol": trials.enrol, "test": trials.test, "score": scores}
+    if table.status:
+        sides = zip(trials.enrol, trials.test)
+        status = ([table.status.get(name) for name in side] for side in sides)
+        columns["status"] = [a or b or "ok" for a, b in status]
     return pd.DataFrame(columns)
 
 

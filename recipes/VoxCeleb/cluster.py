@@ -21,5 +21,5 @@ from speechbrain_dino.utils.errors import plain_errors
 
 if __name__ == "__main__":
     with plain_errors(ValueError):
-        arguments = start_run(sys.argv[1:])
+        arguments = start_run(sys.argv[1:], "clustering")
     run_clustering(*arguments)

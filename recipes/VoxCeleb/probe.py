@@ -18,4 +18,4 @@ from speechbrain_dino.runs.command_line import launched
 from speechbrain_dino.runs.probe import run_probe
 
 if __name__ == "__main__":
-    run_probe(*launched(sys.argv[1:]))
+    run_probe(*launched(sys.argv[1:], "probe"))

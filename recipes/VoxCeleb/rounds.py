@@ -19,4 +19,4 @@ from speechbrain_dino.runs.command_line import launched
 from speechbrain_dino.runs.rounds import run_rounds
 
 if __name__ == "__main__":
-    run_rounds(*launched(sys.argv[1:]))
+    run_rounds(*launched(sys.argv[1:], "rounds"))

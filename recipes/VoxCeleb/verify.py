@@ -20,4 +20,4 @@ from speechbrain_dino.runs.command_line import start_run
 from speechbrain_dino.runs.verify import run_verification
 
 if __name__ == "__main__":
-    run_verification(*start_run(sys.argv[1:]))
+    run_verification(*start_run(sys.argv[1:], "verification"))

@@ -16,6 +16,7 @@ def prepare_audio_folder(
     vad=False,
     check="full",
     num_workers=None,
+    channel=None,
 ):
     """Writes train.csv, test.csv and trials/ of a folder of speech.
 
@@ -29,6 +30,8 @@ def prepare_audio_folder(
     trial_lists : sequence of str
         Lists of ``label enrol test``: paths, or names of files in the folder. They
         name files relative to the folder, and these stay out of training.
+    channel : int, optional
+        Channel to take of files with several; their mean if None.
     vad, save_folder, sample_rate, min_duration, check, num_workers
         See `voxceleb.prepare_voxceleb`, as for what is returned and raised.
 
@@ -70,6 +73,8 @@ def prepare_audio_folder(
         "check": check,
         "num_workers": num_workers,
     }
+    if channel is not None:
+        arguments["channel"] = channel
     return prepare_speech(
         sources=sources,
         index_of=lambda name: rows.get(os.path.normpath(name).replace(os.sep, "/")),

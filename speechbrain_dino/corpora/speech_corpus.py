@@ -1,5 +1,6 @@
 """From the files of a speech corpus to its manifests and trial lists."""
 
+import csv
 import hashlib
 import os
 from itertools import groupby
@@ -10,6 +11,9 @@ from speechbrain_dino.corpora.trial_lists import find_list, resolve
 from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.data.trials import write_trials
+
+LEFT_OUT = "left_out.csv"
+"""Files whose audio is bad, and why."""
 
 # A trial cannot be left out of a list, so these stop the preparation.
 _FATAL_IN_TRIALS = ("missing", "empty", "unreadable", "non_finite", "silent")
@@ -67,11 +71,12 @@ def prepare_speech(
     audio = dict(
         zip(
             [s.path for s in test + train],
-            usable_audio(test + train, save_folder, *options),
+            usable_audio(test + train, save_folder, *options, arguments.get("channel")),
         )
     )
     _check_trials(test, audio)
     kept = _keep(train, test, audio, arguments, left_out)
+    left_out.write(save_folder / LEFT_OUT)
     if kept or arguments.get("require_training", True):
         report(len(kept), left_out)
     manifest = Manifest.from_rows(
@@ -94,6 +99,15 @@ def prepare_speech(
         "trials": {name: len(listed.enrol) for name, (listed, _) in trials.items()},
     }
     return job.finish(summary)
+
+
+def read_left_out(save_folder):
+    """What a preparation left out for its audio: list of (file, kind)."""
+    path = Path(save_folder) / LEFT_OUT
+    if not path.is_file():  # prepared by an earlier version
+        return []
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [(row["wav"], row["status"]) for row in csv.DictReader(file)]
 
 
 def _find_lists(names, folders, save_folder):

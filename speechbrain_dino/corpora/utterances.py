@@ -1,43 +1,70 @@
 """Utterances in whatever form they are given: manifest, prepared or plain folder."""
 
 import logging
+import os
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from speechbrain.utils.distributed import run_on_main
 
+from speechbrain_dino.corpora.audio_files import is_audio, prepare_audio_files
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.corpora.preparation import SUMMARY, list_files
+from speechbrain_dino.corpora.speech_corpus import read_left_out
+from speechbrain_dino.corpora.usable import usable_utterances
+from speechbrain_dino.data.audio import CHANNELS
+from speechbrain_dino.data.checks import MIN_SECONDS, LeftOut, report
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
 PREPARED = ("train.csv", "test.csv")
-SOURCE = "source"
-"""Column of the files that were converted into those in the column wav."""
-
 _COLUMNS = ("ID", "duration", "wav", "start", "stop", "spk_id", "speech")
 
 
-def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
-    """Reads a manifest, a prepared folder, or finds the audio files in a folder.
+class Found(NamedTuple):
+    """The utterances that a user's data hold, and the files whose audio is bad."""
+
+    manifest: Manifest
+    left_out: list
+    """(ID, file, kind) of files that are not in the manifest."""
+    folder: str = ""
+    """Where the IDs are paths of files; "" where the manifest names the files."""
+    files: list | None = None
+    """The user's files, a row each, where some were converted."""
+
+    def file_of(self, row):
+        """The user's file, not its converted copy, of a row of the manifest."""
+        if self.folder:
+            return os.path.join(self.folder, self.manifest.ids[row])
+        return self.manifest[row].wav if self.files is None else self.files[row]
+
+
+def find_utterances(
+    data, save_folder, sample_rate=16000, data_root=None, channel="mix"
+):
+    """Reads a manifest or prepared folder, or finds the audio in a folder or list.
 
     Audio of another rate, format, level or number of channels is converted, whatever
-    names it, and what cannot be used is left out with a warning that says how many and
-    why. Where files were converted, the column ``source`` has the files themselves.
+    names it; what cannot be used is left out, with a warning that says why.
 
     Arguments
     ---------
-    data : str or path
-        A manifest (CSV), a folder that the preparation of a corpus wrote (all the
-        utterances of its ``train.csv`` and ``test.csv``), or any folder of wav, flac,
-        ogg, opus, mp3 or m4a files (IDs are the paths within it).
+    data : str, path, Manifest, or list of these
+        A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
+        as the preparation of a corpus writes them (all their utterances), any folder
+        of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it), or one
+        such file, or a list of them (IDs are the paths as given).
     save_folder : str or path
-        Where a plain folder's manifest is kept, and audio that had to be converted.
+        Where a manifest of files is kept, and audio that had to be converted.
     sample_rate : int
         In Hz.
     data_root : str, optional
         What ``$data_root`` and relative paths in a CSV stand for.
+    channel : str
+        What to convert several channels to: ``mix``, ``left`` or ``right``.
 
     Returns
     -------
@@ -50,135 +77,61 @@ def find_utterances(data, save_folder, sample_rate=16000, data_root=None):
     ValueError
         If the CSV is malformed, or there is no usable audio.
     """
+    found = find_audio(data, save_folder, sample_rate, data_root, channel)
+    if not found.folder:  # the preparation of a folder has reported
+        left_out = LeftOut.of((kind, file) for _, file, kind in found.left_out)
+        report(len(found.manifest), left_out, "usable utterance")
+    return found.manifest
+
+
+def find_audio(data, save_folder, sample_rate=16000, data_root=None, channel="mix"):
+    """As `find_utterances`, but returns `Found`, which has what was left out too."""
+    save_folder = Path(save_folder)
+    options = {"sample_rate": sample_rate, "channel": CHANNELS[channel]}
+    if isinstance(data, list | tuple):
+        prepare_audio_files(data, save_folder, **options)
+        return _prepared_here(save_folder, {os.path.abspath(x): str(x) for x in data})
+    if isinstance(data, Manifest):
+        return _of_manifest(data, save_folder, **options)
     data = Path(data)
-    if data.is_dir() and not (tables := _prepared(data)):
-        return _of_folder(data, save_folder, sample_rate)
-    if data.is_file():
-        tables = [data]
-    elif not data.is_dir():
+    if data.is_file() and is_audio(data):
+        return find_audio([data], save_folder, sample_rate, None, channel)
+    if not data.is_file() and not data.is_dir():
         raise FileNotFoundError(
-            f"{data} does not exist: give a manifest (CSV), a prepared folder or a "
-            "folder of audio files"
+            f"{data} does not exist: give a manifest (CSV), a prepared folder, an "
+            "audio file or a folder of audio files"
         )
-    manifest = joined([Manifest.from_csv(path, data_root) for path in tables])
-    return usable_utterances(manifest, save_folder, sample_rate)
+    tables = [data] if data.is_file() else _tables(data)
+    if tables:
+        manifest = joined([Manifest.from_csv(path, data_root) for path in tables])
+        return _of_manifest(manifest, save_folder, **options)
+    options |= {"min_duration": MIN_SECONDS, "check": "headers"}
+    prepare_audio_folder(data, save_folder, **options)
+    return _prepared_here(save_folder, {}, os.path.abspath(data))
 
 
-def _prepared(folder):
-    """The manifests of a folder that a preparation wrote, or that holds nothing else."""
+def _tables(folder):
+    """The manifests of a folder that a preparation wrote, or that holds no audio."""
     tables = [folder / name for name in PREPARED if (folder / name).is_file()]
     if not tables or (folder / SUMMARY).is_file():
         return tables
-    # Other corpora have a train.csv of their own beside their audio.
+    # Corpora come with a train.csv of their own.
     return [] if list_files(folder, LeftOut()) else tables
 
 
-def _of_folder(data, save_folder, sample_rate):
-    # The shortest that encoders of several layers can make something of.
-    prepare_audio_folder(
-        data, save_folder, sample_rate=sample_rate, min_duration=0.1, check="headers"
-    )
-    manifest = Manifest.from_csv(Path(save_folder) / "train.csv")
-    sources = [os.path.join(os.path.abspath(data), name) for name in manifest.ids]
-    if any(map(str.__ne__, sources, manifest.column("wav"))):
-        return _with_sources(manifest, sources)
-    return manifest
+def _of_manifest(manifest, save_folder, **options):
+    options["min_duration"] = MIN_SECONDS
+    usable = usable_utterances(manifest, save_folder, **options)
+    return Found(usable.manifest, usable.left_out, files=usable.files)
 
 
-def usable_utterances(
-    manifest, save_folder, sample_rate=16000, check="headers", num_workers=None
-):
-    """What a manifest names, checked and converted as the files of a folder are.
-
-    ``start`` and ``stop`` of a file that is converted from another rate may count its
-    samples or those of ``sample_rate``: ``duration`` tells which.
-
-    Arguments
-    ---------
-    manifest : Manifest
-        The utterances.
-    save_folder : str or path
-        Where audio that has to be converted is kept.
-    sample_rate : int
-        In Hz.
-    check : str
-        "full" reads all samples, "headers" only what the files declare.
-    num_workers : int, optional
-        Number of processes, one per processor if None.
-
-    Returns
-    -------
-    Manifest
-        The same where nothing had to be left out or converted.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left.
-    """
-    wavs = list(dict.fromkeys(manifest.column("wav")))
-    odd = {wav: Facts(problem="name") for wav in wavs if name_problem(wav)}
-    sources = [_source(wav) for wav in wavs if wav not in odd]
-    save_folder = Path(os.path.abspath(save_folder))
-    options = (sample_rate, reads_samples(check), False, num_workers)
-    audio = usable_audio(sources, save_folder, *options)
-    path_of = {source.path: path for source, (path, _) in zip(sources, audio)}
-    facts_of = odd | {path: facts for path, facts in audio}
-    facts_of |= {source.path: facts for source, (_, facts) in zip(sources, audio)}
-    if any(path != wav for wav, path in path_of.items()):
-        given = manifest
-        rows = (
-            _converted(given.row(i), path_of, facts_of) for i in range(len(given))
-        )
-        manifest = _with_sources(Manifest.from_rows(rows), given.column("wav"))
-    problems = problems_of(manifest, facts_of, sample_rate, copies=True)
-    left_out = LeftOut()
-    for wav, problem in zip(_files(manifest), problems):
-        if problem:
-            left_out.add(problem, wav)
-    keep = np.array([not problem for problem in problems], dtype=bool)
-    report(int(keep.sum()), left_out, "utterance that can be used")
-    return manifest if keep.all() else manifest.subset(keep)
-
-
-def _source(wav):
-    name = os.path.splitdrive(wav)[1].replace(os.sep, "/").lstrip("/")
-    return Source(wav, name, wav, -1, -1, order=())
-
-
-def _converted(row, path_of, facts_of):
-    """A row of a manifest that names the converted file, and its samples there."""
-    facts = facts_of[row["wav"]]
-    row["wav"] = path_of.get(row["wav"], row["wav"])
-    if facts.source_rate in (0, facts.rate):
-        return row
-    counted = (row["stop"] - row["start"]) / max(row["duration"], 1e-9)
-    own, other = abs(counted / facts.source_rate - 1), abs(counted / facts.rate - 1)
-    if own > other:
-        return row
-    scale = facts.rate / facts.source_rate
-    last = max(facts.frames, 1)
-
-    def scaled(samples):
-        return np.minimum(np.rint(np.asarray(samples) * scale).astype(np.int64), last)
-
-    # Half a sample of rounding may lie beyond the end; a second does not.
-    if row["stop"] * scale <= facts.frames + 1:
-        row["start"] = int(min(scaled(row["start"]), last - 1))
-        row["stop"] = int(max(scaled(row["stop"]), row["start"] + 1))
-    else:
-        row["start"], row["stop"] = round(row["start"] * scale), round(row["stop"] * scale)
-    if row.get("speech") is not None:
-        row["speech"] = scaled(row["speech"])
-    return row
-
-
-def source_files(manifest):
-    """The file of each row as it was given, list-like: not its converted copy."""
-    try:
-        return manifest.column(SOURCE)
-    except KeyError:
-        return manifest.column("wav")
+def _prepared_here(save_folder, name_of, folder=None):
+    manifest = Manifest.from_csv(save_folder / "train.csv")
+    left_out = []
+    for wav, kind in read_left_out(save_folder):
+        name = name_of.get(wav) or os.path.relpath(wav, folder).replace(os.sep, "/")
+        left_out.append((name, wav, kind))
+    return Found(manifest, left_out, folder or os.getcwd())
 
 
 def joined(manifests):

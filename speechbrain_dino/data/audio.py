@@ -6,6 +6,9 @@ import soundfile as sf
 from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
 
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+CHANNELS = {"mix": None, "left": 0, "right": 1}
+"""What is made of several channels: their mean, or one of them by number."""
+
 _WHY = {
     "missing": "missing",
     "denied": "not yours to read",
@@ -15,17 +18,19 @@ _WHY = {
 }
 
 
-def read_int16(wav, start=0, stop=None, sample_rate=None):
+def read_int16(wav, start=0, stop=None, channel=None, finite=False, sample_rate=None):
     """Reads samples ``start`` to ``stop`` of an audio file, int16 ``(time,)``, mono.
 
     Any file that libsndfile reads; to its end if ``stop`` is None. Floating-point files
-    are scaled by 32768 (libsndfile would cut every sample to zero), channels averaged.
+    are scaled by 32768 (libsndfile would cut every sample to zero). Of several channels
+    the mean, or the one with the number ``channel``, the last where there are fewer.
 
     Raises
     ------
     ValueError
         If the file cannot be read, ends before ``start`` or ``stop``, or has another
-        rate than ``sample_rate`` (Hz), where that is given.
+        rate than ``sample_rate`` (Hz), where that is given; with ``finite``,
+        "non_finite" at NaN or infinite samples.
     OSError
         If the system fails, not the file: too many open files, a failing disk.
 
@@ -42,7 +47,7 @@ def read_int16(wav, start=0, stop=None, sample_rate=None):
         if problem:
             raise BadAudio(problem, problem)
         with decoding(wav):
-            samples = _read(wav, start, stop, sample_rate)
+            samples = _read(wav, start, stop, finite, sample_rate)
     except BadAudio as error:
         why = _WHY[str(error)]
         raise ValueError(
@@ -50,17 +55,19 @@ def read_int16(wav, start=0, stop=None, sample_rate=None):
             "and prepare the data again."
         ) from error
     if samples.ndim == 2:
+        if channel is not None:
+            return np.ascontiguousarray(samples[:, min(channel, samples.shape[1] - 1)])
         samples = np.rint(samples.mean(axis=1)).astype(np.int16)
     return samples
 
 
-def _read(wav, start, stop, sample_rate):
+def _read(wav, start, stop, finite, sample_rate):
     with sf.SoundFile(str(wav)) as file:
         if sample_rate not in (None, file.samplerate):
             raise ValueError(
                 f"{wav} has {file.samplerate} Hz, {sample_rate} Hz were expected: "
-                "prepare the data for this rate (speechbrain_dino.corpora.utterances."
-                "usable_utterances converts what a manifest names)"
+                "prepare the data for this rate; what a manifest names is converted by "
+                "speechbrain_dino.corpora.usable.usable_utterances"
             )
         stop = file.frames if stop is None else stop
         if max(start, stop) > file.frames:
@@ -69,6 +76,8 @@ def _read(wav, start, stop, sample_rate):
             file.seek(start)
         if file.subtype in _FLOAT_SUBTYPES:
             scaled = file.read(stop - start, dtype="float32") * 32768.0
+            if finite and not np.isfinite(scaled).all():
+                raise ValueError("non_finite")
             samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
         else:
             samples = file.read(stop - start, dtype="int16")
@@ -85,22 +94,23 @@ def _shortened(wav, frames, expected):
     )
 
 
-def read_span(utterance, lo, hi, sample_rate=None):
+def read_span(utterance, lo, hi, **options):
     """Reads samples ``lo`` to ``hi`` of an utterance's speech, int16, in one go.
 
     Positions count the samples that the voice activity detector kept; without its
-    runs they count the samples from the utterance's start. Raises as `read_int16`.
+    runs they count the samples from the utterance's start. The options (channel,
+    finite, sample_rate), and what is raised, as for `read_int16`.
     """
     if utterance.speech is None:
-        first = utterance.start
-        return read_int16(utterance.wav, first + lo, first + hi, sample_rate)
+        lo, hi = utterance.start + lo, utterance.start + hi
+        return read_int16(utterance.wav, lo, hi, **options)
     runs = np.asarray(utterance.speech)
     begin = np.concatenate(([0], np.cumsum(runs[:, 1] - runs[:, 0])))
     first = np.searchsorted(begin, lo, side="right") - 1
     last = np.searchsorted(begin, hi, side="left") - 1
     file_lo = runs[first, 0] + lo - begin[first]
     file_hi = runs[last, 0] + hi - begin[last]
-    samples = read_int16(utterance.wav, file_lo, file_hi, sample_rate)
+    samples = read_int16(utterance.wav, file_lo, file_hi, **options)
     if first == last:
         return samples
     pieces = [

@@ -1,7 +1,9 @@
 """What a file of audio is: read once, in parallel, remembered."""
 
 import hashlib
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from speechbrain.utils.parallel import get_available_cpu_count, parallel_map
 from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
 from speechbrain_dino.data.file_notes import Ledger
 from speechbrain_dino.data.vad import energy_vad
+from speechbrain_dino.utils.ending import end_with_parent
 from speechbrain_dino.utils.progress import progress
 
 _BLOCK = 1 << 20
@@ -73,24 +76,40 @@ class Facts(NamedTuple):
 
 
 def map_parallel(function, items, num_workers, desc, unit="files"):
-    """Applies a picklable function in processes, in order, showing progress.
+    """Applies a picklable function in parallel, in order, showing progress.
 
     A generator of one result per item. Few items are done in this process;
     ``num_workers`` of None is one per processor.
     """
     num_workers = num_workers or get_available_cpu_count()
+    shown = {"total": len(items), "desc": desc, "unit": unit}
     if num_workers == 1 or len(items) < _SERIAL:
-        results = map(function, items)
-    else:
+        yield from progress(map(function, items), **shown)
+        return
+    with _executor(num_workers) as executor:
         results = parallel_map(
             function,
             items,
             process_count=num_workers,
             chunk_size=16,
             queue_size=64 * num_workers,
+            executor=executor,
             progress_bar=False,
         )
-    return progress(results, total=len(items), desc=desc, unit=unit)
+        yield from progress(results, **shown)
+
+
+def _executor(num_workers):
+    """Processes, which end with this one, where they are forked; threads elsewhere.
+
+    A process that is spawned imports the user's script again, and fails in one without
+    a main guard; decoding lets other threads run.
+    """
+    # ``get_start_method()`` alone would fix the method for the caller's program.
+    method = multiprocessing.get_start_method(allow_none=True)
+    if (method or multiprocessing.get_all_start_methods()[0]) == "fork":
+        return ProcessPoolExecutor(num_workers, initializer=end_with_parent)
+    return ThreadPoolExecutor(num_workers)
 
 
 def inspect(job):
@@ -108,12 +127,12 @@ def inspect(job):
             if facts.frames == 0:
                 return facts._replace(problem="empty")
             wanted = facts.seekable and (full or vad or facts.wide)
-            return _read_samples(file, facts, vad) if wanted else facts
+            return _read_samples(file, facts, full or vad, vad) if wanted else facts
     except BadAudio as error:
         return Facts(problem=str(error))
 
 
-def _read_samples(file, facts, vad):
+def _read_samples(file, facts, full, vad):
     """Reads the samples: hash, range, speech."""
     digest = hashlib.blake2b(digest_size=8)
     low, high, peak, read, kept = np.inf, -np.inf, 0.0, 0, []
@@ -129,16 +148,23 @@ def _read_samples(file, facts, vad):
         read += len(block)
         if vad and facts.channels == 1:
             kept.append(block)
-    facts = facts._replace(digest=digest.hexdigest(), peak=peak)
+    facts = facts._replace(digest=digest.hexdigest() if full else "", peak=peak)
     if read < facts.frames:
         return facts._replace(problem="unreadable")
-    # Dither moves digital silence by one step; speech moves it by hundreds.
-    if int(high) - int(low) <= 2:
+    if is_silent(low, high):
         return facts._replace(problem="silent")
     if kept:
         runs = energy_vad(np.concatenate(kept), facts.rate).tolist()
         facts = facts._replace(speech=";".join(f"{a}-{b}" for a, b in runs))
     return facts
+
+
+def is_silent(low, high):
+    """Whether samples of 16 bits from ``low`` to ``high`` hold no sound.
+
+    Dither moves digital silence by one step; speech moves it by hundreds.
+    """
+    return int(high) - int(low) <= 2
 
 
 def look_up(paths, full, vad, num_workers=None, ledger=None):

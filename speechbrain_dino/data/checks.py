@@ -1,11 +1,13 @@
 """Bad audio is found before training: counted, named, with a remedy."""
 
+import csv
 import logging
 
 import numpy as np
 
 from speechbrain_dino.data.audio_facts import look_up
 from speechbrain_dino.data.audio_source import name_problem, printable
+from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ REMEDIES = {
     "silent": "none needed, unless it should hold speech: then record it again",
     "too_short": "none needed; lower min_duration to keep it",
     "past_end": "prepare the data again: the file is shorter than the manifest says",
+    "overflow": "embed with precision fp32; if it was, the weights are not finite",
     "duplicate": "none needed: the same audio is kept once, or is test data",
     "same_id": "remove one of the two files with this speaker, session and utterance",
     "other_format": "none needed: the same utterance is there in another format",
@@ -31,6 +34,13 @@ REMEDIES = {
     "test_speaker": "none needed: speakers of trial lists never enter training",
     "test_file": "none needed: files of trial lists never enter training",
 }
+
+MIN_SECONDS = 0.1
+"""The shortest that encoders of several layers can make something of."""
+
+NO_FAULT = ("duplicate", "same_id", "other_format", "hidden", "layout")
+NO_FAULT += ("test_speaker", "test_file")
+"""Kinds that say nothing against the audio of a file."""
 
 NOTES = {
     "quiet": "none needed: its peak was below -40 dB, it was amplified",
@@ -54,9 +64,20 @@ class LeftOut:
 
     def __init__(self):
         self._kinds = {}
+        self.files = []
+        """(kind, file) of each, in order."""
+
+    @classmethod
+    def of(cls, files):
+        """Counts (kind, file) of each."""
+        left_out = cls()
+        for kind, file in files:
+            left_out.add(kind, file)
+        return left_out
 
     def add(self, kind, example):
         """Counts one file of a kind, a key of ``REMEDIES`` or ``NOTES``."""
+        self.files.append((kind, str(example)))
         remedy = REMEDIES.get(kind) or NOTES[kind]
         first = {"count": 0, "example": printable(example), "remedy": remedy}
         self._kinds.setdefault(kind, first)["count"] += 1
@@ -65,6 +86,20 @@ class LeftOut:
         """kind -> {"count", "example", "remedy"}, the kind most frequent first."""
         order = sorted(self._kinds, key=lambda kind: -self._kinds[kind]["count"])
         return {kind: self._kinds[kind] for kind in order}
+
+    def write(self, path):
+        """Writes a CSV of wav and status, a line per file whose audio is bad."""
+        with (
+            replacing(path) as draft,
+            # Names that are no text must not stop the others.
+            open(
+                draft, "w", encoding="utf-8", errors="surrogateescape", newline=""
+            ) as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["wav", "status"])
+            bad = (entry for entry in self.files if entry[0] not in NO_FAULT)
+            writer.writerows((wav, kind) for kind, wav in bad)
 
     def __str__(self):
         return "\n".join(
@@ -144,7 +179,7 @@ def check_manifest(
     return manifest.subset(keep), left_out.as_dict()
 
 
-def problems_of(manifest, facts_of, sample_rate, min_duration=0.0):
+def problems_of(manifest, facts_of, sample_rate, min_duration=0.0, copies=False):
     """Why utterances cannot be used, keys of ``REMEDIES``; "" where nothing is wrong.
 
     Arguments
@@ -155,6 +190,8 @@ def problems_of(manifest, facts_of, sample_rate, min_duration=0.0):
         Path -> Facts of every file that they are in.
     sample_rate, min_duration : int, float
         Hz expected; seconds below which an utterance is too short.
+    copies : bool
+        Whether the same audio may occur twice.
 
     Returns
     -------
@@ -171,7 +208,7 @@ def problems_of(manifest, facts_of, sample_rate, min_duration=0.0):
         if not problem and manifest.lengths[i] < min_duration * sample_rate:
             problem = "too_short"
         content = (facts.digest or utterance.wav, utterance.start, utterance.stop)
-        if not problem and content in contents:
+        if not problem and content in contents and not copies:
             problem = "duplicate"
         if not problem:
             contents.add(content)

@@ -201,7 +201,8 @@ class ManifestBuilder:
         try:
             runs = np.array(joined.split(";") if joined else [], dtype=np.int64)
         except OverflowError as error:
-            raise ValueError(f"{self._source}: speech has a number too large") from error
+            message = f"{self._source}: speech has a number that is too large"
+            raise ValueError(message) from error
         runs, row = runs.reshape(-1, 2), np.repeat(np.arange(len(texts)), counts)
         wrong = (runs[:, 0] < start[row]) | (runs[:, 1] > stop[row])
         wrong |= runs[:, 0] >= runs[:, 1]

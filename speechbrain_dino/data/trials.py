@@ -153,6 +153,26 @@ def trial_rows(table, trials):
     return rows[0], rows[1]
 
 
+def leave_out(trials, names):
+    """Trials without those of some utterances, and which were kept, bool (M,).
+
+    Example
+    -------
+    >>> trials = Trials(np.array([1, 0]), ["a", "a"], ["b", "c"], "list.txt")
+    >>> rest, kept = leave_out(trials, {"c": "silent"})
+    >>> rest.test, kept.tolist()
+    (['b'], [True, False])
+    """
+    sides = zip(trials.enrol, trials.test)
+    kept = np.array([a not in names and b not in names for a, b in sides], dtype=bool)
+    labels = None if trials.labels is None else trials.labels[kept]
+    enrol, test = (
+        [name for name, good in zip(side, kept) if good]
+        for side in (trials.enrol, trials.test)
+    )
+    return trials._replace(labels=labels, enrol=enrol, test=test), kept
+
+
 def write_trials(path, trials):
     """Writes ``label enrol test`` per line, ``enrol test`` where labels are unknown."""
     _write_lines(path, trials, [])

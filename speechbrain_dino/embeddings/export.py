@@ -10,7 +10,7 @@ from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
 
 from speechbrain_dino.embeddings.model_card import model_card
 from speechbrain_dino.models.modes import unwrapped
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import replacing_folder
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
@@ -46,8 +46,7 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
     yaml = inference_yaml(hyperparams_yaml, learned)
     _check_fit(yaml, modules["embedding_model"])
     folder = Path(output_folder) / "inference"
-    with replacing(folder) as draft:
-        draft.mkdir()
+    with replacing_folder(folder, "export") as draft:
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
         (draft / "README.md").write_text(model_card(yaml, results or {}), "utf-8")
         for name in learned:

@@ -16,8 +16,9 @@ from speechbrain_dino.embeddings.export import (
     save,
 )
 from speechbrain_dino.embeddings.model_card import classifier_card
+from speechbrain_dino.embeddings.pretrained import resolve_model
 from speechbrain_dino.models.modes import unwrapped
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import replacing_folder
 
 
 class Probabilities(nn.Module):
@@ -57,9 +58,7 @@ def export_classifier_folder(output_folder, brain, run, results):
     results : dict
         Metrics for the model card.
     """
-    source = str(run.hparams["start_model"])
-    if Path(source).is_dir():
-        source = str(Path(source).resolve())
+    source = resolve_model(run.hparams["start_model"])
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
     embedder = brain.embedder()
     modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}
@@ -73,8 +72,7 @@ def export_classifier_folder(output_folder, brain, run, results):
         _described(run.hparams["classifier"], run.num_classes, scale),
     )
     folder = Path(output_folder) / "inference"
-    with replacing(folder) as draft:
-        draft.mkdir()
+    with replacing_folder(folder, "export") as draft:
         (draft / "hyperparams.yaml").write_text(yaml, "utf-8")
         card = classifier_card(run.class_names, results)
         (draft / "README.md").write_text(card, "utf-8")

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechbrain_dino.data.audio import read_span
+from speechbrain_dino.data.checks import LeftOut
+from speechbrain_dino.embeddings.bad_audio import (
+    OVERFLOW,
+    Reader,
+    check_on_bad,
+    of_utterances,
+)
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
@@ -17,6 +23,9 @@ from speechbrain_dino.utils.precision import autocast, resolved_precision
 from speechbrain_dino.utils.progress import progress
 
 __all__ = ["Embedder", "EmbeddingTable", "embed", "embed_parts", "plan_batches"]
+
+WINDOW_SECONDS = 120.0
+"""Longer utterances are the mean of equal windows: memory has a bound."""
 
 
 def embed(manifest, embedder, **options):
@@ -48,8 +57,33 @@ def embed(manifest, embedder, **options):
     if not len(manifest):
         raise ValueError("the manifest is empty: there is nothing to embed")
     parts = [np.arange(len(manifest))]
-    ((_, vectors),) = embed_parts(manifest, parts, embedder, **options)
-    return EmbeddingTable(manifest.ids, vectors)
+    ((_, vectors, problems),) = embed_parts(manifest, parts, embedder, **options)
+    bad = {int(row): problems[row] for row in np.flatnonzero(problems != "")}
+    kept = rows_embedded(vectors)
+    check_some_embedded(kept, bad, manifest)
+    if len(kept) < len(vectors):
+        vectors = vectors[kept]
+    status = {manifest.ids[row]: problem for row, problem in bad.items()}
+    return EmbeddingTable([manifest.ids[int(row)] for row in kept], vectors, status)
+
+
+def rows_embedded(vectors):
+    """Rows, int64 (n,), of vectors (N, D) that are embeddings: NaN stands for none."""
+    if not vectors.shape[1]:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(~np.isnan(vectors[:, 0]))
+
+
+def check_some_embedded(kept, bad, manifest):
+    """Raises ValueError, with what is wrong, if no row was ``kept``.
+
+    ``bad`` maps rows of the manifest to what is wrong with them.
+    """
+    if not len(kept):
+        raise ValueError(
+            "no utterance could be embedded:\n"
+            f"{LeftOut.of((kind, manifest[row].wav) for row, kind in bad.items())}"
+        )
 
 
 def embed_parts(
@@ -60,9 +94,11 @@ def embed_parts(
     batch_seconds=60.0,
     precision="fp32",
     max_seconds=None,
-    window_seconds=None,
+    window_seconds=WINDOW_SECONDS,
     workers=4,
     sample_rate=16000,
+    on_bad=None,
+    channel="mix",
 ):
     """Embeds sets of utterances, one set after the other.
 
@@ -84,21 +120,32 @@ def embed_parts(
         fastest that ``device`` computes; the features stay in fp32.
     max_seconds : float, optional
         Only the beginning of longer utterances is used; all of it if not given.
-    window_seconds : float, optional
+    window_seconds : float or None
         Longer utterances are cut into equal windows of at most this length; their
-        embedding is the mean of the windows'. Whole utterances if not given.
+        embedding is the mean of the windows', without those that are silent. None:
+        whole utterances.
     workers : int
         Threads that read audio ahead.
     sample_rate : int
         In Hz.
+    on_bad : str, optional
+        What becomes of utterances without usable audio (missing, unreadable, not
+        finite, silent, shorter than 0.1 s): ``skip`` leaves them out, ``keep`` embeds
+        those that can be embedded, ``fail`` raises. None: every utterance must give an
+        embedding, and silence is not looked for.
+    channel : str
+        What to take of files with several: ``mix`` (their mean), ``left`` or ``right``.
 
     Yields
     ------
     number : int
         Position in ``parts``.
     vectors : numpy.ndarray, shape (len(part), D)
-        float32, in the order of the part.
+        float32, in the order of the part; NaN where there is no embedding.
+    problems : numpy.ndarray, shape (len(part),)
+        Of str: what is wrong with each utterance's audio, "" where nothing is.
     """
+    check_on_bad(on_bad)
     precision = resolved_precision(precision, str(device))
     if window_seconds is not None and window_seconds <= 0:
         raise ValueError(
@@ -115,14 +162,15 @@ def embed_parts(
         for pieces in plans
         for batch in pieces.batches(embedder, max_samples)
     ]
+    reader = Reader(manifest, sample_rate, on_bad, channel)
     move_constants(embedder, device)
     with evaluating(embedder.to(device)):
-        waves = _read_ahead(manifest, jobs, workers)
-        done = _embed_batches(embedder, manifest.ids, waves, device, precision)
+        waves = _read_ahead(reader, jobs, workers)
+        done = _embed_batches(embedder, reader, waves, device, precision)
         total = sum(len(pieces.rows) for pieces in plans)
         done = progress(done, total, "embedding", "utt" if window is None else "piece")
         for number, pieces in enumerate(plans):
-            yield number, pieces.mean(islice(done, len(pieces.rows)))
+            yield number, *pieces.mean(islice(done, len(pieces.rows)))
 
 
 class _Pieces(NamedTuple):
@@ -150,17 +198,29 @@ class _Pieces(NamedTuple):
         return plan_batches(lengths, groups, max_samples)
 
     def mean(self, done):
-        """The mean over the pieces of each utterance."""
+        """The mean over the good pieces of each utterance, and the problem of each."""
         vectors = None
-        for piece, vector in done:
+        problems = np.full(len(self.rows), "", dtype=object)
+        embedded = np.zeros(len(self.rows), dtype=bool)
+        for piece, vector, problem in done:
+            problems[piece], embedded[piece] = problem, vector is not None
+            if vector is None:
+                continue
             if vectors is None:
                 vectors = np.zeros((len(self.rows), len(vector)), dtype=np.float32)
             vectors[piece] = vector
-        count = np.bincount(self.owner)
-        if len(count) == len(vectors):
-            return vectors
-        first = np.cumsum(count) - count
-        return np.add.reduceat(vectors, first) / count[:, None].astype(np.float32)
+        problems, lost = of_utterances(problems, self.owner)
+        if vectors is None:
+            return np.zeros((len(problems), 0), dtype=np.float32), problems
+        if len(problems) == len(vectors):
+            mean = vectors
+        else:
+            first = np.searchsorted(self.owner, np.arange(len(problems)))
+            count = np.maximum(np.add.reduceat(embedded.astype(np.int64), first), 1)
+            mean = np.add.reduceat(vectors, first) / count[:, None].astype(np.float32)
+        lost |= np.bincount(self.owner, embedded, len(problems)) == 0
+        mean[lost] = np.nan
+        return mean, problems
 
 
 def plan_batches(lengths, groups, max_samples):
@@ -188,15 +248,11 @@ def plan_batches(lengths, groups, max_samples):
     return batches
 
 
-def _read_ahead(manifest, jobs, workers):
-    """Yields (pieces, batch, int16 waveforms) while threads read what comes next."""
+def _read_ahead(reader, jobs, workers):
+    """Yields (pieces, batch, what was read) while threads read what comes next."""
 
     def read(pieces, piece):
-        utterance = manifest[int(pieces.rows[piece])]
-        try:
-            return read_span(utterance, int(pieces.lo[piece]), int(pieces.hi[piece]))
-        except ValueError as error:
-            raise ValueError(f"utterance {utterance.id!r}: {error}") from error
+        return reader.read(*(int(x[piece]) for x in (pieces.rows, *pieces[2:])))
 
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque()
@@ -219,24 +275,50 @@ def _read_ahead(manifest, jobs, workers):
 
 
 @torch.no_grad()  # inference mode would leave tensors that training cannot use
-def _embed_batches(embedder, ids, waves, device, precision):
-    """Yields (number of the piece, embedding) of every piece."""
-    for pieces, batch, signals in waves:
+def _embed_batches(embedder, reader, waves, device, precision):
+    """Yields (number of the piece, embedding or None, problem or "") of every piece."""
+    for pieces, batch, read in waves:
+        for piece, (signal, problem) in zip(batch.tolist(), read):
+            if signal is None:
+                yield piece, None, problem
+        batch = [
+            k for k, (signal, _) in zip(batch.tolist(), read) if signal is not None
+        ]
+        read = [(signal, problem) for signal, problem in read if signal is not None]
+        if not batch:
+            continue
         lengths = torch.from_numpy(pieces.hi[batch] - pieces.lo[batch])
         padded = torch.zeros(len(batch), int(lengths.max()), dtype=torch.int16)
-        for slot, signal in zip(padded, signals):
+        for slot, (signal, _) in zip(padded, read):
             slot[: len(signal)] = torch.from_numpy(signal)
         wavs = padded.to(device).float() / 32768
-        with autocast(device, precision):
-            vectors = embedder(wavs, lengths)
+        try:
+            with autocast(device, precision):
+                vectors = embedder(wavs, lengths)
+        except RuntimeError:
+            # Encoders of several layers cannot take a few frames.
+            if not all(problem == "too_short" for _, problem in read):
+                raise
+            yield from ((piece, None, "too_short") for piece in batch)
+            continue
         vectors = vectors.float().cpu()
-        finite = torch.isfinite(vectors).all(dim=1)
-        if not finite.all():
+        finite = torch.isfinite(vectors).all(dim=1).tolist()
+        if not all(finite) and reader.on_bad is None:
             rows = pieces.rows[batch]
-            names = [ids[int(row)] for row, good in zip(rows, finite) if not good]
+            names = [
+                reader.manifest.ids[int(row)]
+                for row, good in zip(rows, finite)
+                if not good
+            ]
             raise ValueError(
                 f"the embedding of {names[0]!r} is not finite ({len(names)} of "
                 f"{len(batch)} in its batch): the audio holds such values, or the "
                 f"weights do, or {precision} overflowed"
             )
-        yield from zip(batch.tolist(), vectors.numpy())
+        for row, piece, vector, good, (_, problem) in zip(
+            pieces.rows[batch].tolist(), batch, vectors.numpy(), finite, read
+        ):
+            if good:
+                yield piece, vector, problem
+            else:
+                yield piece, None, reader.problem(row, OVERFLOW)

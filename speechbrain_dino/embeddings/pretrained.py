@@ -11,6 +11,7 @@ from speechbrain.utils.fetching import fetch
 
 from speechbrain_dino.models.embedder import Embedder
 
+INFERENCE = "inference"
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
 
@@ -31,8 +32,7 @@ def load_pretrained(source):
     Arguments
     ---------
     source : str or path
-        An inference folder (with ``hyperparams.yaml``), or the name of a model on
-        the Hugging Face hub such as ``speechbrain/spkrec-ecapa-voxceleb``.
+        As `resolve_model`.
 
     Raises
     ------
@@ -41,22 +41,8 @@ def load_pretrained(source):
     ValueError
         If the hub does not give the model, or the YAML lacks one of the three parts.
     """
-    folder, name = Path(source), str(source)
-    if folder.is_dir():
-        # SpeechBrain asks the hub for files that it does not find in a folder.
-        if not (folder / "hyperparams.yaml").is_file():
-            inner = folder / "inference"
-            hint = f"; take {inner}" if (inner / "hyperparams.yaml").is_file() else ""
-            raise FileNotFoundError(
-                f"{folder} holds no hyperparams.yaml: --model takes an inference "
-                f"folder{hint}"
-            )
-        name = str(folder.resolve())
-    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise FileNotFoundError(
-            f"there is no folder {name}, and it is no model of the hub either "
-            "(owner/name): --model takes an inference folder or such a name"
-        )
+    name = resolve_model(source)
+    folder = Path(name)
     try:
         # SpeechBrain would put it on a GPU where there is one.
         model = EncoderClassifier.from_hparams(
@@ -76,7 +62,50 @@ def load_pretrained(source):
     embedder = Embedder(*(model.mods[part] for part in PARTS)).eval()
     yaml = Path(fetch("hyperparams.yaml", source=name, savedir=None))
     digest = weights_digest(embedder, yaml.read_bytes())
-    return Pretrained(embedder, str(source), digest)
+    shown = source if Path(source).resolve() == folder or not folder.is_dir() else name
+    return Pretrained(embedder, str(shown), digest)
+
+
+def resolve_model(source):
+    """What SpeechBrain's ``from_hparams`` takes for a model, str.
+
+    Arguments
+    ---------
+    source : str or path
+        An inference folder, the folder of a run that holds one, or the name of a model
+        on the Hugging Face hub such as ``speechbrain/spkrec-ecapa-voxceleb``.
+
+    Returns
+    -------
+    str
+        Absolute path of the inference folder, or the name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or no inference folder in it.
+    """
+    folder, name = Path(source), str(source)
+    if folder.is_dir():
+        for inner in (folder, folder / INFERENCE):
+            yaml = inner / "hyperparams.yaml"
+            # The YAML of a training has none, and SpeechBrain cannot load it.
+            if yaml.is_file() and re.search(rb"(?m)^pretrainer *:", yaml.read_bytes()):
+                return str(inner.resolve())
+        what = "hyperparams.yaml with a pretrainer"
+        if not (folder / "hyperparams.yaml").is_file():
+            what = "hyperparams.yaml"
+        raise FileNotFoundError(
+            f"{folder} holds no {what}, nor does {folder / INFERENCE}: --model takes "
+            "an inference folder, as training leaves it at its end, or the folder of "
+            "such a run"
+        )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise FileNotFoundError(
+            f"there is no folder {name}, and it is no model of the hub either "
+            "(owner/name): --model takes an inference folder or such a name"
+        )
+    return name
 
 
 _HUB = "no such folder, and the hub did not give it: check the name and the network"

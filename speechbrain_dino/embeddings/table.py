@@ -1,11 +1,17 @@
 """A matrix of embeddings with the names of their utterances."""
 
+import csv
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from speechbrain_dino.utils.files import replacing
+
+VECTORS, IDS, TABLE, STATUS = "vectors.npy", "ids.txt", "table.json", "status.csv"
+_BLOCK = 1 << 22
 
 
 class EmbeddingTable:
@@ -17,6 +23,9 @@ class EmbeddingTable:
         Names of the N utterances, each once.
     vectors : array, shape (N, D)
         One embedding per row, kept as float32.
+    status : dict, optional
+        What is wrong with utterances' audio, name -> kind such as "silent"; those
+        without an embedding are not among ``ids``.
 
     Raises
     ------
@@ -34,8 +43,8 @@ class EmbeddingTable:
     [3.0, 4.0]
     """
 
-    def __init__(self, ids, vectors):
-        self.ids = list(ids)
+    def __init__(self, ids, vectors, status=None):
+        self.ids, self.status = list(ids), dict(status or {})
         self.vectors = np.asanyarray(vectors, dtype=np.float32)
         if self.vectors.ndim != 2 or len(self.ids) != len(self.vectors):
             raise ValueError(
@@ -55,8 +64,10 @@ class EmbeddingTable:
         try:
             return np.array([self._row_of[name] for name in names], dtype=np.int64)
         except KeyError as error:
+            name = error.args[0]
+            why = f" (its audio: {self.status[name]})" if name in self.status else ""
             raise KeyError(
-                f"no embedding of {error.args[0]!r}; the table holds {len(self)}"
+                f"no embedding of {name!r}{why}; the table holds {len(self)}"
             ) from None
 
     def to_pandas(self):
@@ -65,15 +76,123 @@ class EmbeddingTable:
         return pd.DataFrame(np.asarray(self.vectors), index=index)
 
     def save(self, folder):
-        """Writes ``vectors.npy`` and ``ids.txt`` into a folder."""
-        with replacing(Path(folder) / "vectors.npy") as draft:
+        """Writes ``vectors.npy``, ``ids.txt`` and what tells whether they are whole."""
+        folder = Path(folder)
+        with replacing(folder / VECTORS) as draft:
             np.save(draft, self.vectors)
-        with replacing(Path(folder) / "ids.txt") as draft:
-            draft.write_text("".join(f"{name}\n" for name in self.ids), "utf-8")
+        write_ids(folder, self.ids)
+        (folder / STATUS).unlink(missing_ok=True)
+        if self.status:
+            write_status(folder, [(n, "", kind) for n, kind in self.status.items()])
+        with replacing(folder / TABLE) as draft:
+            draft.write_text(json.dumps({"checksums": checksums(folder)}) + "\n")
 
     @classmethod
     def load(cls, folder):
-        """Reads a saved table; the matrix is mapped, not copied, into memory."""
-        vectors = np.load(Path(folder) / "vectors.npy", mmap_mode="r")
-        text = (Path(folder) / "ids.txt").read_text("utf-8")
-        return cls(text.split("\n")[:-1], vectors)
+        """Reads a saved table; the matrix is mapped, not copied, into memory.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        ValueError
+            If one of its files is damaged.
+        """
+        folder = Path(folder)
+        about = read_about(folder)
+        if about is None:  # made elsewhere: all that can be checked is the form
+            for name in (VECTORS, IDS):
+                if not (folder / name).is_file():
+                    raise FileNotFoundError(
+                        f"{folder} holds no {name}: it is no table of embeddings, or "
+                        "the run that computes it has not ended"
+                    )
+        try:
+            vectors = np.load(folder / VECTORS, mmap_mode="r")
+            text = (folder / IDS).read_text("utf-8")
+            return cls(text.split("\n")[:-1], vectors, _read_status(folder))
+        except OSError:
+            raise
+        except Exception as error:  # NumPy's parser of headers raises almost any
+            raise ValueError(damaged(folder, error)) from error
+
+
+def damaged(path, why):
+    """The message on a table that is not as it was written."""
+    return f"{path} is damaged ({why}): remove it and embed again"
+
+
+def read_about(folder):
+    """What a table says of itself, after a look whether its files are as written.
+
+    Returns
+    -------
+    dict or None
+        None if there is no table, or one without ``table.json``.
+
+    Raises
+    ------
+    ValueError
+        Names the file that is damaged.
+    """
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / TABLE).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(damaged(folder / TABLE, error)) from error
+    if not isinstance(about, dict) or not isinstance(about.get("checksums", {}), dict):
+        raise ValueError(damaged(folder / TABLE, "it is no description of a table"))
+    now = checksums(folder)
+    written = about.get("checksums", now)  # version 0 wrote none at first
+    for name in sorted({VECTORS, IDS, *written, *now}):
+        if name not in now:
+            raise ValueError(damaged(folder, f"{name} is missing"))
+        if now[name] != written.get(name):
+            raise ValueError(damaged(folder / name, "it is not what was written"))
+    return about
+
+
+def checksums(folder):
+    """Name -> checksum of the files of a table that are there."""
+    return {
+        name: _checksum(folder / name)
+        for name in (VECTORS, IDS, STATUS)
+        if (folder / name).is_file()
+    }
+
+
+def _checksum(path):
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_ids(folder, ids):
+    """Writes the names of a table's rows, one a line."""
+    with (
+        replacing(folder / IDS) as draft,
+        open(draft, "w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(f"{name}\n" for name in ids)
+
+
+def write_status(folder, rows):
+    """Writes what is wrong with utterances: rows of (ID, wav, status)."""
+    with (
+        replacing(folder / STATUS) as draft,
+        open(draft, "w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows(
+            [("ID", "wav", "status"), *rows]
+        )
+
+
+def _read_status(folder):
+    if not (folder / STATUS).is_file():
+        return {}
+    with open(folder / STATUS, encoding="utf-8", newline="") as file:
+        return {row["ID"]: row["status"] for row in csv.DictReader(file)}

@@ -12,6 +12,7 @@ from speechbrain_dino.embeddings.pretrained import (
     PARTS,
     Pretrained,
     load_pretrained,
+    resolve_model,
     weights_digest,
 )
 from speechbrain_dino.models.embedder import Embedder
@@ -40,7 +41,7 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     """
     with torch.random.fork_rng(devices=[]):
         load_pretrained(source)  # for its messages about what is wrong with a source
-        yaml = fetch("hyperparams.yaml", source=str(source), savedir=None)
+        yaml = fetch("hyperparams.yaml", source=resolve_model(source), savedir=None)
         torch.manual_seed(seed)
         with open(yaml, encoding="utf-8") as file:
             hparams = load_hyperpyyaml(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import replacing_folder
 
 
 def write_page(output_folder, template, pictures, **content):
@@ -15,7 +15,8 @@ def write_page(output_folder, template, pictures, **content):
     Arguments
     ---------
     output_folder : str or path
-        Folder of the run; its last report is replaced.
+        Folder of the run; its last report is replaced, and no other folder: see
+        ``ownership.replacing_folder``.
     template : str
         File in ``templates``.
     pictures : dict
@@ -29,8 +30,7 @@ def write_page(output_folder, template, pictures, **content):
         The page.
     """
     report = Path(output_folder) / "report"
-    with replacing(report) as folder:
-        folder.mkdir()
+    with replacing_folder(report, "report") as folder:
         sources = {}
         for name, figure in pictures.items():
             file = folder / f"{name}.png"

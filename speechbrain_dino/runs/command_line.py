@@ -24,6 +24,7 @@ from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.runs.keys import check_recipe
+from speechbrain_dino.runs.output_folder import command_of, take_output_folder
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
@@ -75,7 +76,7 @@ class Launch(NamedTuple):
         return resolve_references(self.recipe, self.overrides).read()
 
 
-def start_run(argv):
+def start_run(argv, command="training"):
     """Reads the arguments, joins the other processes and builds the YAML's objects.
 
     With ``--debug`` the output folder becomes ``<output_folder>/debug``.
@@ -84,6 +85,8 @@ def start_run(argv):
     ---------
     argv : list of str
         The YAML file and options: SpeechBrain's run options, and any key of the YAML.
+    command : str
+        Whose the output folder is, where the YAML has no key ``run``.
 
     Returns
     -------
@@ -92,17 +95,19 @@ def start_run(argv):
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
     """
-    launch, hparams = launched(argv)
+    launch, hparams = launched(argv, command)
     return hparams, launch.run_opts
 
 
-def launched(argv):
+def launched(argv, command="training"):
     """As `start_run`, for runs that build the YAML's objects several times.
 
     Arguments
     ---------
     argv : list of str
         The command line.
+    command : str
+        Whose the output folder is, where the YAML has no key ``run``.
 
     Returns
     -------
@@ -135,6 +140,9 @@ def launched(argv):
         hparams = launch.build()
     launch, choice = _settle_precision(launch, hparams, precision)
     folder = hparams["output_folder"]
+    if if_main_process():
+        with plain_errors(ValueError, OSError):
+            take_output_folder(folder, command_of(hparams, command))
     _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
     if if_main_process():
         logger.info("%s: results go to %s", hparams_file, folder)

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_dino.corpora.utterances import find_utterances
-from speechbrain_dino.embeddings.cache import embed_to_folder
+from speechbrain_dino.data.audio import CHANNELS
+from speechbrain_dino.embeddings.bad_audio import ON_BAD
+from speechbrain_dino.embeddings.extract import WINDOW_SECONDS
 from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.runs.audio_input import OWN_FILES, check_writable, embed_audio
 from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.allocator import keep_freed_memory
-from speechbrain_dino.utils.distributed import join_processes, on_main_first
+from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -39,31 +42,24 @@ def main(arguments=None):
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
     keep_freed_memory()
+    output = Path(known.output_folder)
     with plain_errors(ValueError, OSError, ImportError):
-        device = join_processes(known.device)
+        options = embedding_options(known)
+        options["device"] = join_processes(known.device)
+        take_folder(output)
         model = load_pretrained(known.model)
-        output = Path(known.output_folder)
-        manifest = on_main_first(
-            lambda: find_utterances(
-                known.data, output / "data", known.sample_rate, known.data_root
-            )
-        )
-        table = embed_to_folder(
-            output,
-            manifest,
-            model.embedder,
-            model.digest,
-            device=device,
-            precision=known.precision,
-            batch_seconds=known.batch_seconds,
-            window_seconds=known.window_seconds or None,
-            workers=known.workers,
-            sample_rate=known.sample_rate,
-        )
+        table = embed_audio(known.data, model, output, **options).table
     if if_main_process():
         logger.info("%d embeddings of %d dimensions: %s", *table.vectors.shape, output)
     leave_processes()
     return table
+
+
+def take_folder(output):
+    """Claims the folder of a table, see ``ownership.claim``; before long work."""
+    if if_main_process():
+        claim(output, "embedding", OWN_FILES)
+        check_writable(output)
 
 
 PRECISION_HELP = (
@@ -76,25 +72,57 @@ def _parser():
     parser = argparse.ArgumentParser(
         description=examples() or __doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Leaves vectors.npy (float32) and ids.txt in the output folder.",
+        epilog="Leaves vectors.npy (float32), ids.txt and status.csv in the output folder.",
     )
+    parser.add_argument("--output_folder", required=True, help="where the table goes")
+    add_embedding_options(parser)
+    return parser
+
+
+def add_embedding_options(parser):
+    """Adds the options of commands that embed a user's audio."""
     add = parser.add_argument
     add("--model", required=True, help="inference folder, or a name on the hub")
-    add("--data", required=True, help="manifest (CSV), prepared folder or audio folder")
-    add("--output_folder", required=True, help="where the table goes")
+    add(
+        "--data",
+        required=True,
+        help="manifest (CSV), prepared folder, audio folder or audio file",
+    )
+    add(
+        "--on_bad",
+        choices=ON_BAD,
+        default="skip",
+        help="silent, unreadable, too short ... audio: leave it out, stop, or embed what "
+        "can be embedded; a status names it in any case",
+    )
+    add(
+        "--channel",
+        choices=list(CHANNELS),
+        default="mix",
+        help="of several channels: their mean, or one",
+    )
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
     add("--batch_seconds", type=float, default=120.0, help="audio in a batch; 0: one")
     add(
         "--window_seconds",
         type=float,
-        default=120.0,
+        default=WINDOW_SECONDS,
         help="longer utterances: mean of equal windows; 0: always whole",
     )
     add("--workers", type=int, default=4, help="threads that read audio")
-    add("--sample_rate", type=int, default=16000, help="of the model")
+    add("--sample_rate", type=int, default=16000, help="of the model, in Hz")
     add("--data_root", help="what $data_root and relative paths in the CSV stand for")
-    return parser
+
+
+_OPTIONS = ("on_bad", "channel", "device", "precision", "batch_seconds", "workers")
+_OPTIONS += ("sample_rate", "data_root")
+
+
+def embedding_options(known):
+    """What `add_embedding_options` read, for ``audio_input.embed_audio``."""
+    options = {name: getattr(known, name) for name in _OPTIONS}
+    return options | {"window_seconds": known.window_seconds or None}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_figures, log_figures
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
+from speechbrain_dino.runs.output_folder import RUN_FILES
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.train import make_brain
 from speechbrain_dino.training.checkpoints import best_checkpoint
@@ -30,6 +31,7 @@ from speechbrain_dino.training.classifier_setup import set_up_classifier
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import MARK, claim, replacing_folder
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -82,7 +84,7 @@ def _run_fold(launch, hparams, name, folder):
     )
     of_fold = changed.build()
     if if_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder, "finetune", RUN_FILES)
         (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
     ddp_barrier()
     run = prepare(of_fold, launch.run_opts)
@@ -169,10 +171,10 @@ def _sum_up(output, hparams, manifest, names, started):
 
 def _copy_model(output, inference):
     """A copy, not a link: the folder can be moved."""
-    with replacing(output / "inference") as draft:
-        draft.mkdir()
+    with replacing_folder(output / "inference", "export") as draft:
         for file in inference.iterdir():
-            (draft / file.name).write_bytes(file.read_bytes())
+            if file.is_file() and file.name != MARK:
+                (draft / file.name).write_bytes(file.read_bytes())
 
 
 def set_up_fold(run, manifest, column="emotion"):

@@ -2,69 +2,86 @@
 
     python -m speechbrain_dino.runs.label --model INFERENCE --data F --output F.csv
 
-``F`` is a manifest (CSV), a prepared folder or any folder of audio.
+``F`` is a manifest (CSV), a prepared folder, any folder of audio, or an audio file. A run
+that was killed goes on with the same command.
 """
 
 import argparse
-import tempfile
+import logging
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_dino.corpora.utterances import find_utterances
-from speechbrain_dino.embeddings.extract import embed
-from speechbrain_dino.embeddings.pretrained import load_pretrained
-from speechbrain_dino.runs.embed import PRECISION_HELP
+from speechbrain_dino.embeddings.pretrained import load_pretrained, resolve_model
+from speechbrain_dino.runs.audio_input import check_writable, embed_audio
+from speechbrain_dino.runs.embed import add_embedding_options, embedding_options
 from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
-from speechbrain_dino.utils.precision import PRECISIONS
+from speechbrain_dino.utils.ownership import claim
+
+logger = logging.getLogger(__name__)
 
 
-def label_audio(
-    model,
-    data,
-    device=None,
-    sample_rate=16000,
-    batch_seconds=120.0,
-    precision="fp32",
-):
+def label_audio(model, data, device=None, folder=None, **options):
     """Labels every utterance.
 
     Arguments
     ---------
     model : str or path
-        Inference folder with a classifier, as fine-tuning writes it, or a name on
-        the hub.
-    data : str or path
-        Manifest (CSV), prepared folder or folder of audio.
+        Inference folder with a classifier, as fine-tuning writes it, the folder of such
+        a run, or a name on the hub.
+    data : str, path, array, or list
+        As for `speechbrain_dino.embed`.
     device : str, optional
         Where to compute; a GPU where there is one.
-    sample_rate : int
-        Of the model, in Hz; audio of another rate is converted.
-    batch_seconds : float
-        Audio in a batch, in seconds.
-    precision : str
-        Of the encoder: ``fp32``, ``bf16``, ``fp16`` (GPU) or ``auto``.
+    folder : str or path, optional
+        Where what is done is kept, so that a killed run goes on; nowhere if not given.
+    **options
+        on_bad, channel, sample_rate, batch_seconds, precision, window_seconds, workers,
+        data_root: as for `speechbrain_dino.embed`. With on_bad ``skip`` files with bad
+        audio get no label, with ``keep`` those that can be embedded get one.
 
     Returns
     -------
     pandas.DataFrame
-        ``ID``, ``wav``, ``label``, ``score`` of that label and ``p_<class>`` of each.
+        ``ID``, ``wav``, ``status`` ("ok", or what is wrong with the audio), ``label``,
+        ``score`` of that label and ``p_<class>`` of each, a row per file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such model or data.
     ValueError
-        If the model is no classifier.
+        If the model is no classifier, or there is no usable audio.
     """
     device = join_processes(device)
-    embedder = load_pretrained(model).embedder
+    embedding_model = load_pretrained(model)
+    classifier, names = _classifier(model)
+    embedded = embed_audio(data, embedding_model, folder, device=device, **options)
+    table, files = embedded.table, embedded.files()
+    with torch.no_grad():
+        vectors = torch.tensor(table.vectors)[:, None]
+        probs = classifier(vectors).squeeze(1)
+    best, number = probs.max(1)
+    columns = {"label": [names[k] for k in number.tolist()], "score": best.numpy()}
+    columns |= {f"p_{name}": probs[:, k].numpy() for k, name in enumerate(names)}
+    labels = pd.DataFrame(columns, index=list(table.ids)).reindex(list(files))
+    labels.insert(0, "ID", list(files))
+    labels.insert(1, "wav", list(files.values()))
+    labels.insert(2, "status", [table.status.get(name, "ok") for name in files])
+    return labels.reset_index(drop=True)
+
+
+def _classifier(model):
+    """The output layer and the names of the classes."""
     loaded = EncoderClassifier.from_hparams(
-        source=str(model), savedir=None, run_opts={"device": "cpu"}
+        source=resolve_model(model), savedir=None, run_opts={"device": "cpu"}
     )
     encoder = getattr(loaded.hparams, "label_encoder", None)
     if "classifier" not in loaded.mods or encoder is None:
@@ -73,27 +90,7 @@ def label_audio(
             "embeddings alone. Fine-tune it (recipes/CREMA-D, hparams/finetune.yaml) "
             "or give a fine-tuned model"
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        manifest = find_utterances(data, scratch, sample_rate)
-        table = embed(
-            manifest,
-            embedder,
-            device=device,
-            batch_seconds=batch_seconds,
-            precision=precision,
-        )
-    classifier = loaded.mods.classifier
-    with torch.no_grad():
-        probs = classifier(torch.from_numpy(table.vectors)[:, None]).squeeze(1)
-    best, number = probs.max(1)
-    names = [encoder.ind2lab[k] for k in range(probs.shape[1])]
-    result = pd.DataFrame({"ID": list(table.ids)})
-    result["wav"] = [manifest[row].wav for row in range(len(manifest))]
-    result["label"] = [names[k] for k in number.tolist()]
-    result["score"] = best.numpy()
-    for k, name in enumerate(names):
-        result[f"p_{name}"] = probs[:, k].numpy()
-    return result
+    return loaded.mods.classifier, [encoder.ind2lab[k] for k in range(len(encoder))]
 
 
 def main(arguments=None):
@@ -101,24 +98,35 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description="Labels audio with a fine-tuned model, such as emotions."
     )
-    add = parser.add_argument
-    add("--model", required=True, help="inference folder, or a name on the hub")
-    add("--data", required=True, help="manifest (CSV), prepared or audio folder")
-    add("--output", required=True, help="CSV to write")
-    add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
-    add("--sample_rate", type=int, default=16000, help="of the model, in Hz")
-    add("--batch_seconds", type=float, default=120.0, help="audio in a batch")
-    add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
-    known = vars(parser.parse_args(arguments))
-    output = known.pop("output")
+    parser.add_argument("--output", required=True, help="CSV to write")
+    add_embedding_options(parser)
+    known = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
+    output = Path(known.output)
+    work = output.with_name(f"{output.name}.parts")
     with plain_errors(ValueError, OSError, ImportError):
-        table = label_audio(**known)
-    with replacing(output) as draft:
-        table.to_csv(draft, index=False, float_format="%.4f")
-    print(table["label"].value_counts().to_string())
-    print(f"{len(table)} utterances: {output}")
+        _check_output(output, work)
+        options = embedding_options(known)
+        table = label_audio(known.model, known.data, folder=work, **options)
+        if if_main_process():
+            with replacing(output) as draft:
+                table.to_csv(draft, index=False, float_format="%.4f")
+            shutil.rmtree(work)
+            print(table["label"].value_counts().to_string())
+            print(f"{table['label'].notna().sum()} of {len(table)} labeled: {output}")
     leave_processes()
+
+
+def _check_output(output, work):
+    """Before anything is computed: whether the CSV can be written."""
+    if output.is_dir():
+        raise IsADirectoryError(
+            f"{output} is a folder: --output names the CSV to write, such as "
+            f"{output / 'labels.csv'}"
+        )
+    claim(work, "label")
+    check_writable(work)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.rounds import log_table, write_rounds_report
+from speechbrain_dino.runs.output_folder import RUN_FILES
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.train import finish_run, make_brain
 from speechbrain_dino.scoring.verify import verify_lists
@@ -24,6 +25,7 @@ from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -175,7 +177,7 @@ def _train(number, folder, launch, hparams, state, previous):
     )
     of_round = changed.build()
     if if_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder, "rounds", RUN_FILES)
         (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
     ddp_barrier()
     run = prepare(of_round, launch.run_opts)

@@ -1,7 +1,6 @@
 """The stages of a verification run, for the recipes' ``verify.py``."""
 
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.utils.distributed import join_processes, on_main_first
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.ownership import replacing_folder
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -71,12 +71,15 @@ def run_verification(hparams, run_opts):
             ddp_barrier()
             return {}
         about.to_csv(folder / "test" / "metadata.csv", index=False)
-        for replaced in ("scores", "calibration"):
-            shutil.rmtree(output / replaced, ignore_errors=True)
         scorings = hparams["scorings"]
-        scored = score_lists(lists, table, scorings, cohort, output, metrics_of)
-        first = next(iter(scored))
-        scored |= plan.run(scored, metrics_of)
+        with (
+            replacing_folder(output / "scores", "scoring") as scores,
+            replacing_folder(output / "calibration", "calibration") as calibration,
+        ):
+            into = scores.parent  # score_lists adds "scores"
+            scored = score_lists(lists, table, scorings, cohort, into, metrics_of)
+            first = next(iter(scored))
+            scored |= plan.run(scored, metrics_of, scores, calibration)
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(

@@ -34,8 +34,9 @@ class CalibrationPlan:
     """
 
     def __init__(self, calibration_list, fuse, lists, ways, output_folder):
-        self.lists, self.output = lists, Path(output_folder)
-        self.scores = self.output / "scores"
+        self.lists = lists
+        self.scores = Path(output_folder) / "scores"
+        self.calibration = Path(output_folder) / "calibration"
         self.ways = list(ways)
         if isinstance(fuse, str):
             raise ValueError(f"fuse: expected a list, [{fuse}, ...], not {fuse!r}")
@@ -68,7 +69,7 @@ class CalibrationPlan:
     def _set_training(self, wanted):
         path = Path(wanted)
         if wanted in self.lists:
-            self.name, self.folder = wanted, self.scores
+            self.name, self.folder = wanted, None
             self.trials = self.lists[wanted]
         elif path.is_file():
             self._refuse_own("calibration_list", path)
@@ -127,8 +128,11 @@ class CalibrationPlan:
             )
         return shared
 
-    def run(self, scored, metrics_of):
+    def run(self, scored, metrics_of, scores=None, calibration=None):
         """Calibrates and fuses what ``lists.score_lists`` returned and wrote.
+
+        ``scores`` and ``calibration`` are the folders to read and write, where they are
+        not yet in the output folder.
 
         Returns ``<way>_calibrated`` and ``fusion`` in the form of ``scored``, of all
         lists but the one learned from, with ``calibration_list``, ``known_trials``
@@ -139,7 +143,10 @@ class CalibrationPlan:
         if self.name is None:
             return {}
         further = {}
-        folders = _folders(self.folder, scored), _folders(self.scores, scored)
+        self.scores = scores or self.scores
+        self.calibration = calibration or self.calibration
+        learned = self.folder or self.scores
+        folders = _folders(learned, scored), _folders(self.scores, scored)
         for way, about in scored.items():
             file = folders[0][way] / f"{self.name}.txt"
             if not file.is_file():
@@ -171,8 +178,8 @@ class CalibrationPlan:
         try:
             calibration = fit_calibration(scores, trials.labels)
         except ValueError as error:
-            raise ValueError(f"{trials.path}, {title}: {error}") from error
-        calibration.save(self.output / "calibration" / f"{title}.json")
+            raise ValueError(f"{self.trials.path}, {title}: {error}") from error
+        calibration.save(self.calibration / f"{title}.json")
         metrics, conditions = {}, {}
         for name in self.evaluated:
             trials, scores = _read(own, systems, name)

@@ -8,6 +8,7 @@ from speechbrain_dino.data.trials import read_trials, trial_rows, write_scores
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.scoring.cosine import score_trial_list
+from speechbrain_dino.utils.ownership import replacing_folder
 
 
 def verify_lists(
@@ -45,13 +46,12 @@ def verify_lists(
         table = EmbeddingTable(table.ids, table.vectors - mean)
     if output_folder is not None:
         table.save(Path(output_folder) / "embeddings" / "test")
-    results = {}
-    for name, trials in lists.items():
-        results[name], scores = score_trial_list(table, trials)
-        if output_folder is not None:
-            path = Path(output_folder) / "scores" / f"{name}.txt"
-            write_scores(path, trials, scores)
-    return results
+    scored = {name: score_trial_list(table, trials) for name, trials in lists.items()}
+    if output_folder is not None:
+        with replacing_folder(Path(output_folder) / "scores", "scoring") as draft:
+            for name, (_, scores) in scored.items():
+                write_scores(draft / f"{name}.txt", lists[name], scores)
+    return {name: metrics for name, (metrics, _) in scored.items()}
 
 
 def read_lists(trial_lists):

@@ -12,8 +12,8 @@ from pathlib import Path
 def replacing(path):
     """Gives a path to write to, and moves what was written there to ``path``.
 
-    If the block raises, ``path`` stays as it was. Works for a file and for a folder
-    (which replaces an existing one as a whole); missing parents are made.
+    If the block raises, ``path`` stays as it was. Missing parents are made. For files;
+    folders are replaced by ``ownership.replacing_folder``: IsADirectoryError.
 
     Example
     -------
@@ -24,15 +24,17 @@ def replacing(path):
     'EER 0.1'
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder, and a file of this name is to be written: name a "
+            "file, or move the folder away"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     # A part of the name: with all of a long one this would be too long.
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}-", dir=path.parent))
     try:
         draft = scratch / path.name
         yield draft
-        if path.is_dir():
-            # A folder cannot be replaced in one step: the old one moves aside first.
-            os.replace(path, scratch / f"{path.name}-old")
         os.replace(draft, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

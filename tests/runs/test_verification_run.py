@@ -18,6 +18,7 @@ from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.metrics.verification import eer
 from speechbrain_dino.scoring.cosine import as_norm, cosine_scores
+from speechbrain_dino.utils.ownership import claim
 
 
 def verify(options):
@@ -103,6 +104,44 @@ def test_the_recipe(arguments, tmp_path, in_this_process, own_argv, monkeypatch)
     assert again["scorings"]["fusion"]["systems"] == ["cosine", "as_norm"]
     page = (out / "report" / "index.html").read_text(encoding="utf-8")
     assert "learned on again, which is left out" in page and "minCllr" in page
+
+
+def contents(folder):
+    """Bytes of all files."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("taken", ["report", "scores", "calibration"])
+def test_a_folder_of_the_users_is_left_alone(
+    arguments, tmp_path, in_this_process, own_argv, caplog, taken
+):
+    mine = tmp_path / "out" / taken / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own", encoding="utf-8")
+    for wrong in ({}, {"trial_lists": "[missing.txt]"}):  # also when it would fail
+        with pytest.raises(SystemExit) as stopped:
+            verify(arguments | wrong)
+        assert stopped.value.code == 1
+        assert f"{mine.parent} is in the way" in caplog.text
+        assert contents(tmp_path / "out") == {mine: b"my own"}
+
+
+@pytest.mark.recipe
+def test_a_trainings_folder_is_left_alone(
+    arguments, tmp_path, in_this_process, own_argv, caplog
+):
+    out = tmp_path / "out"
+    claim(out, "training")
+    for name in ("results.json", "hyperparams.yaml", "scores/a.txt", "data/train.csv"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("of the training", encoding="utf-8")
+    before = contents(out)
+    with pytest.raises(SystemExit) as stopped:
+        verify(arguments)
+    assert stopped.value.code == 1
+    assert "holds files of a training" in caplog.text
+    assert contents(out) == before
 
 
 @pytest.mark.recipe

@@ -24,11 +24,11 @@ def test_a_file_is_replaced_and_parents_are_made(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
-    target = tmp_path / "model"
-    for name in ("one", "two"):
-        with replacing(target) as draft:
-            draft.mkdir()
-            (draft / name).write_text(name, encoding="utf-8")
-    assert [p.name for p in target.iterdir()] == ["two"]
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+def test_a_folder_is_not_replaced_by_a_file(tmp_path):
+    recordings = tmp_path / "F"
+    recordings.mkdir()
+    (recordings / "a.wav").write_bytes(b"speech")
+    with pytest.raises(IsADirectoryError, match="F is a folder"), replacing(recordings):
+        raise AssertionError("the work began")
+    assert (recordings / "a.wav").read_bytes() == b"speech"
+    assert [p.name for p in tmp_path.iterdir()] == ["F"]

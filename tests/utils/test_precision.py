@@ -9,6 +9,7 @@ import recipe_runs as runs
 import torch
 
 from speechbrain_dino.utils import precision
+from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.precision import (
     Bf16Support,
     bf16_support,
@@ -234,6 +235,7 @@ def test_auto_is_what_it_chose(launcher, recipe, tmp_path):
 
 @pytest.mark.recipe
 def test_fp16_cannot_resume_on_a_cpu(launcher, recipe, tmp_path):
+    claim(tmp_path, "training")
     (tmp_path / "hyperparams.yaml").write_text(
         "seed: 1\nprecision: fp16\n", encoding="utf-8"
     )

@@ -30,11 +30,14 @@ from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import git_state, hardware
 
 logger = logging.getLogger(__name__)
 
 MEASURED = "speechbrain_dino.runs.compare.measured"
+OF_A_RUN = ("printed.txt", "compared.json", "memory.json")
+COMPARED = ("plan.json", *(f"comparison.{end}" for end in ("json", "md", "csv", "png")))
 
 
 def main(argv, train_script):
@@ -137,12 +140,13 @@ def compare(
     ------
     ValueError
         If two methods have one name, the data are not the same for all, or the folder
-        holds a comparison with another budget.
+        holds a comparison with another budget or something else than a comparison.
     """
     methods = named(yamls)
     output = Path(output_folder)
     options = checked_options(list(options), output)
     environment = own_threads(jobs)
+    claim(output, "comparison", [*COMPARED, *methods])
     plan = Plan(output / "plan.json", steps, minutes, options, jobs)
     utterances = prepare_once(methods, options)
     todo = []
@@ -151,6 +155,7 @@ def compare(
         folder = output / method / str(seed)
         if read_compared(folder, method, seed).status.startswith(("done", "collapsed")):
             continue
+        claim(folder, "training", OF_A_RUN)
         command = [sys.executable, "-m", MEASURED]
         command += [str(folder / "memory.json"), str(train_script)]
         command += [str(methods[method]), *options, "--seed", str(seed)]
