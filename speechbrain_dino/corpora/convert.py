@@ -87,7 +87,7 @@ def convert(source, target, sample_rate=16000, channel=None):
         error.filename = error.filename or str(target)
         raise
     declared = _declared_seconds(source)
-    if abs(declared - made.seconds) > _TOLERANCE * made.seconds + _STEP:
+    if declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds:
         notes.append("length")
     return Conversion(made.rate, tuple(notes))
 
@@ -175,10 +175,9 @@ def _blocks(file):
 def _decode_mp3(source, file):
     data = Path(source).read_bytes()
     frames = mp3.audio_frames(data)
-    kinds = {(frame.rate, frame.mono) for frame in frames}
     samples = sum(frame.samples for frame in frames)
     slack = _TOLERANCE * samples + _DELAY * frames[0].samples if frames else 0
-    if not frames or (len(kinds) == 1 and samples - file.frames <= slack):
+    if not frames or (mp3.is_whole(frames) and samples - file.frames <= slack):
         for block in _blocks(file):
             yield block, file.samplerate
         return
@@ -204,13 +203,15 @@ def _decode_av(source):
 
 
 def _declared_seconds(source):
-    """The length that a file's header gives."""
+    """The length that a file's header gives, 0 where it gives none."""
     if not _needs_av(source):
         info = sf.info(source)
         return info.frames / info.samplerate
     import av
 
     with av.open(str(source)) as container:
+        if container.format.name == "aac":  # a stream without header: estimated
+            return 0.0
         stream = container.streams.audio[0]
         return float((stream.duration or 0) * stream.time_base)
 

@@ -31,8 +31,9 @@ from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
-IN_PLACE = (".wav", ".flac")
-AUDIO = (*IN_PLACE, ".ogg", ".opus", ".mp3", *AV_EXTENSIONS)
+IN_PLACE = (".wav", ".wave", ".flac")
+_SNDFILE = (".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+AUDIO = (*IN_PLACE, *_SNDFILE, ".sph", *AV_EXTENSIONS)
 
 _LONGEST = 255  # bytes in the name of a file
 

@@ -8,7 +8,7 @@ Source: ISO/IEC 11172-3 and 13818-3, layer III; the Xing header as LAME writes i
 """
 
 import io
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 _KBITS = {
@@ -89,6 +89,14 @@ def _is_header(data, frame):
     tag = frame.first + 4 + frame.side
     vbri = frame.first + 36
     return data[tag : tag + 4] in _TAGS or data[vbri : vbri + 4] == b"VBRI"
+
+
+def is_whole(frames):
+    """Whether frames of one kind follow each other with nothing in between."""
+    return all(
+        (a.first + a.size, a.rate, a.mono) == (b.first, b.rate, b.mono)
+        for a, b in pairwise(frames)
+    )
 
 
 def rebuilt(data, frames):
