@@ -8,7 +8,7 @@ import numpy as np
 
 from speechbrain_dino.metrics.clusters import against_truth
 from speechbrain_dino.utils.checked_json import read_checked
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.files import open_text, replacing
 from speechbrain_dino.utils.results import update_results
 
 LEFT_OUT = -1
@@ -116,7 +116,7 @@ def load_labels(path, ids=None):
 def _read(path):
     """ID -> label."""
     label_of = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open_text(path) as file:
         rows = csv.reader(file, skipinitialspace=True)
         if next(rows, None) != ["ID", "label"]:
             raise ValueError(
@@ -126,8 +126,8 @@ def _read(path):
         for row in filter(None, rows):
             line = f"{path}, line {rows.line_num}"
             try:
-                name, label = row[0], int(row[1])
-            except (IndexError, ValueError) as error:
+                name, label = row[0], int(np.int64(int(row[1])))
+            except (IndexError, ValueError, OverflowError) as error:
                 raise ValueError(
                     f"{line}: {','.join(row)!r} is no name and whole number"
                 ) from error

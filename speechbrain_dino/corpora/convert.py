@@ -2,23 +2,42 @@
 
 import importlib.util
 import os
+import wave
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
 import soxr
 
-from speechbrain_dino.data.audio_facts import map_parallel
+from speechbrain_dino.data import mp3
+from speechbrain_dino.data.audio_facts import QUIET, Facts, map_parallel
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
 from speechbrain_dino.data.file_notes import Ledger
 from speechbrain_dino.utils.files import replacing
 
 AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
 _BLOCK_SECONDS = 30
+_VERSION = 2  # of what conversion gives: copies of an earlier one are made again
+_AMPLIFIED = 0.5  # peak, of full scale, of what was below QUIET
+_STEP = 1 / 32768
+_TOLERANCE = 0.02  # by which a length may differ from the one declared
+_DELAY = 4  # frames that encoders of MP3 add and decoders take off
+
+
+class Conversion(NamedTuple):
+    """What was converted."""
+
+    rate: int  # Hz of the source
+    notes: tuple  # of str, keys of ``checks.NOTES``
 
 
 def convert(source, target, sample_rate=16000, channel=None):
     """Makes a 16-bit mono WAV of a file; ``target`` appears when it is complete.
+
+    Audio with a peak below -40 dB or above full scale is scaled, as 16 bits would not
+    hold it. As long as what was decoded, whatever length the file declares.
 
     Arguments
     ---------
@@ -30,56 +49,151 @@ def convert(source, target, sample_rate=16000, channel=None):
     channel : int, optional
         Channel to take, or the last one if there are fewer; the mean of all if None.
 
+    Returns
+    -------
+    Conversion
+
     Raises
     ------
-    ValueError
-        If the file has no audio ("empty") or samples that are not finite
-        ("non_finite"); the message is that kind.
+    BadAudio
+        If the file cannot be decoded ("unreadable"), is not there ("missing"), may not
+        be read ("denied"), is no regular file ("special"), has no audio ("empty") or
+        samples that are not finite ("non_finite").
+    OSError
+        If the system fails, not the file: a full disk, too many open files.
 
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> sf.write(folder / "a.flac", np.zeros((8000, 2)), 8000)
+    >>> sf.write(folder / "a.flac", np.full((8000, 2), 0.25), 8000)
     >>> convert(folder / "a.flac", folder / "a.wav")
+    Conversion(rate=8000, notes=())
     >>> sf.info(folder / "a.wav").frames, sf.info(folder / "a.wav").channels
     (16000, 1)
     """
-    extension = os.path.splitext(source)[1].lower()
-    blocks = _decode_av if extension in AV_EXTENSIONS else _decode
-    with (
-        replacing(target) as draft,
-        sf.SoundFile(
-            draft, "w", sample_rate, 1, subtype="PCM_16", format="WAV"
-        ) as file,
-    ):
-        stream = None
-        for block, rate in blocks(source):
+    problem = file_problem(source)
+    if problem:
+        raise BadAudio(problem)
+    notes = []
+    try:
+        with replacing(target) as draft:
+            made = _write(draft, source, sample_rate, channel, 1.0)
+            gain, note = _gain(made.peak)
+            if note:
+                notes.append(note)
+                made = _write(draft, source, sample_rate, channel, gain)
+    except OSError as error:
+        # Not every error of writing names the file.
+        error.filename = error.filename or str(target)
+        raise
+    declared = _declared_seconds(source)
+    if declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds:
+        notes.append("length")
+    return Conversion(made.rate, tuple(notes))
+
+
+class _Made(NamedTuple):
+    rate: int  # Hz, of the source
+    seconds: float
+    peak: float  # of full scale
+
+
+def _write(draft, source, sample_rate, channel, gain):
+    """Decodes, resamples and writes a file once."""
+    stream, rate, seconds, peak, written = None, 0, 0.0, 0.0, 0
+    # Not by libsndfile, which does not say what kept it from writing.
+    with wave.open(str(draft), "wb") as file:
+        file.setparams((1, 2, sample_rate, 0, "NONE", None))
+
+        def write(samples):
+            nonlocal peak, written
+            peak = max(peak, float(np.abs(samples).max(initial=0.0)))
+            written += len(samples)
+            file.writeframes(_int16(samples * gain).tobytes())
+
+        last = np.zeros(0)
+        for block, block_rate in _decoder(source)(source):
             if not np.isfinite(block).all():
-                raise ValueError("non_finite")
+                raise BadAudio("non_finite")
+            if block_rate != rate:  # files that were joined may have several
+                if stream is not None:
+                    write(stream.resample_chunk(last, last=True))
+                stream = soxr.ResampleStream(block_rate, sample_rate, 1, "float64")
+                rate = block_rate
             column = None if channel is None else min(channel, block.shape[1] - 1)
             mono = block.mean(axis=1) if column is None else block[:, column]
-            stream = stream or soxr.ResampleStream(rate, sample_rate, 1, "float64")
-            file.write(_int16(stream.resample_chunk(mono)))
+            seconds += len(mono) / rate
+            write(stream.resample_chunk(mono))
         if stream is None:
-            raise ValueError("empty")
-        file.write(_int16(stream.resample_chunk(np.zeros(0), last=True)))
+            raise BadAudio("empty")
+        write(stream.resample_chunk(last, last=True))
+    return _Made(rate, seconds, peak)
 
 
 def _int16(samples):
-    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
+
+
+def _gain(peak):
+    """What to multiply by for 16 bits to hold the audio, and the note that says so."""
+    if peak > 1 + _STEP:
+        return 1 / peak, "loud"
+    # Below a step or two nothing but noise of quantization would be amplified.
+    if 1.5 * _STEP < peak < QUIET:
+        return _AMPLIFIED / peak, "quiet"
+    return 1.0, ""
+
+
+def _decoder(source):
+    return _decode_av if _needs_av(source) else _decode
+
+
+def _needs_av(source):
+    return os.path.splitext(source)[1].lower() in AV_EXTENSIONS
 
 
 def _decode(source):
-    with sf.SoundFile(source) as file:
-        size = _BLOCK_SECONDS * file.samplerate
-        for block in file.blocks(size, dtype="float64", always_2d=True):
+    with decoding(source), sf.SoundFile(source) as file:
+        if file.format == "MP3":
+            yield from _decode_mp3(source, file)
+            return
+        read = 0
+        for block in _blocks(file):
+            read += len(block)
             yield block, file.samplerate
+        if file.format == "FLAC" and read < file.frames:
+            raise BadAudio("unreadable", f"{read} of {file.frames} samples")
+
+
+def _blocks(file):
+    """Not ``file.blocks``, which fills up what cannot be decoded."""
+    size = _BLOCK_SECONDS * file.samplerate
+    while len(block := file.read(size, dtype="float64", always_2d=True)):
+        yield block
+
+
+def _decode_mp3(source, file):
+    data = Path(source).read_bytes()
+    frames = mp3.audio_frames(data)
+    samples = sum(frame.samples for frame in frames)
+    slack = _TOLERANCE * samples + _DELAY * frames[0].samples if frames else 0
+    if not frames or (mp3.is_whole(frames) and samples - file.frames <= slack):
+        for block in _blocks(file):
+            yield block, file.samplerate
+        return
+    for part in mp3.rebuilt(data, frames):
+        with sf.SoundFile(part) as piece:
+            for block in _blocks(piece):
+                yield block, piece.samplerate
 
 
 def _decode_av(source):
     import av
 
-    with av.open(str(source)) as container:
+    with (
+        decoding(source, av.error.FFmpegError, IndexError),
+        av.open(str(source)) as container,
+    ):
         for frame in container.decode(audio=0):
             samples = frame.to_ndarray()
             if not frame.format.is_planar:
@@ -88,9 +202,23 @@ def _decode_av(source):
             yield samples.T.astype(np.float64) / scale, frame.sample_rate
 
 
+def _declared_seconds(source):
+    """The length that a file's header gives, 0 where it gives none."""
+    if not _needs_av(source):
+        info = sf.info(source)
+        return info.frames / info.samplerate
+    import av
+
+    with av.open(str(source)) as container:
+        if container.format.name == "aac":  # a stream without header: estimated
+            return 0.0
+        stream = container.streams.audio[0]
+        return float((stream.duration or 0) * stream.time_base)
+
+
 def require_av(sources):
     """Raises an ImportError with the remedy if a file needs PyAV and it is missing."""
-    needy = [s for s in sources if os.path.splitext(s)[1].lower() in AV_EXTENSIONS]
+    needy = [source for source in sources if _needs_av(source)]
     if needy and importlib.util.find_spec("av") is None:
         raise ImportError(
             f"{len(needy)} files, such as {needy[0]}, are AAC, which needs PyAV: "
@@ -99,16 +227,13 @@ def require_av(sources):
 
 
 def _convert_job(job, sample_rate, channel):
+    """The problem of a file, and what is noted of its conversion."""
     source, target = job
     try:
-        convert(source, target, sample_rate, channel)
-    except ValueError as error:
-        named = str(error) in ("empty", "non_finite")
-        return str(error) if named else "unreadable"
-    except (sf.SoundFileError, OSError, EOFError, IndexError):
-        # PyAV's errors are OSError, ValueError or EOFError; IndexError: no audio track.
-        return "unreadable"
-    return ""
+        rate, notes = convert(source, target, sample_rate, channel)
+    except BadAudio as error:
+        return str(error), None
+    return "", [rate, ",".join(notes)]
 
 
 def convert_all(jobs, ledger, sample_rate=16000, channel=None, num_workers=None):
@@ -127,33 +252,37 @@ def convert_all(jobs, ledger, sample_rate=16000, channel=None, num_workers=None)
 
     Returns
     -------
-    list of str
-        Per job "", or "missing", "empty", "unreadable", "non_finite".
+    list of Facts
+        Per job the ``problem``, "" if there is none; ``source_rate`` and ``notes``.
 
     Raises
     ------
     ImportError
         If PyAV is needed and missing.
+    OSError
+        As `convert`: the files that are finished stay.
     """
-    settings = [sample_rate, channel]
-    problems = {}
+    settings = [sample_rate, channel, _VERSION]
+    results = {}
     with Ledger(ledger) as notes:
         todo = []
         for source, target in jobs:
-            done = [target, *settings]
-            if notes.get(source) == done and os.path.exists(target):
-                problems[source] = ""
-            elif not os.path.exists(source):
-                problems[source] = "missing"
+            noted = notes.get(source)
+            done = noted and noted[:-2] == [target, *settings]
+            if done and os.path.exists(target):
+                results[source] = Facts(source_rate=noted[-2], notes=noted[-1])
+            elif problem := file_problem(source):
+                results[source] = Facts(problem=problem)
             else:
                 todo.append((source, target))
         require_av(source for source, _ in todo)
         work = partial(_convert_job, sample_rate=sample_rate, channel=channel)
         fresh = map_parallel(work, todo, num_workers, "converting audio")
-        for (source, target), problem in zip(todo, fresh):
-            problems[source] = problem
-            if not problem:
-                notes.put(source, [target, *settings])
-            else:
+        for (source, target), (problem, about) in zip(todo, fresh):
+            if problem:
                 Path(target).unlink(missing_ok=True)
-    return [problems[source] for source, _ in jobs]
+                results[source] = Facts(problem=problem)
+            else:
+                notes.put(source, [target, *settings, *about])
+                results[source] = Facts(source_rate=about[0], notes=about[1])
+    return [results[source] for source, _ in jobs]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from speechbrain_dino.corpora.preparation import Source
 from speechbrain_dino.data.checks import LeftOut
+from speechbrain_dino.utils.files import open_text
 
 NO_AGREEMENT = "no_agreement"
 OTHER = "other"
@@ -114,7 +115,7 @@ def read_table(path, *columns, optional=()):
     >>> read_table(path, ("ActorID", "speaker"), "Sex", optional=["Age"])
     [(2, '1001', 'Male', '')]
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with open_text(path) as file:
         reader = csv.DictReader(file)
         header = reader.fieldnames or ()
         names = []

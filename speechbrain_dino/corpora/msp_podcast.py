@@ -178,7 +178,7 @@ def read_labels(path):
         rows = read_table(path, *_COLUMNS)
         return [(f"{path}, line {number}", *fields) for number, *fields in rows]
     rows = []
-    for name, entry in json.loads(path.read_text(encoding="utf-8")).items():
+    for name, entry in json.loads(path.read_text(encoding="utf-8-sig")).items():
         missing = [column for column in _COLUMNS[1:] if column not in entry]
         if missing:
             raise ValueError(

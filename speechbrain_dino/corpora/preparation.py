@@ -18,12 +18,15 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import speechbrain_dino
 from speechbrain_dino.corpora.convert import AV_EXTENSIONS, convert_all
-from speechbrain_dino.data.audio_facts import Facts, look_up
+from speechbrain_dino.data.audio_facts import QUIET, look_up
+from speechbrain_dino.data.audio_source import name_problem
+from speechbrain_dino.data.checks import LeftOut
 from speechbrain_dino.utils.checked_json import (
     DamagedFileError,
     file_digest,
@@ -34,8 +37,11 @@ from speechbrain_dino.utils.ownership import claim
 
 logger = logging.getLogger(__name__)
 
-IN_PLACE = (".wav", ".flac")
-AUDIO = (*IN_PLACE, ".ogg", ".opus", ".mp3", *AV_EXTENSIONS)
+IN_PLACE = (".wav", ".wave", ".flac")
+_SNDFILE = (".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+AUDIO = (*IN_PLACE, *_SNDFILE, ".sph", *AV_EXTENSIONS)
+
+_LONGEST = 255  # bytes in the name of a file
 
 
 class Source(NamedTuple):
@@ -54,13 +60,17 @@ def list_files(folder, left_out, skip=()):
     """Returns the audio files at any depth below a folder, through links as well.
 
     Each as (path relative to the folder with "/", absolute path, bytes, ns of the last
-    change), sorted. ``left_out`` takes hidden files, such as macOS's ``._name.wav``;
-    the folders ``skip`` are not searched.
+    change), sorted. A folder that is reached in several ways goes by its own name, then
+    by the first link to it. ``left_out`` takes hidden files, such as macOS's
+    ``._name.wav``, names that cannot stand in a list, and what is no regular file; the
+    folders ``skip`` and converted copies are not searched.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
+    ValueError
+        If it is one of the folders ``skip``.
     """
     root = os.path.abspath(folder)
     if not os.path.isdir(root):
@@ -68,34 +78,71 @@ def list_files(folder, left_out, skip=()):
             f"{folder} is no folder: give the folder that holds the audio files"
         )
     visited = {os.path.realpath(path) for path in skip}
-    stack, files = [root], []
-    while stack:
-        here = stack.pop()
+    if os.path.realpath(root) in visited:
+        raise ValueError(
+            f"{folder} holds the audio files, and the output would go into it: give "
+            "another output folder"
+        )
+    waiting, links, files = [root], [], []
+    while waiting or links:
+        # Links last, so that no folder goes by the name of a link to it.
+        here = waiting.pop() if waiting else links.pop(0)
         real = os.path.realpath(here)
         if real in visited:
             continue
         visited.add(real)
         with os.scandir(here) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.is_dir():
-                    if not entry.name.startswith("."):
-                        stack.append(entry.path)
-                elif entry.name.lower().endswith(AUDIO):
-                    if entry.name.startswith("."):
-                        left_out.add("hidden", entry.path)
-                    else:
-                        files.append(_describe(entry, root))
+            entries = sorted(entries, key=lambda entry: entry.name)
+        if here != root and _holds_copies(entries):
+            continue
+        for entry in entries:
+            if _is_folder(entry):
+                if not entry.name.startswith("."):
+                    (links if entry.is_symlink() else waiting).append(entry.path)
+            elif entry.name.lower().endswith(AUDIO):
+                if entry.name.startswith("."):
+                    left_out.add("hidden", entry.path)
+                elif (file := _describe(entry, root, left_out)) is not None:
+                    files.append(file)
+        links.sort()
     return sorted(files)
 
 
-def _describe(entry, root):
-    name = entry.path.removeprefix(os.path.join(root, "")).replace(os.sep, "/")
+def _is_folder(entry):
     try:
-        stat = entry.stat()
+        return entry.is_dir()
+    except OSError:  # a link to itself: the check will call it missing
+        return False
+
+
+def _holds_copies(entries):
+    """Whether a folder is one of ours; others have such a mark as well."""
+    marks = [entry.path for entry in entries if entry.name == CONVERTED]
+    return any(_MARK in Path(m).read_text("utf-8", "ignore") for m in marks)
+
+
+def _describe(entry, root, left_out):
+    name = entry.path.removeprefix(os.path.join(root, "")).replace(os.sep, "/")
+    if name_problem(name):
+        left_out.add("name", entry.path)
+        return None
+    try:
+        state = entry.stat()
     except OSError:
         # A link to nowhere: the check will call it missing.
         return (name, entry.path, -1, -1)
-    return (name, entry.path, stat.st_size, stat.st_mtime_ns)
+    if not stat.S_ISREG(state.st_mode):
+        left_out.add("special", entry.path)
+        return None
+    return (name, entry.path, state.st_size, state.st_mtime_ns)
+
+
+CONVERTED = "CACHEDIR.TAG"
+"""Marks a folder of copies, https://bford.info/cachedir/: no data of its own."""
+
+_MARK = """Signature: 8a477f597d28d172789f06886806bc55
+# Copies of audio that speechbrain_dino converted; they can be made again.
+"""
 
 
 SUMMARY = "prepare.json"
@@ -227,10 +274,13 @@ def usable_audio(
     """
 
     def converted(chosen):
-        jobs = [(s.path, str(save_folder / "audio" / f"{s.name}.wav")) for s in chosen]
+        if chosen:
+            _mark(save_folder / "audio")
+        copies = save_folder / "audio"
+        jobs = [(s.path, str(copies / _copy_name(s.name))) for s in chosen]
         ledger = save_folder / "converted.jsonl"
-        problems = convert_all(jobs, ledger, sample_rate, channel, num_workers)
-        return [(*job, problem) for job, problem in zip(jobs, problems)]
+        results = convert_all(jobs, ledger, sample_rate, channel, num_workers)
+        return [(*job, result) for job, result in zip(jobs, results)]
 
     def facts_of(paths):
         ledger = save_folder / "checks.jsonl"
@@ -240,16 +290,44 @@ def usable_audio(
     done = converted([s for s in sources if not s.path.lower().endswith(IN_PLACE)])
     facts = dict(facts_of([s.path for s in in_place]))
     done += converted([s for s in in_place if _differs(facts[s.path], sample_rate)])
-    facts |= facts_of([target for _, target, problem in done if not problem])
-    final = {}
-    for path, target, problem in done:
-        if problem:
-            facts[path] = Facts(problem=problem)
-        else:
-            final[path] = target
+    facts |= facts_of([target for _, target, result in done if not result.problem])
+    final, noted = {}, LeftOut()
+    for path, target, result in done:
+        if result.problem:
+            facts[path] = result
+            continue
+        final[path] = target
+        about = {"source_rate": result.source_rate, "notes": result.notes}
+        facts[target] = facts[target]._replace(**about)
+        for kind in filter(None, result.notes.split(",")):
+            noted.add(kind, path)
+    if str(noted):
+        logger.warning("Converted with these remarks:\n%s", noted)
     paths = [final.get(s.path, s.path) for s in sources]
     return [(path, facts[path]) for path in paths]
 
 
 def _differs(facts, sample_rate):
-    return not facts.problem and (facts.rate, facts.channels) != (sample_rate, 1)
+    """Whether a file cannot be read in place."""
+    if facts.problem:
+        return False
+    level = facts.wide and not QUIET <= facts.peak <= 1
+    wrong = (facts.rate, facts.channels) != (sample_rate, 1)
+    return wrong or level or not facts.seekable
+
+
+def _mark(folder):
+    """Says of a folder that it holds copies, so that no search takes them for data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CONVERTED).exists():
+        (folder / CONVERTED).write_text(_MARK, encoding="utf-8")
+
+
+def _copy_name(name):
+    """The name of a converted copy, short enough for a file system."""
+    folder, file = os.path.split(f"{name}.wav")
+    if len(os.fsencode(file)) > _LONGEST:
+        digest = hashlib.blake2b(os.fsencode(file), digest_size=8).hexdigest()
+        file = os.fsencode(file)[: _LONGEST - 24].decode("utf-8", "ignore")
+        file = f"{file}-{digest}.wav"
+    return os.path.join(folder, file)

@@ -10,8 +10,11 @@ from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_dino.corpora.audio_files import is_audio, prepare_audio_files
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
+from speechbrain_dino.corpora.preparation import SUMMARY, list_files
 from speechbrain_dino.corpora.speech_corpus import read_left_out
+from speechbrain_dino.corpora.usable import usable_utterances
 from speechbrain_dino.data.audio import CHANNELS
+from speechbrain_dino.data.checks import MIN_SECONDS, LeftOut, report
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
 
@@ -29,12 +32,14 @@ class Found(NamedTuple):
     """(ID, file, kind) of files that are not in the manifest."""
     folder: str = ""
     """Where the IDs are paths of files; "" where the manifest names the files."""
+    files: list | None = None
+    """The user's files, a row each, where some were converted."""
 
     def file_of(self, row):
         """The user's file, not its converted copy, of a row of the manifest."""
         if self.folder:
             return os.path.join(self.folder, self.manifest.ids[row])
-        return self.manifest[row].wav
+        return self.manifest[row].wav if self.files is None else self.files[row]
 
 
 def find_utterances(
@@ -42,9 +47,12 @@ def find_utterances(
 ):
     """Reads a manifest or prepared folder, or finds the audio in a folder or list.
 
+    Audio of another rate, format, level or number of channels is converted, whatever
+    names it; what cannot be used is left out, with a warning that says why.
+
     Arguments
     ---------
-    data : str, path, or list of these
+    data : str, path, Manifest, or list of these
         A manifest (CSV), a folder with ``train.csv`` and ``test.csv`` or one of them
         as the preparation of a corpus writes them (all their utterances), any folder
         of wav, flac, ogg, opus, mp3 or m4a files (IDs are the paths within it), or one
@@ -69,34 +77,52 @@ def find_utterances(
     ValueError
         If the CSV is malformed, or there is no usable audio.
     """
-    return find_audio(data, save_folder, sample_rate, data_root, channel).manifest
+    found = find_audio(data, save_folder, sample_rate, data_root, channel)
+    if not found.folder:  # the preparation of a folder has reported
+        left_out = LeftOut.of((kind, file) for _, file, kind in found.left_out)
+        report(len(found.manifest), left_out, "usable utterance")
+    return found.manifest
 
 
 def find_audio(data, save_folder, sample_rate=16000, data_root=None, channel="mix"):
-    """As `find_utterances`; returns `Found`, which has what was left out as well."""
+    """As `find_utterances`, but returns `Found`, which has what was left out too."""
     save_folder = Path(save_folder)
     options = {"sample_rate": sample_rate, "channel": CHANNELS[channel]}
     if isinstance(data, list | tuple):
         prepare_audio_files(data, save_folder, **options)
         return _prepared_here(save_folder, {os.path.abspath(x): str(x) for x in data})
+    if isinstance(data, Manifest):
+        return _of_manifest(data, save_folder, **options)
     data = Path(data)
-    if data.is_file():
-        if is_audio(data):
-            return find_audio([data], save_folder, sample_rate, None, channel)
-        return Found(Manifest.from_csv(data, data_root), [])
-    if not data.is_dir():
+    if data.is_file() and is_audio(data):
+        return find_audio([data], save_folder, sample_rate, None, channel)
+    if not data.is_file() and not data.is_dir():
         raise FileNotFoundError(
             f"{data} does not exist: give a manifest (CSV), a prepared folder, an "
             "audio file or a folder of audio files"
         )
-    prepared = [data / name for name in PREPARED if (data / name).is_file()]
-    if prepared:
-        manifests = [Manifest.from_csv(path, data_root) for path in prepared]
-        return Found(joined(manifests), [])
-    # The shortest that encoders of several layers can make something of.
-    options |= {"min_duration": 0.1, "check": "headers"}
+    tables = [data] if data.is_file() else _tables(data)
+    if tables:
+        manifest = joined([Manifest.from_csv(path, data_root) for path in tables])
+        return _of_manifest(manifest, save_folder, **options)
+    options |= {"min_duration": MIN_SECONDS, "check": "headers"}
     prepare_audio_folder(data, save_folder, **options)
     return _prepared_here(save_folder, {}, os.path.abspath(data))
+
+
+def _tables(folder):
+    """The manifests of a folder that a preparation wrote, or that holds no audio."""
+    tables = [folder / name for name in PREPARED if (folder / name).is_file()]
+    if not tables or (folder / SUMMARY).is_file():
+        return tables
+    # Corpora come with a train.csv of their own.
+    return [] if list_files(folder, LeftOut()) else tables
+
+
+def _of_manifest(manifest, save_folder, **options):
+    options["min_duration"] = MIN_SECONDS
+    usable = usable_utterances(manifest, save_folder, **options)
+    return Found(usable.manifest, usable.left_out, files=usable.files)
 
 
 def _prepared_here(save_folder, name_of, folder=None):

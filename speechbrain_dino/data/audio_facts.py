@@ -10,6 +10,7 @@ import numpy as np
 import soundfile as sf
 from speechbrain.utils.parallel import get_available_cpu_count, parallel_map
 
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
 from speechbrain_dino.data.file_notes import Ledger
 from speechbrain_dino.data.vad import energy_vad
 from speechbrain_dino.utils.ending import end_with_parent
@@ -17,6 +18,14 @@ from speechbrain_dino.utils.progress import progress
 
 _BLOCK = 1 << 20
 _SERIAL = 64
+
+# What libsndfile reads from any sample on, with the length that the header says.
+_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
+_SHORT = ("PCM_S8", "PCM_U8", "PCM_16", "ULAW", "ALAW")
+_WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+
+QUIET = 0.01
+"""Peak, of full scale, below which 16 bits are too few for what holds more (-40 dB)."""
 
 
 class Facts(NamedTuple):
@@ -27,11 +36,20 @@ class Facts(NamedTuple):
     frames, rate, channels : int
         Samples per channel, sampling rate in Hz, number of channels.
     problem : str
-        "missing", "empty", "unreadable", "non_finite", "silent", or "" if none.
+        "missing", "denied", "special", "empty", "unreadable", "non_finite", "silent";
+        "" if none.
     digest : str
         Hash of the samples whatever the container, "" if they were not read.
     speech : str or None
         Runs of speech as "start-stop;start-stop", None if not looked for.
+    codec : str
+        Format and subtype as libsndfile names them, such as "WAV/PCM_16".
+    peak : float
+        Of full scale; only of files with more than 16 bits, which are always read.
+    source_rate : int
+        Hz of the file that this one was converted from, 0 if it was not.
+    notes : str
+        What the conversion met with, keys of ``checks.NOTES``, with commas.
     """
 
     frames: int = 0
@@ -40,6 +58,21 @@ class Facts(NamedTuple):
     problem: str = ""
     digest: str = ""
     speech: str | None = None
+    codec: str = ""
+    peak: float = 0.0
+    source_rate: int = 0
+    notes: str = ""
+
+    @property
+    def seekable(self):
+        """Whether training can read the file in place, from any sample on."""
+        format, _, subtype = self.codec.partition("/")
+        return format in _FORMATS and subtype in _SHORT + _WIDE
+
+    @property
+    def wide(self):
+        """Whether the samples have more than 16 bits."""
+        return self.codec.endswith(_WIDE)
 
 
 def map_parallel(function, items, num_workers, desc, unit="files"):
@@ -82,29 +115,32 @@ def _executor(num_workers):
 def inspect(job):
     """Facts of one file; a job is (path, whether to read samples, to run VAD)."""
     path, full, vad = job
-    if not os.path.isfile(path):
-        return Facts(problem="missing")
+    problem = file_problem(path)
+    if problem:
+        return Facts(problem=problem)
     if os.path.getsize(path) == 0:
         return Facts(problem="empty")
     try:
-        with sf.SoundFile(path) as file:
-            facts = Facts(file.frames, file.samplerate, file.channels)
+        with decoding(path), sf.SoundFile(path) as file:
+            codec = f"{file.format}/{file.subtype}"
+            facts = Facts(file.frames, file.samplerate, file.channels, codec=codec)
             if facts.frames == 0:
                 return facts._replace(problem="empty")
-            return _read_samples(file, facts, vad) if full or vad else facts
-    except (sf.SoundFileError, OSError):
-        return Facts(problem="unreadable")
+            wanted = facts.seekable and (full or vad or facts.wide)
+            return _read_samples(file, facts, full or vad, vad) if wanted else facts
+    except BadAudio as error:
+        return Facts(problem=str(error))
 
 
-def _read_samples(file, facts, vad):
+def _read_samples(file, facts, full, vad):
     """Reads the samples: hash, range, speech."""
-    floating = file.subtype in ("FLOAT", "DOUBLE")
     digest = hashlib.blake2b(digest_size=8)
-    low, high, read, kept = np.inf, -np.inf, 0, []
-    while len(block := file.read(_BLOCK, dtype="float32" if floating else "int16")):
-        if floating:
+    low, high, peak, read, kept = np.inf, -np.inf, 0.0, 0, []
+    while len(block := file.read(_BLOCK, dtype="float32" if facts.wide else "int16")):
+        if facts.wide:
             if not np.isfinite(block).all():
                 return facts._replace(problem="non_finite")
+            peak = max(peak, float(np.abs(block).max()))
             scaled = np.clip(np.rint(block * 32768.0), -32768, 32767)
             block = scaled.astype(np.int16)
         digest.update(np.ascontiguousarray(block))
@@ -112,7 +148,7 @@ def _read_samples(file, facts, vad):
         read += len(block)
         if vad and facts.channels == 1:
             kept.append(block)
-    facts = facts._replace(digest=digest.hexdigest())
+    facts = facts._replace(digest=digest.hexdigest() if full else "", peak=peak)
     if read < facts.frames:
         return facts._replace(problem="unreadable")
     if is_silent(low, high):
@@ -150,7 +186,7 @@ def look_up(paths, full, vad, num_workers=None, ledger=None):
     with Ledger(ledger) as notes:
         for path in paths:
             note = notes.get(path)
-            if note is not None and _enough(facts := Facts(*note), full, vad):
+            if _current(note) and _enough(facts := Facts(*note), full, vad):
                 facts_of[path] = facts
         jobs = [(path, full, vad) for path in paths if path not in facts_of]
         fresh = map_parallel(inspect, jobs, num_workers, "checking audio")
@@ -160,10 +196,15 @@ def look_up(paths, full, vad, num_workers=None, ledger=None):
     return [facts_of[path] for path in paths]
 
 
+def _current(note):
+    """Whether a note has all that is noted today."""
+    return isinstance(note, list) and len(note) == len(Facts._fields)
+
+
 def _enough(facts, full, vad):
     if facts.problem:
-        # These two may have passed without a change of the file: a mount, a right.
-        return facts.problem not in ("missing", "unreadable")
+        # These may have passed without a change of the file: a mount, a right.
+        return facts.problem not in ("missing", "denied", "unreadable")
     was_read = bool(facts.digest) or not full
     searched = facts.speech is not None or facts.channels != 1 or not vad
     return was_read and searched

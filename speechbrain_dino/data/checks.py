@@ -6,15 +6,20 @@ import logging
 import numpy as np
 
 from speechbrain_dino.data.audio_facts import look_up
+from speechbrain_dino.data.audio_source import name_problem, printable
 from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
 
 REMEDIES = {
     "missing": "restore the file, or take it out of the list",
+    "denied": "give yourself the right to read the file (chmod +r)",
+    "special": "none needed: FIFOs, devices and folders are no audio files",
+    "name": "rename the file: its name is not UTF-8 or holds a line break",
     "empty": "extract or download the file again",
     "unreadable": "extract or download the file again: it is cut short or no audio",
     "wrong_rate": "resample the file, or let prepare_audio_folder do it",
+    "codec": "make a 16-bit WAV or FLAC of it, or let prepare_audio_folder do it",
     "stereo": "mix the file down to one channel, or let prepare_audio_folder do it",
     "non_finite": "create the file again: it holds NaN or infinite samples",
     "silent": "none needed, unless it should hold speech: then record it again",
@@ -30,9 +35,19 @@ REMEDIES = {
     "test_file": "none needed: files of trial lists never enter training",
 }
 
+MIN_SECONDS = 0.1
+"""The shortest that encoders of several layers can make something of."""
+
 NO_FAULT = ("duplicate", "same_id", "other_format", "hidden", "layout")
 NO_FAULT += ("test_speaker", "test_file")
 """Kinds that say nothing against the audio of a file."""
+
+NOTES = {
+    "quiet": "none needed: its peak was below -40 dB, it was amplified",
+    "loud": "none needed: its peak was above full scale, it was turned down",
+    "length": "look at the file: it holds over 2 % more or less than it declares, as "
+    "files do that are cut short or joined; what it holds is used",
+}
 
 
 class LeftOut:
@@ -61,9 +76,10 @@ class LeftOut:
         return left_out
 
     def add(self, kind, example):
-        """Counts one file of a kind, a key of ``REMEDIES``."""
+        """Counts one file of a kind, a key of ``REMEDIES`` or ``NOTES``."""
         self.files.append((kind, str(example)))
-        first = {"count": 0, "example": str(example), "remedy": REMEDIES[kind]}
+        remedy = REMEDIES.get(kind) or NOTES[kind]
+        first = {"count": 0, "example": printable(example), "remedy": remedy}
         self._kinds.setdefault(kind, first)["count"] += 1
 
     def as_dict(self):
@@ -100,7 +116,7 @@ def problem_of(facts, sample_rate, min_duration):
     Example
     -------
     >>> from speechbrain_dino.data.audio_facts import Facts
-    >>> problem_of(Facts(frames=100, rate=8000, channels=1), 16000, 1.0)
+    >>> problem_of(Facts(100, rate=8000, channels=1, codec="WAV/PCM_16"), 16000, 1.0)
     'wrong_rate'
     """
     if facts.problem:
@@ -109,6 +125,8 @@ def problem_of(facts, sample_rate, min_duration):
         return "wrong_rate"
     if facts.channels != 1:
         return "stereo"
+    if not facts.seekable:
+        return "codec"
     return "too_short" if speech_samples(facts) < min_duration * sample_rate else ""
 
 
@@ -151,24 +169,51 @@ def check_manifest(
     wavs = [manifest[i].wav for i in range(len(manifest))]
     unique = list(dict.fromkeys(wavs))
     facts_of = dict(zip(unique, look_up(unique, full, False, num_workers, ledger)))
-    left_out, keep, contents = LeftOut(), np.zeros(len(manifest), dtype=bool), set()
-    for i, wav in enumerate(wavs):
-        utterance, facts = manifest[i], facts_of[wav]
-        problem = problem_of(facts, sample_rate, 0.0)
+    problems = problems_of(manifest, facts_of, sample_rate, min_duration)
+    left_out = LeftOut()
+    for wav, problem in zip(wavs, problems):
+        if problem:
+            left_out.add(problem, wav)
+    keep = np.array([not problem for problem in problems], dtype=bool)
+    report(int(keep.sum()), left_out)
+    return manifest.subset(keep), left_out.as_dict()
+
+
+def problems_of(manifest, facts_of, sample_rate, min_duration=0.0, copies=False):
+    """Why utterances cannot be used, keys of ``REMEDIES``; "" where nothing is wrong.
+
+    Arguments
+    ---------
+    manifest : Manifest
+        N utterances.
+    facts_of : dict
+        Path -> Facts of every file that they are in.
+    sample_rate, min_duration : int, float
+        Hz expected; seconds below which an utterance is too short.
+    copies : bool
+        Whether the same audio may occur twice.
+
+    Returns
+    -------
+    list of str
+        (N,)
+    """
+    problems, contents = [], set()
+    for i in range(len(manifest)):
+        utterance = manifest[i]
+        facts = facts_of[utterance.wav]
+        problem = name_problem(utterance.id) or problem_of(facts, sample_rate, 0.0)
         if not problem and utterance.stop > facts.frames:
             problem = "past_end"
         if not problem and manifest.lengths[i] < min_duration * sample_rate:
             problem = "too_short"
-        content = (facts.digest or wav, utterance.start, utterance.stop)
-        if not problem and content in contents:
+        content = (facts.digest or utterance.wav, utterance.start, utterance.stop)
+        if not problem and content in contents and not copies:
             problem = "duplicate"
-        if problem:
-            left_out.add(problem, wav)
-        else:
+        if not problem:
             contents.add(content)
-            keep[i] = True
-    report(int(keep.sum()), left_out)
-    return manifest.subset(keep), left_out.as_dict()
+        problems.append(problem)
+    return problems
 
 
 def reads_samples(check):

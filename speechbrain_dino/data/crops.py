@@ -166,7 +166,7 @@ class MultiCropDataset(Dataset):
         )
         lo = int(starts.min())
         hi = min(int((starts + lengths).max()), total)
-        span = read_span(self.manifest[item], lo, hi)
+        span = read_span(self.manifest[item], lo, hi, sample_rate=self.sample_rate)
         for start, length in zip(starts - lo, lengths):
             crop = span[start : start + length]
             yield crop if len(crop) == length else np.resize(crop, length)

@@ -8,7 +8,7 @@ import numpy as np
 
 from speechbrain_dino.data.manifest_builder import REQUIRED, STANDARD, ManifestBuilder
 from speechbrain_dino.data.packed import CHUNK, row_number
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.files import open_text, replacing
 
 
 class Utterance(NamedTuple):
@@ -75,7 +75,7 @@ class Manifest:
         ValueError
             If a column is missing, a number cannot be read or an ID occurs twice.
         """
-        with open(path, newline="", encoding="utf-8") as file:
+        with open_text(path) as file:
             reader = csv.reader(file, skipinitialspace=True)
             names = next(reader, [])
             builder = ManifestBuilder(str(path), names, data_root)
@@ -116,7 +116,6 @@ class Manifest:
     def to_csv(self, path):
         """Writes the manifest in SpeechBrain's form, whole or not at all."""
         names = list(self._columns)
-        extra = [name for name in names if name not in STANDARD]
         with (
             replacing(path) as draft,
             open(draft, "w", newline="", encoding="utf-8") as file,
@@ -124,10 +123,15 @@ class Manifest:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
             for i in range(len(self)):
-                utterance = self[i]._asdict()
-                utterance["ID"] = utterance.pop("id")
-                utterance.update({name: self._columns[name][i] for name in extra})
-                writer.writerow([_text(utterance[name]) for name in names])
+                row = self.row(i)
+                writer.writerow([_text(row[name]) for name in names])
+
+    def row(self, i):
+        """A row as a dict, as `from_rows` takes it."""
+        row = self[i]._asdict()
+        row["ID"] = row.pop("id")
+        row.update({n: self._columns[n][i] for n in self._columns if n not in STANDARD})
+        return {name: row[name] for name in self._columns}
 
     def __len__(self):
         return len(self._columns["ID"])

@@ -78,6 +78,9 @@ class ManifestBuilder:
                 f"{source} lacks the columns {missing}: it has {list(names)}, but a "
                 f"manifest needs {list(REQUIRED)} (start and stop in samples)"
             )
+        twice = [name for name in names if list(names).count(name) > 1]
+        if twice:
+            raise ValueError(f"{source} has two columns {twice[0]!r}: remove one")
         self._source, self._names = source, list(names)
         self._root = os.path.abspath(data_root) if data_root else None
         self._reset()
@@ -112,6 +115,10 @@ class ManifestBuilder:
             numbers[name] = self._parse(kind, columns[name], name)
             parts.append(numbers[name])
         self._check(numbers["start"], numbers["stop"])
+        odd = np.flatnonzero(~np.isfinite(numbers["duration"]))
+        if len(odd):
+            seconds = numbers["duration"][odd[0]]
+            self._fail(odd[0], f"has duration {seconds}, expected seconds")
         for name, label in self._labels.items():
             label.extend(columns[name])
         if "speech" in columns:
@@ -146,11 +153,11 @@ class ManifestBuilder:
         dtype = np.float64 if kind is float else np.int64
         try:
             return np.fromiter(map(kind, texts), dtype, len(texts))
-        except ValueError:
+        except (ValueError, OverflowError):
             for k, text in enumerate(texts):
                 try:
-                    kind(text)
-                except ValueError:
+                    dtype(kind(text))
+                except (ValueError, OverflowError):
                     expected = "seconds" if kind is float else "a whole sample number"
                     self._fail(k, f"has {name} {text!r}, expected {expected}")
             raise
@@ -191,7 +198,11 @@ class ManifestBuilder:
             )
         counts = [text.count("-") for text in texts]
         joined = ";".join(filter(None, texts)).replace("-", ";")
-        runs = np.array(joined.split(";") if joined else [], dtype=np.int64)
+        try:
+            runs = np.array(joined.split(";") if joined else [], dtype=np.int64)
+        except OverflowError as error:
+            message = f"{self._source}: speech has a number that is too large"
+            raise ValueError(message) from error
         runs, row = runs.reshape(-1, 2), np.repeat(np.arange(len(texts)), counts)
         wrong = (runs[:, 0] < start[row]) | (runs[:, 1] > stop[row])
         wrong |= runs[:, 0] >= runs[:, 1]

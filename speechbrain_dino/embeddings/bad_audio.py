@@ -4,13 +4,10 @@ import numpy as np
 
 from speechbrain_dino.data.audio import CHANNELS, read_span
 from speechbrain_dino.data.audio_facts import inspect, is_silent
-from speechbrain_dino.data.checks import REMEDIES
+from speechbrain_dino.data.checks import MIN_SECONDS, REMEDIES
 
 ON_BAD = ("skip", "fail", "keep")
 """What to do with bad audio: leave it out, stop, embed what can be embedded."""
-
-MIN_SECONDS = 0.1
-"""The shortest that encoders of several layers can make something of."""
 
 OVERFLOW = "overflow"
 
@@ -41,7 +38,7 @@ class Reader:
                 f"channel is {channel!r}; expected one of {', '.join(CHANNELS)}"
             )
         self.manifest, self.on_bad = manifest, on_bad
-        self._channel = CHANNELS[channel]
+        self._how = {"channel": CHANNELS[channel], "sample_rate": sample_rate}
         self._min_samples = round(MIN_SECONDS * sample_rate)
 
     def read(self, row, lo, hi):
@@ -53,13 +50,13 @@ class Reader:
         utterance = self.manifest[row]
         if self.on_bad is None:
             try:
-                return read_span(utterance, lo, hi, channel=self._channel), ""
+                return read_span(utterance, lo, hi, **self._how), ""
             except ValueError as error:
                 raise ValueError(f"utterance {utterance.id!r}: {error}") from error
         try:
-            signal = read_span(utterance, lo, hi, channel=self._channel, finite=True)
+            signal = read_span(utterance, lo, hi, finite=True, **self._how)
         except ValueError as error:
-            return None, self.problem(row, _kind(error, utterance))
+            return None, self.problem(row, _kind(error, utterance, self._how))
         if len(signal) < self._min_samples:
             problem = self.problem(row, "too_short")
         elif is_silent(signal.min(), signal.max()):
@@ -108,11 +105,13 @@ def no_embedding(trials, status, kept):
     )
 
 
-def _kind(error, utterance):
+def _kind(error, utterance, how):
     """Which of the kinds of bad audio an error of reading stands for."""
     if str(error) in REMEDIES:
         return str(error)
     facts = inspect((utterance.wav, False, False))
+    if not facts.problem and facts.rate != how["sample_rate"]:
+        return "wrong_rate"
     if not facts.problem and utterance.stop > facts.frames:
         return "past_end"
     return facts.problem or "unreadable"

@@ -86,8 +86,6 @@ def embed_audio(
         place = Path(scratch if folder is None else folder) / "data"
 
         def find():
-            if isinstance(data, Manifest):
-                return Found(data, [])
             if _is_waveforms(data):
                 return write_waveforms(data, Path(scratch) / "waveforms", sample_rate)
             return find_audio(data, place, sample_rate, data_root, channel)

@@ -16,7 +16,7 @@ from speechbrain_dino.reports.plots.clusters import clusters_figure
 from speechbrain_dino.utils.distributed import join_processes, on_main_first
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.files import open_text, replacing
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.results import update_results
 
@@ -150,7 +150,7 @@ def read_truth(path, column):
     """
     if path is None:
         return None
-    with open(path, newline="", encoding="utf-8") as file:
+    with open_text(path) as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         missing = {"ID", column}.difference(rows.fieldnames or ())
         if missing:

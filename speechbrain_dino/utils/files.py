@@ -1,6 +1,7 @@
 """Writing files so that a reader never finds half of one."""
 
 import contextlib
+import csv
 import os
 import shutil
 import tempfile
@@ -29,10 +30,50 @@ def replacing(path):
             "file, or move the folder away"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    # A part of the name: with all of a long one this would be too long.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:32]}-", dir=path.parent))
     try:
         draft = scratch / path.name
         yield draft
         os.replace(draft, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def open_text(path):
+    """Opens a list or table to read, UTF-8 with or without byte order mark.
+
+    Raises
+    ------
+    ValueError
+        Where the text turns out not to be UTF-8, as spreadsheets write it, or no CSV.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> _ = path.write_bytes(b"\\xef\\xbb\\xbfID")
+    >>> with open_text(path) as file:
+    ...     file.read()
+    'ID'
+    """
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            yield file
+        except csv.Error as error:
+            raise ValueError(f"{path} is no CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is not UTF-8, {_first_odd_line(path)}: save it as UTF-8, and "
+                "rename files whose names are not"
+            ) from error
+
+
+def _first_odd_line(path):
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return f"see line {number}, {line[:80]!r}"
+    return "it ends in the middle of a character"

@@ -124,6 +124,7 @@ def test_failures_are_named_and_leave_nothing(tmp_path):
         del jobs[4]
     problems = convert_all(jobs, tmp_path / "ledger.jsonl")
     expected = ["non_finite", "unreadable", "empty", "missing", "unreadable", ""]
+    problems = [facts.problem for facts in problems]
     assert problems == (expected if len(jobs) == 6 else expected[:4] + [""])
     assert os.listdir(tmp_path / "out") == ["5.wav"]
     assert sf.info(tmp_path / "out" / "5.wav").frames == 8000
@@ -141,7 +142,7 @@ def test_restart_does_only_what_is_missing_or_stale(tmp_path, monkeypatch):
             killed.append(source)
             raise KeyboardInterrupt
         done.append(source)
-        real(source, *rest)
+        return real(source, *rest)
 
     monkeypatch.setattr(convert_module, "convert", watched)
     with pytest.raises(KeyboardInterrupt):

@@ -38,7 +38,7 @@ def test_a_prepared_folder_and_a_manifest(tmp_path):
     assert (both[0].spk_id, both[1].spk_id) == ("s", "t")
     one = find_utterances(tmp_path / "p" / "test.csv", tmp_path / "save")
     assert list(one.column("gender")) == ["f"]
-    assert not (tmp_path / "save").exists()
+    assert not (tmp_path / "save" / "audio").exists()
 
 
 def test_names_that_occur_twice_and_what_is_not_there(tmp_path):
