@@ -113,7 +113,7 @@ def prepare_speech(
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
         "trials": {name: len(listed.trials.enrol) for name, listed in trials.items()},
-        "skipped": {name: one.skipped() for name, one in trials.items()},
+        "skipped": {n: one.skipped() for n, one in trials.items() if one.skipped()},
         "trained_on": _by_split(kept),
         "tested_on": {
             name: sorted(_by_split(files[i] for i in set(listed.files.values())))
