@@ -2,6 +2,7 @@
 
 import os
 
+from speechbrain_dino.corpora.listed_files import ListedFiles
 from speechbrain_dino.corpora.preparation import Source, list_files
 from speechbrain_dino.corpora.speech_corpus import prepare_speech
 from speechbrain_dino.data.checks import LeftOut
@@ -62,7 +63,6 @@ def prepare_audio_folder(
             data_folder, left_out, skip=[save_folder]
         )
     ]
-    rows = {source.name: row for row, source in enumerate(sources)}
     arguments = {
         "corpus": "audio_folder",
         "data_folder": os.path.abspath(data_folder),
@@ -77,7 +77,7 @@ def prepare_audio_folder(
         arguments["channel"] = channel
     return prepare_speech(
         sources=sources,
-        index_of=lambda name: rows.get(os.path.normpath(name).replace(os.sep, "/")),
+        find=ListedFiles(sources, [data_folder]),
         folders=[data_folder],
         save_folder=save_folder,
         left_out=left_out,

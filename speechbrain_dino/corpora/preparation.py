@@ -54,6 +54,7 @@ class Source(NamedTuple):
     changed: int  # ns of the last change, -1 for a missing file
     order: tuple  # place in the manifest; carries no information on the speaker
     spk_id: str | None = None  # where the corpus has one
+    split: str | None = None  # where the corpus has any
 
 
 def list_files(folder, left_out, skip=()):

@@ -2,12 +2,14 @@
 
 import csv
 import hashlib
+import logging
 import os
+from collections import Counter, defaultdict
 from itertools import groupby
 from pathlib import Path
 
 from speechbrain_dino.corpora.preparation import Preparation, usable_audio
-from speechbrain_dino.corpora.trial_lists import find_list, resolve
+from speechbrain_dino.corpora.trial_lists import find_list, resolve_all, skip
 from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.data.trials import write_trials
@@ -15,18 +17,22 @@ from speechbrain_dino.data.trials import write_trials
 LEFT_OUT = "left_out.csv"
 """Files whose audio is bad, and why."""
 
-# A trial cannot be left out of a list, so these stop the preparation.
+logger = logging.getLogger(__name__)
+
+# A trial is not left out of a list unasked, so these stop the preparation.
 _FATAL_IN_TRIALS = ("missing", "empty", "unreadable", "non_finite", "silent")
 
 
 def prepare_speech(
     sources,
-    index_of,
+    find,
     folders,
     save_folder,
     left_out,
     hold_out_speakers,
     arguments,
+    only_listed=(),
+    skip_missing=False,
 ):
     """Writes train.csv, test.csv, trials/ and prepare.json, which is returned.
 
@@ -34,8 +40,9 @@ def prepare_speech(
     ---------
     sources : list of Source
         All files of the corpus.
-    index_of : callable
-        Name in a trial list -> row of ``sources`` or None.
+    find : callable
+        Name in a trial list -> row of ``[*sources, *only_listed]`` or None, see
+        ``listed_files.ListedFiles``.
     folders : sequence of str or Path
         Where trial lists are looked for.
     save_folder : str or Path
@@ -47,24 +54,29 @@ def prepare_speech(
     arguments : dict
         sample_rate, min_duration, vad, check, trial_lists, num_workers and whatever
         else the result depends on.
+    only_listed : list of Source
+        Files that trial lists may name and that are no training files.
+    skip_missing : bool
+        Whether trials whose files are absent or unusable are left out; else they are
+        an error.
     """
     save_folder = Path(os.path.abspath(save_folder))
     full = reads_samples(arguments["check"])
     names = arguments["trial_lists"]
     names = [names] if isinstance(names, str | os.PathLike) else names
     arguments = arguments | {"trial_lists": [str(name) for name in names]}
+    arguments |= {"skip_missing": skip_missing}
     lists = _find_lists(arguments["trial_lists"], folders, save_folder)
-    job = _job(sources, lists, save_folder, arguments)
+    files = [*sources, *only_listed]
+    job = _job(files, lists, save_folder, arguments)
     done = job.previous()
     if done is not None:
         return done
 
-    trials = {name: resolve(path, index_of) for name, path in lists.items()}
-    named = {}
-    for _, files in trials.values():
-        named |= files
-    train = _training(sources, set(named.values()), hold_out_speakers, left_out)
-    test = [sources[i] for i in dict.fromkeys(named.values())]
+    trials = resolve_all(lists, find, skip_missing)
+    rows = dict.fromkeys(i for listed in trials.values() for i in listed.files.values())
+    test = [files[i] for i in rows]
+    train = _training(sources, test, hold_out_speakers, left_out)
     options = (
         arguments["sample_rate"], full, arguments["vad"], arguments["num_workers"]
     )  # fmt: skip
@@ -74,7 +86,16 @@ def prepare_speech(
             usable_audio(test + train, save_folder, *options, arguments.get("channel")),
         )
     )
-    _check_trials(test, audio)
+    unusable = _check_trials(test, audio, skip_missing)
+    trials = {
+        name: skip(listed, {n for n, i in listed.files.items() if files[i] in unusable})
+        if unusable
+        else listed
+        for name, listed in trials.items()
+    }
+    named = {}
+    for listed in trials.values():
+        named |= listed.files
     kept = _keep(train, test, audio, arguments, left_out)
     left_out.write(save_folder / LEFT_OUT)
     if kept or arguments.get("require_training", True):
@@ -84,11 +105,11 @@ def prepare_speech(
     )
     manifest.to_csv(save_folder / "train.csv")
     evaluation = Manifest.from_rows(
-        _row(name, sources[i], audio, arguments["vad"]) for name, i in named.items()
+        _row(name, files[i], audio, arguments["vad"]) for name, i in named.items()
     )
     evaluation.to_csv(save_folder / "test.csv")
-    for name, (listed, _) in trials.items():
-        write_trials(save_folder / "trials" / f"{name}.txt", listed)
+    for name, listed in trials.items():
+        write_trials(save_folder / "trials" / f"{name}.txt", listed.trials)
     seconds = int(manifest.lengths.sum()) / arguments["sample_rate"]
     summary = {
         "kept": len(kept),
@@ -96,7 +117,13 @@ def prepare_speech(
         "left_out": left_out.as_dict(),
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
-        "trials": {name: len(listed.enrol) for name, (listed, _) in trials.items()},
+        "trials": {name: len(listed.trials.enrol) for name, listed in trials.items()},
+        "skipped": {n: one.skipped() for n, one in trials.items() if one.skipped()},
+        "trained_on": _by_split(kept),
+        "tested_on": {
+            name: sorted(_by_split(files[i] for i in set(listed.files.values())))
+            for name, listed in trials.items()
+        },
     }
     return job.finish(summary)
 
@@ -133,12 +160,26 @@ def _job(sources, lists, save_folder, arguments):
     return Preparation(save_folder, stable, files, outputs)
 
 
-def _training(sources, tested, hold_out_speakers, left_out):
+def _by_split(sources):
+    """Split, "other" where none is known -> numbers of utterances and speakers."""
+    utterances, speakers = Counter(), defaultdict(set)
+    for source in sources:
+        split = source.split or "other"
+        utterances[split] += 1
+        speakers[split] |= {source.spk_id} - {None}
+    return {
+        split: {"utterances": utterances[split], "speakers": len(speakers[split])}
+        for split in sorted(utterances)
+    }
+
+
+def _training(sources, test, hold_out_speakers, left_out):
     """The files that no trial list keeps out of training."""
-    speakers = {sources[i].spk_id for i in tested} if hold_out_speakers else set()
+    speakers = {source.spk_id for source in test} if hold_out_speakers else set()
+    tested = {source.path for source in test}
     train = []
-    for i, source in enumerate(sources):
-        if i in tested:
+    for source in sources:
+        if source.path in tested:
             left_out.add("test_file", source.path)
         elif source.spk_id in speakers:
             left_out.add("test_speaker", source.path)
@@ -147,19 +188,22 @@ def _training(sources, tested, hold_out_speakers, left_out):
     return train
 
 
-def _check_trials(test, audio):
-    """Stops if a file that trials need cannot be scored."""
-    bad, fatal = LeftOut(), 0
+def _check_trials(test, audio, skip_missing):
+    """Stops at files that trials need and that cannot be scored, or returns them."""
+    bad, unusable = LeftOut(), set()
     for source in test:
         problem = audio[source.path][1].problem
         if problem in _FATAL_IN_TRIALS:
             bad.add(problem, source.path)
-            fatal += 1
-    if fatal:
+            unusable.add(source)
+    if unusable and not skip_missing:
         raise ValueError(
-            f"{fatal} files of the trial lists cannot be scored:\n{bad}\n"
-            "Or take their trials out of the lists."
+            f"{len(unusable)} files of the trial lists cannot be scored:\n{bad}\n"
+            "Or take their trials out of the lists (verify.py --skip_missing True)."
         )
+    if unusable:
+        logger.warning("%d files of the trial lists:\n%s", len(unusable), bad)
+    return unusable
 
 
 def _keep(train, test, audio, arguments, left_out):

@@ -6,8 +6,9 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
-from speechbrain_dino.data.trials import read_trials
+from speechbrain_dino.data.trials import Trials, check_both_kinds, read_trials
 from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -102,36 +103,125 @@ def _download(source, target):
     return ""
 
 
-def resolve(path, index_of):
+class ListedTrials(NamedTuple):
+    """A trial list and the files of its names."""
+
+    trials: Trials
+    """The trials that can be scored."""
+    files: dict
+    """Name -> row of the file, in the order of the list."""
+    absent: dict
+    """Name without a file -> line where it stands first."""
+    total: int
+    """Number of trials in the list."""
+
+    def without(self, names):
+        """The same without the trials that name one of these; ``absent`` has them."""
+        trials, lines = self.trials, []
+        for line, pair in enumerate(zip(trials.enrol, trials.test)):
+            if names.isdisjoint(pair):
+                lines.append(line)
+        kept = Trials(
+            None if trials.labels is None else trials.labels[lines],
+            [trials.enrol[line] for line in lines],
+            [trials.test[line] for line in lines],
+            trials.path,
+        )
+        used = {*kept.enrol, *kept.test}
+        files = {name: row for name, row in self.files.items() if name in used}
+        return self._replace(
+            trials=kept, files=files, absent=self.absent | dict.fromkeys(names)
+        )
+
+    def skipped(self):
+        """Numbers of what `without` left out, for prepare.json; {} if nothing."""
+        trials = self.total - len(self.trials.enrol)
+        names = {"names": len(self.absent), "examples": list(self.absent)[:_SHOWN]}
+        return {"trials": trials, "of": self.total, **names} if trials else {}
+
+
+_SHOWN = 5
+"""Names that a message holds."""
+
+
+def resolve(path, find):
     """Reads a trial list and finds the files that it names.
 
-    ``index_of`` gives the number of the file for a name, None where there is none.
-
-    Returns
-    -------
-    trials : speechbrain_dino.data.trials.Trials
-        The list.
-    files : dict
-        Name -> number of the file, in the order of the list.
+    ``find`` gives the number of the file for a name, None where there is none, and
+    raises ValueError where there are two; see ``listed_files.ListedFiles``. Returns a
+    ListedTrials with all trials.
 
     Raises
     ------
     ValueError
-        If a name is unknown; names the list and the line.
+        If the list is malformed, or a name stands for two files.
     """
     trials = read_trials(path)
-    files, unknown = {}, []
+    files, absent = {}, {}
     for line, names in enumerate(zip(trials.enrol, trials.test), 1):
         for name in names:
-            if name not in files:
-                files[name] = index_of(name)
-                if files[name] is None:
-                    unknown.append((line, name))
-    if unknown:
-        line, name = unknown[0]
+            if name in files or name in absent:
+                continue
+            try:
+                row = find(name)
+            except ValueError as error:
+                raise ValueError(f"{path}:{line}: {error}") from None
+            if row is None:
+                absent[name] = line
+            else:
+                files[name] = row
+    return ListedTrials(trials, files, absent, len(trials.enrol))
+
+
+def resolve_all(lists, find, skip_missing=False):
+    """Reads lists (name -> path) and finds their files; {name: ListedTrials}.
+
+    Raises
+    ------
+    ValueError
+        As `resolve`, or if names have no file; with ``skip_missing`` these trials are
+        left out instead, with a warning, unless too few remain.
+    """
+    listed = {name: resolve(path, find) for name, path in lists.items()}
+    messages = [_absent_message(one) for one in listed.values() if one.absent]
+    if messages and not skip_missing:
         raise ValueError(
-            f"{path}:{line}: no file is there for {name!r} ({len(unknown)} of the "
-            f"{len(files)} names in this list are unknown). Check that data_folder "
-            "holds the corpus of this list, wholly extracted"
+            "\n".join(messages) + ". Check that data_folder holds the corpus of the "
+            "list, wholly extracted; verify.py --skip_missing True goes on without "
+            "these trials"
         )
-    return trials, files
+    return {
+        name: skip(one, one.absent.keys()) if one.absent else one
+        for name, one in listed.items()
+    }
+
+
+def skip(listed, names):
+    """`ListedTrials.without` names, told; ValueError if no list is left."""
+    fewer = listed.without(set(names))
+    if not fewer.trials.enrol:
+        raise ValueError(f"{_absent_message(listed, names)}: no trial is left")
+    try:
+        check_both_kinds(fewer.trials)
+    except ValueError as error:
+        raise ValueError(
+            f"{_absent_message(listed, names)}. Without them, {error}"
+        ) from None
+    if len(fewer.trials.enrol) < len(listed.trials.enrol):
+        logger.warning("%s: these trials are left out", _absent_message(listed, names))
+    return fewer
+
+
+def _absent_message(listed, names=()):
+    kind = "usable file" if set(names) - listed.absent.keys() else "file"
+    names = list(names or listed.absent)
+    gone, trials = set(names), listed.trials
+    pairs = list(zip(trials.enrol, trials.test))
+    touched = [n for n, pair in enumerate(pairs, 1) if not gone.isdisjoint(pair)]
+    some = ", ".join(map(repr, names[:_SHOWN])) + (", ..." * (len(names) > _SHOWN))
+    total = len(listed.files) + len(listed.absent)
+    return (
+        f"{trials.path}:{touched[0]}: no {kind} is there for {some} ({len(names):,} of "
+        f"the {total:,} names in this list, in {len(touched):,} of {len(pairs):,} "
+        "trials)"
+    )

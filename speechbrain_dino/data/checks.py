@@ -31,6 +31,7 @@ REMEDIES = {
     "other_format": "none needed: the same utterance is there in another format",
     "hidden": "none needed: hidden files hold no speech",
     "layout": "move it to <speaker>/<session>/<utterance> below wav/, or remove it",
+    "other_split": "none needed, unless train_splits shall name its split as well",
     "test_speaker": "none needed: speakers of trial lists never enter training",
     "test_file": "none needed: files of trial lists never enter training",
 }

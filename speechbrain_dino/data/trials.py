@@ -41,7 +41,8 @@ def read_trials(path):
 
     Forms: VoxCeleb's ``label enrol test`` with labels 1 (one speaker) and 0 (two
     speakers), Kaldi's and wespeaker's ``enrol test target|nontarget``, and
-    ``enrol test`` of challenges that keep the labels back (VoxSRC).
+    ``enrol test`` of challenges that keep the labels back (VoxSRC). Fields are set
+    apart by spaces or tabs; names that contain spaces need tabs.
 
     Raises
     ------
@@ -88,38 +89,70 @@ def _number(text):
 
 def _read_columns(path, forms, what):
     """{field: texts} and labels (None without) of a file in one of the forms."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read().rstrip()
+    text = _text_of(path)
     lines = text.splitlines()
     if not lines:
         raise ValueError(f"{path}: {what} is empty")
-    fields, label_of = _recognize(lines[0].split(), forms) or (None, None)
-    # All lines at once, without a list per line to keep, is fast; the first bad one
-    # is looked for only if there is one.
-    good = fields and {len(line.split()) for line in lines} == {len(fields)}
-    if good:
-        flat = text.split()
-        columns = {field: flat[i :: len(fields)] for i, field in enumerate(fields)}
-        good = label_of is None or set(columns["label"]) <= label_of.keys()
-    if not good:
-        _raise_first_bad(path, lines, [(fields, label_of)] if fields else forms)
+    # Names with spaces are possible where tabs set the fields apart.
+    for separator in (None, "\t") if "\t" in text else (None,):
+        columns = _split(text, lines, separator, forms)
+        if columns is not None:
+            return columns
+    form = _recognize(lines[0].split(), forms)
+    by_tabs = _recognize(lines[0].split("\t"), forms)
+    separator = "\t" if by_tabs and form in (None, by_tabs) else None
+    form = form or by_tabs
+    _raise_first_bad(path, lines, separator, [form] if form else forms)
+
+
+def _text_of(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig").rstrip()  # Windows writes a mark first
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: expected text in UTF-8, found the byte "
+            f"0x{content[error.start]:02x}: convert the file, such as with iconv"
+        ) from error
+
+
+def _split(text, lines, separator, forms):
+    """Columns and labels of a file all of whose lines have the first one's form."""
+    form = _recognize(lines[0].split(separator), forms)
+    if form is None or {len(line.split(separator)) for line in lines} != {len(form[0])}:
+        return None
+    fields, label_of = form
+    # All lines at once, without a list per line to keep, is fast.
+    flat = text.split() if separator is None else separator.join(lines).split(separator)
+    if separator is not None:
+        flat = [field.strip() for field in flat]
+    if not all(flat):
+        return None
+    columns = {field: flat[i :: len(fields)] for i, field in enumerate(fields)}
     if label_of is None:
         return columns, None
-    labels = [label_of[text] for text in columns["label"]]
+    if not set(columns["label"]) <= label_of.keys():
+        return None
+    labels = [label_of[label] for label in columns["label"]]
     return columns, np.array(labels, dtype=np.int8)
 
 
 def _recognize(row, forms):
+    row = [text.strip() for text in row]
     for fields, label_of in forms:
-        if len(row) == len(fields) and (
-            label_of is None or row[fields.index("label")] in label_of
+        if (
+            all(row)
+            and len(row) == len(fields)
+            and (label_of is None or row[fields.index("label")] in label_of)
         ):
             return fields, label_of
     return None
 
 
-def _raise_first_bad(path, lines, forms):
-    rows = (line.split() for line in lines)
+def _raise_first_bad(path, lines, separator, forms):
+    rows = (line.split(separator) for line in lines)
     bad = next(i for i, row in enumerate(rows) if _recognize(row, forms) is None)
     expected = ", or ".join(
         f"'{' '.join(fields)}'"
@@ -129,6 +162,28 @@ def _raise_first_bad(path, lines, forms):
     as_before = " as in line 1" if bad else ""
     raise ValueError(
         f"{path}:{bad + 1}: expected {expected}{as_before}, found {lines[bad][:200]!r}"
+    )
+
+
+def check_both_kinds(trials):
+    """Raises ValueError if a list with labels has trials of one kind alone.
+
+    Example
+    -------
+    >>> check_both_kinds(Trials(np.array([1]), ["a"], ["b"], "mine.txt"))
+    Traceback (most recent call last):
+    ValueError: mine.txt: all trials are target trials (one speaker): an error rate \
+needs nontarget trials as well; without labels the list gets scores alone
+    """
+    if trials.labels is None or len(set(trials.labels.tolist())) == 2:
+        return
+    own, other = (
+        ("target", "nontarget") if trials.labels[0] else ("nontarget", "target")
+    )
+    speakers = "one speaker" if trials.labels[0] else "two speakers"
+    raise ValueError(
+        f"{trials.path}: all trials are {own} trials ({speakers}): an error rate needs "
+        f"{other} trials as well; without labels the list gets scores alone"
     )
 
 
@@ -197,5 +252,7 @@ def _write_lines(path, trials, more):
     columns = [trials.enrol, trials.test, *more]
     if trials.labels is not None:
         columns.insert(0, map(str, trials.labels.tolist()))
+    names = {*trials.enrol, *trials.test}
+    separator = "\t" if any(" " in name for name in names) else " "
     with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
-        file.writelines(" ".join(fields) + "\n" for fields in zip(*columns))
+        file.writelines(separator.join(fields) + "\n" for fields in zip(*columns))

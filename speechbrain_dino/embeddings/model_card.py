@@ -2,6 +2,8 @@
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from speechbrain_dino.embeddings.training_data import card_keys
+
 _EMBEDDINGS = """\
 ---
 {{ card_data }}
@@ -120,8 +122,10 @@ def model_card(yaml, results):
     """
     lists = results.get("verification") or {}
     threshold = next((f"{m['eer_threshold']:.4f}" for m in lists.values()), "0.25")
+    trained_on = card_keys(results.get("data") or {})
     data = ModelCardData(
         library_name="speechbrain",
+        datasets=_corpora(trained_on.get("train_splits", ())),
         tags=["speaker-verification", "speaker-embeddings", "self-supervised", "dino"],
         model_name="speechbrain-dino" if lists else None,
         eval_results=[
@@ -136,6 +140,7 @@ def model_card(yaml, results):
             for name, metrics in lists.items()
         ]
         or None,
+        **trained_on,
     )
     packages = "speechbrain"
     if "speechbrain_dino." in yaml:
@@ -162,11 +167,32 @@ def _rendered(data, template, **values):
     return f"{card.content}\n"
 
 
+def _title(split):
+    corpus, _, part = split.partition("/")
+    return f"VoxCeleb{corpus[3:]} {part}" if part else "other audio"
+
+
+def _corpora(splits):
+    return sorted({f"VoxCeleb{split[3]}" for split in splits}) or None
+
+
 def _training(results):
     lines, data = [], results.get("data") or {}
     if "kept" in data:
         hours = f" ({data['hours']:.1f} hours)" if "hours" in data else ""
         lines.append(f"{data['kept']} utterances{hours}, without labels")
+    lines += [
+        f"{_title(split)}: {about['utterances']:,} utterances of "
+        f"{about['speakers']:,} speakers"
+        for split, about in (data.get("trained_on") or {}).items()
+        if about["speakers"]
+    ]
+    if data.get("started_on"):
+        names = ", ".join(map(_title, data["started_on"]))
+        lines.append(f"began with a model that was trained on {names}")
+    if data.get("trials"):
+        lists = ", ".join(data["trials"])
+        lines.append(f"no speaker or utterance of these trial lists: {lists}")
     if results.get("git"):
         dirty = ", with local changes" if results["git"]["dirty"] else ""
         lines.append(f"speechbrain-dino at {results['git']['commit']}{dirty}")

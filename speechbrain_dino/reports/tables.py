@@ -66,7 +66,7 @@ def results_table(runs):
         several_runs=len(runs) > 1,
         several_ways=any(way for _, way, _ in entries),
         with_cohort=any("cohort" in scoring for scoring in scorings),
-        notes=_notes(scorings),
+        notes=[*_notes(scorings), *_warnings(runs)],
     )
 
 
@@ -103,6 +103,25 @@ def _notes(scorings):
         if len(scoring.get("systems", ())) > 1
     )
     return notes
+
+
+def _warnings(runs):
+    """What a table lacks: ways to score, and trials."""
+    for run in runs:
+        of = f" ({run.name})" if len(runs) > 1 else ""
+        for way, why in run.results.get("ways_left_out", {}).items():
+            yield f"Warning{of}: {way} is left out: {why}"
+        for name, about in run.results.get("skipped_trials", {}).items():
+            yield (
+                f"Warning{of}: {about['trials']:,} of {about['of']:,} trials of {name} "
+                f"are left out: {about['names']:,} of its names have no usable file, "
+                f"such as {about['examples'][0]}."
+            )
+        for name, splits in run.results.get("seen_speakers", {}).items():
+            yield (
+                f"Warning{of}: {name} has speakers of {', '.join(splits)}, on which "
+                "the model was trained."
+            )
 
 
 def _scorings(results):

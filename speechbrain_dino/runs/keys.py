@@ -117,6 +117,7 @@ _GROUPS = (
         "labels_file truth embedding_layer utterances calibration_list fold",
     ),
     (Rule(list, nullable=True, of=int), "count_range"),
+    (Rule(list, nullable=True, of=str), "train_splits"),
     (Rule(list, of=int), "train_size"),
     (Rule(list, of=str), "trial_lists fuse layers test_sets affine_layers"),
 )

@@ -14,6 +14,7 @@ from speechbrain.utils.distributed import (
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.training.log import hours
 from speechbrain_dino.training.run import Run
 from speechbrain_dino.utils.errors import plain_errors
@@ -49,6 +50,8 @@ def prepare(hparams, run_opts):
     names = run.prepared.get("trials", {})
     run.lists = [folder / "trials" / f"{name}.txt" for name in names]
     if run.lists:
+        with plain_errors(ValueError):
+            read_lists(run.lists)  # before the training, so that errors cost no time
         run.test_manifest = Manifest.from_csv(folder / "test.csv")
     augment = hparams["augment"]
     if hasattr(augment, "load"):

@@ -12,6 +12,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.embeddings.export import export_inference_folder
 from speechbrain_dino.embeddings.extract import embed
+from speechbrain_dino.embeddings.training_data import training_data
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.command_line import start_run
@@ -152,7 +153,7 @@ def evaluate(brain, run):
             **provenance(hparams["seed"]),
             "precision": brain.precision,
             "verification": verification,
-            "data": run.prepared,
+            "data": {**run.prepared, **_started_on(hparams.get("start_model"))},
             "seconds": _seconds(run.folder, run.started),
             "epochs": hparams["epoch_counter"].current,
             "averaged_epochs": averaged,
@@ -191,6 +192,12 @@ def export(brain, run, results):
     write_report(run.folder)
     logger.info("Inference folder: %s", run.folder / "inference")
     logger.info("Report: %s", run.folder / "report" / "index.html")
+
+
+def _started_on(model):
+    """Splits that the model was trained on with which the training began."""
+    splits = training_data(model).splits if model else ()
+    return {"started_on": sorted(splits)} if splits else {}
 
 
 def _load_average(brain, number):

@@ -17,6 +17,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.report import write_report
+from speechbrain_dino.runs.seen_speakers import check_unseen
 from speechbrain_dino.scoring.backends import Cohort
 from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.conditions import describe, read_metadata
@@ -52,7 +53,8 @@ def run_verification(hparams, run_opts):
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
         model = load_pretrained(hparams["model"])
-        manifest, lists = _prepared(hparams)
+        manifest, lists, prepared = _prepared(hparams)
+        seen = check_unseen(model.source, prepared, hparams["allow_seen_speakers"])
         # Before the embedding, so that what is wrong costs no time.
         calibration_list = _name_of_list(hparams["calibration_list"], lists)
         wanted = calibration_list, hparams["fuse"]
@@ -72,14 +74,19 @@ def run_verification(hparams, run_opts):
             return {}
         about.to_csv(folder / "test" / "metadata.csv", index=False)
         scorings = hparams["scorings"]
+        left_out = {}
         with (
             replacing_folder(output / "scores", "scoring") as scores,
             replacing_folder(output / "calibration", "calibration") as calibration,
         ):
             into = scores.parent  # score_lists adds "scores"
-            scored = score_lists(lists, table, scorings, cohort, into, metrics_of)
+            scored = score_lists(
+                lists, table, scorings, cohort, into, metrics_of, left_out
+            )
             first = next(iter(scored))
-            scored |= plan.run(scored, metrics_of, scores, calibration)
+            scored |= plan.run(scored, metrics_of, left_out, scores, calibration)
+        skipped = prepared["skipped"]
+        _note_skipped(scored, skipped)
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(
@@ -90,11 +97,14 @@ def run_verification(hparams, run_opts):
             "precision": hparams["precision"],
             "verification": scored[first]["lists"],
             "scorings": scored,
+            "ways_left_out": left_out,
+            "skipped_trials": skipped,
+            "seen_speakers": seen,
             "seconds": round(time.time() - started, 1),
         },
     )
     page = write_report(output)
-    logger.info("%s", results_frame(scored).to_string(index=False))
+    logger.info("%s", results_frame(scored, left_out).to_string(index=False))
     logger.info("Report: %s", page)
     return results
 
@@ -115,13 +125,20 @@ def _name_of_list(given, lists):
 
 
 def _prepared(hparams):
-    """The manifest of the lists' utterances, and the lists."""
+    """The manifest of the lists' utterances, the lists, and prepare.json."""
     run_on_main(hparams["prepare"])
     folder = Path(hparams["data_save_folder"])
     # Not what lies in the folder: lists of an earlier run may lie there as well.
-    names = read_summary(folder)["trials"]
-    paths = [folder / "trials" / f"{name}.txt" for name in names]
-    return Manifest.from_csv(folder / "test.csv"), read_lists(paths)
+    prepared = read_summary(folder)
+    paths = [folder / "trials" / f"{name}.txt" for name in prepared["trials"]]
+    return Manifest.from_csv(folder / "test.csv"), read_lists(paths), prepared
+
+
+def _note_skipped(scored, skipped):
+    """Adds to the metrics of a list how many of its trials have no files."""
+    for about in scored.values():
+        for name in skipped.keys() & about["lists"].keys():
+            about["lists"][name]["skipped"] = skipped[name]["trials"]
 
 
 def _described(manifest, hparams):

@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from speechbrain_dino.data.trials import read_scores, write_scores
+from speechbrain_dino.data.trials import check_both_kinds, read_scores, write_scores
 from speechbrain_dino.scoring.calibration import fit_calibration, read_systems
+from speechbrain_dino.scoring.lists import leave_out, score_folders
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class CalibrationPlan:
             )
         return shared
 
-    def run(self, scored, metrics_of, scores=None, calibration=None):
+    def run(self, scored, metrics_of, left_out=None, scores=None, calibration=None):
         """Calibrates and fuses what ``lists.score_lists`` returned and wrote.
 
         ``scores`` and ``calibration`` are the folders to read and write, where they are
@@ -137,39 +138,46 @@ class CalibrationPlan:
         Returns ``<way>_calibrated`` and ``fusion`` in the form of ``scored``, of all
         lists but the one learned from, with ``calibration_list``, ``known_trials``
         (number of its trials per list), ``systems``, ``weights``, ``offset``.
-        Raises ValueError, naming the list, if a way to fuse was not scored, files
-        differ in their trials, or scores cannot be calibrated.
+        What cannot be calibrated or fused is left out alone, with a warning; the dict
+        ``left_out`` takes why.
         """
         if self.name is None:
             return {}
-        further = {}
+        further, left_out = {}, {} if left_out is None else left_out
         self.scores = scores or self.scores
         self.calibration = calibration or self.calibration
         learned = self.folder or self.scores
-        folders = _folders(learned, scored), _folders(self.scores, scored)
+        folders = score_folders(learned, scored), score_folders(self.scores, scored)
         for way, about in scored.items():
+            title = way + _SUFFIX
             file = folders[0][way] / f"{self.name}.txt"
-            if not file.is_file():
-                logger.warning("%s is not there: %s is not calibrated", file, way)
+            try:
+                if not file.is_file():
+                    raise ValueError(f"{file} is not there: {way} is not calibrated")
+                calibrated = self._calibrate(title, [way], folders, metrics_of)
+            except ValueError as error:
+                leave_out(title, error, left_out)
                 continue
-            calibrated = self._calibrate(way + _SUFFIX, [way], folders, metrics_of)
             # A rising map changes no error rate: the conditions are those of the way.
             calibrated["conditions"] = {}
-            further[way + _SUFFIX] = _cohort_of(about) | calibrated
+            further[title] = _cohort_of(about) | calibrated
         if self.fuse:
-            skipped = set(self.fuse) & (set(self.ways) - scored.keys())
-            if skipped:
-                raise ValueError(
-                    f"fuse: {', '.join(sorted(skipped))} was not scored: leave "
-                    "it out of fuse, or give what it needs"
-                )
-            cohorts = [_cohort_of(scored[way]) for way in self.fuse if way in scored]
-            cohorts = [about for about in cohorts if about]
-            fused = self._calibrate(FUSION, self.fuse, folders, metrics_of)
-            # Named where the ways that depend on one share it.
-            shared = all(about == cohorts[0] for about in cohorts)
-            further[FUSION] = (cohorts[0] if cohorts and shared else {}) | fused
+            try:
+                further[FUSION] = self._fused(scored, folders, metrics_of)
+            except ValueError as error:
+                leave_out(FUSION, error, left_out)
         return further
+
+    def _fused(self, scored, folders, metrics_of):
+        skipped = set(self.fuse) & (set(self.ways) - scored.keys())
+        if skipped:
+            raise ValueError(f"fuse: {', '.join(sorted(skipped))} was not scored")
+        cohorts = [_cohort_of(scored[way]) for way in self.fuse if way in scored]
+        cohorts = [about for about in cohorts if about]
+        fused = self._calibrate(FUSION, self.fuse, folders, metrics_of)
+        # Named where the ways that depend on one share it.
+        shared = all(about == cohorts[0] for about in cohorts)
+        return (cohorts[0] if cohorts and shared else {}) | fused
 
     def _calibrate(self, title, systems, folders, metrics_of):
         learned, own = folders
@@ -198,11 +206,6 @@ class CalibrationPlan:
         }
 
 
-def _folders(scores, ways):
-    """Way -> where its files lie: ``scores`` for the first."""
-    return {way: scores / (way if number else "") for number, way in enumerate(ways)}
-
-
 def _read(folders, systems, name):
     """Trials of a list, in the order of a way's file, and scores (M, systems)."""
     # Files of other systems may be in another order than the list.
@@ -222,6 +225,10 @@ def _check_labels(trials):
             f"calibration_list: {trials.path} has no labels to learn from, take "
             "another list"
         )
+    try:
+        check_both_kinds(trials)
+    except ValueError as error:
+        raise ValueError(f"calibration_list: {error}") from None
 
 
 def _cohort_of(about):

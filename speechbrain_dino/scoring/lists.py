@@ -1,6 +1,7 @@
 """Trial lists scored in several ways."""
 
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 def score_lists(
-    lists, table, scorings, cohort=None, output_folder=None, metrics_of=None
+    lists,
+    table,
+    scorings,
+    cohort=None,
+    output_folder=None,
+    metrics_of=None,
+    left_out=None,
 ):
-    """Scores trial lists in several ways.
+    """Scores trial lists in several ways, each of which may fail alone.
 
     Returns way -> {"lists": {list: metrics}, "conditions": {list: lines}, "cohort",
-    "cohort_by", "cohort_size"}; lists without labels have no metrics. Raises ValueError
-    if no way is left, or scores cannot be computed; names the list.
+    "cohort_by", "cohort_size"}; lists without labels have no metrics. A way that cannot
+    be scored is left out, with a warning. Raises ValueError if no way is left.
 
     Arguments
     ---------
@@ -32,50 +39,88 @@ def score_lists(
     scorings : dict
         Name -> one of ``speechbrain_dino.scoring.backends``; the first is the raw one.
     cohort : Cohort, optional
-        Without it, ways that need one are skipped, with a warning.
+        Without it, ways that need one are left out.
     output_folder : str or path, optional
         For ``scores/<list>.txt`` (first way) and ``scores/<way>/<list>.txt`` (others).
     metrics_of : ListMetrics, optional
         Of the same lists and table; plain metrics if not given.
+    left_out : dict, optional
+        Takes why a way is left out: way -> text.
     """
     metrics_of = metrics_of or ListMetrics(lists, table)
-    scored = {}
+    scored, left_out = {}, {} if left_out is None else left_out
     for way, scoring in scorings.items():
-        if scoring.needs_cohort and cohort is None:
-            logger.warning("%s needs a cohort and none is given: left out", way)
+        try:
+            _check_cohort(scoring, cohort)
+            scores = {}
+            for name, trials in lists.items():
+                with _naming(trials.path):
+                    rows = metrics_of.rows[name]
+                    scores[name] = scoring(table.vectors, *rows, cohort)
+            about = _evaluated(way, scoring, scores, metrics_of)
+        except ValueError as error:
+            leave_out(way, error, left_out)
             continue
-        if scoring.needs_labels and cohort.labels is None:
-            logger.warning(
-                "%s needs labels and the cohort %s has no labels: left out (name "
-                "their column with cohort_label)",
-                way,
-                cohort.source,
-            )
-            continue
-        metrics, conditions = {}, {}
-        for name, trials in lists.items():
-            try:
-                scores = scoring(table.vectors, *metrics_of.rows[name], cohort)
-                if trials.labels is not None:
-                    metrics[name], conditions[name] = metrics_of(
-                        name, scores, scoring.calibrated
-                    )
-                    rate = 100 * metrics[name]["eer"]
-                    logger.info("%s, %s: EER %.2f %%", name, way, rate)
-            except ValueError as error:
-                raise ValueError(f"{trials.path}, {way}: {error}") from error
-            if output_folder is not None:
-                folder = Path(output_folder) / "scores" / (way if scored else "")
-                write_scores(folder / f"{name}.txt", trials, scores)
-        scored[way] = {"lists": metrics, "conditions": conditions}
-        scored[way] |= scoring.about(cohort)
+        scored[way] = about | scoring.about(cohort)
+        if output_folder is not None:
+            folder = score_folders(Path(output_folder) / "scores", scored)[way]
+            for name, trials in lists.items():
+                write_scores(folder / f"{name}.txt", trials, scores[name])
     if not scored:
-        raise ValueError("no way to score is left: give a cohort, or add cosine")
+        reasons = "; ".join(f"{way}: {why}" for way, why in left_out.items())
+        raise ValueError(f"no way to score is left ({reasons})")
     return scored
 
 
-def results_frame(scored):
-    """What `score_lists` returned as a table to print, a row per list and way."""
+def _check_cohort(scoring, cohort):
+    if scoring.needs_cohort and cohort is None:
+        raise ValueError("it needs a cohort and none is given")
+    if scoring.needs_labels and cohort.labels is None:
+        raise ValueError(
+            f"it needs labels and the cohort {cohort.source} has no labels (name their "
+            "column with cohort_label)"
+        )
+
+
+@contextmanager
+def _naming(path):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _evaluated(way, scoring, scores, metrics_of):
+    """Metrics and conditions of the lists with labels."""
+    metrics, conditions = {}, {}
+    for name, values in scores.items():
+        trials = metrics_of.lists[name]
+        if trials.labels is None:
+            continue
+        with _naming(trials.path):
+            calibrated = scoring.calibrated
+            metrics[name], conditions[name] = metrics_of(name, values, calibrated)
+        logger.info("%s, %s: EER %.2f %%", name, way, 100 * metrics[name]["eer"])
+    return {"lists": metrics, "conditions": conditions}
+
+
+def leave_out(way, error, left_out):
+    """Notes why a way is left out, with a warning."""
+    logger.warning("%s is left out: %s", way, error)
+    left_out[way] = str(error)
+
+
+def score_folders(scores, ways):
+    """Way -> where its files lie: ``scores`` for the first."""
+    return {way: scores / (way if number else "") for number, way in enumerate(ways)}
+
+
+def results_frame(scored, left_out=None):
+    """What `score_lists` returned as a table to print, a row per list and way.
+
+    Ways that were left out (way -> why) have a row of their own. A column ``skipped``
+    counts trials without files, where a list's metrics have such a number.
+    """
     lines = []
     names = dict.fromkeys(name for way in scored.values() for name in way["lists"])
     for name in names:
@@ -83,6 +128,8 @@ def results_frame(scored):
             if name in about["lists"]:
                 line = {"list": name, "scoring": way}
                 lines.append(line | _line(about["lists"][name], about))
+    for way, why in (left_out or {}).items():
+        lines.append({"list": "-", "scoring": way, "left out": why})
     return pd.DataFrame(lines).dropna(axis=1, how="all").fillna("-")
 
 
@@ -100,6 +147,7 @@ def _line(metrics, about):
     for title, key in _OF_RATIOS.items():
         line[title] = round(metrics[key], 4) if "cllr" in metrics else None
     line["trials"] = metrics["trials"]
+    line["skipped"] = metrics.get("skipped")
     line["cohort"] = f"{size} {by}s: {source}" if size else "-"
     return line
 

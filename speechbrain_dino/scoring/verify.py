@@ -4,7 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_dino.data.trials import read_trials, trial_rows, write_scores
+from speechbrain_dino.data.trials import (
+    check_both_kinds,
+    read_trials,
+    trial_rows,
+    write_scores,
+)
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.scoring.cosine import score_trial_list
@@ -57,7 +62,8 @@ def verify_lists(
 def read_lists(trial_lists):
     """Reads files of ``label enrol test`` lines: ``{name without the ending: Trials}``.
 
-    Raises ValueError if none is given, one is malformed, or two have one name.
+    Raises ValueError if none is given, one is malformed or has labels of one kind, or
+    two have one name.
     """
     lists = {}
     for path in map(Path, trial_lists):
@@ -67,6 +73,7 @@ def read_lists(trial_lists):
                 f"and {path}: their scores would go to one file, rename one"
             )
         lists[path.stem] = read_trials(path)
+        check_both_kinds(lists[path.stem])
     if not lists:
         raise ValueError("no trial list was given: name at least one file")
     return lists

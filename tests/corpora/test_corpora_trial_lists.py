@@ -5,7 +5,12 @@ import os
 import pytest
 
 from speechbrain_dino.corpora import trial_lists
-from speechbrain_dino.corpora.trial_lists import addresses, find_list, resolve
+from speechbrain_dino.corpora.trial_lists import (
+    addresses,
+    find_list,
+    resolve,
+    resolve_all,
+)
 
 LIST = "1 a/b/1.wav a/b/2.wav\n0 a/b/1.wav c/d/1.wav\n"
 
@@ -88,13 +93,51 @@ def test_every_well_known_list_has_addresses():
         assert all(a.startswith("https://") for a in addresses(name))
 
 
-def test_unknown_file_is_named_with_list_and_line(folders):
-    path = folders[0][0] / "veri_test.txt"
-    numbers = {"a/b/1.wav": 0, "a/b/2.wav": 1}
-    with pytest.raises(
-        ValueError, match=r"veri_test.txt:2: .*'c/d/1.wav' \(1 of the 3"
-    ):
-        resolve(path, numbers.get)
-    trials, files = resolve(path, (numbers | {"c/d/1.wav": 2}).get)
-    assert trials.labels.tolist() == [1, 0]
-    assert files == {"a/b/1.wav": 0, "a/b/2.wav": 1, "c/d/1.wav": 2}
+def test_files_of_a_list(folders):
+    numbers = {"a/b/1.wav": 0, "a/b/2.wav": 1, "c/d/1.wav": 2}
+    found = resolve(folders[0][0] / "veri_test.txt", numbers.get)
+    assert found.trials.labels.tolist() == [1, 0]
+    assert (found.files, found.absent) == (numbers, {})
+    assert found.skipped() == {}
+
+
+def test_absent_files_are_counted_over_all_lists(tmp_path):
+    lists = {"one": tmp_path / "one.txt", "two": tmp_path / "two.txt"}
+    names = "".join(f"0 a u{n}\n" for n in range(9))
+    lists["one"].write_text("1 a b\n1 a a\n" + names, encoding="utf-8")
+    lists["two"].write_text("0 a c\n1 a a\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"one.txt:1: no file is there") as error:
+        resolve_all(lists, {"a": 0}.get)
+    one, two = str(error.value).splitlines()
+    assert "'b', 'u0', 'u1', 'u2', 'u3', ..." in one
+    assert "(10 of the 11 names in this list, in 10 of 11 trials)" in one
+    assert (
+        "two.txt:1: no file is there for 'c' (1 of the 2 names in this list, in 1 of 2 "
+        "trials)"
+    ) in two
+    assert "--skip_missing" in two
+
+
+def test_trials_without_files_are_left_out_when_asked(tmp_path, caplog):
+    path = tmp_path / "one.txt"
+    path.write_text("1 a b\n0 a c\n0 d b\n1 c c\n", encoding="utf-8")
+    one = resolve_all({"one": path}, {"a": 0, "b": 1, "c": 2}.get, True)["one"]
+    assert (one.trials.enrol, one.trials.test) == (["a", "a", "c"], ["b", "c", "c"])
+    assert one.trials.labels.tolist() == [1, 0, 1]
+    assert one.files == {"a": 0, "b": 1, "c": 2}
+    assert one.skipped() == {"trials": 1, "of": 4, "names": 1, "examples": ["d"]}
+    assert "in 1 of 4 trials): these trials are left out" in caplog.text
+    with pytest.raises(ValueError, match=r"Without them, .*all trials are target"):
+        resolve_all({"one": path}, {"a": 0, "b": 1}.get, True)
+    with pytest.raises(ValueError, match="no trial is left"):
+        resolve_all({"one": path}, {}.get, True)
+
+
+def test_a_name_of_two_files_is_an_error_in_its_line(tmp_path):
+    def both(name):
+        raise ValueError(f"{name} is two")
+
+    path = tmp_path / "one.txt"
+    path.write_text("1 a b\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"one.txt:1: a is two"):
+        resolve(path, both)

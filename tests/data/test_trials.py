@@ -7,6 +7,7 @@ import pytest
 
 from speechbrain_dino.data.trials import (
     Trials,
+    check_both_kinds,
     read_scores,
     read_trials,
     trial_rows,
@@ -65,6 +66,65 @@ def test_read_trials_recognizes_the_form(tmp_path, text, labels):
 def test_read_trials_names_file_and_line(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_trials(write(tmp_path / "list.txt", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "enrol", "test"),
+    [
+        ("1\tmy files/a.wav\tb.wav\n0\ta.wav\tb c.wav\n", "my files/a.wav", "b c.wav"),
+        ("1\ta.wav\tb.wav\n0\ta.wav\tb c.wav\n", "a.wav", "b c.wav"),
+        ("a b.wav\tc.wav\ttarget\na.wav\tb c.wav\tnontarget\n", "a b.wav", "b c.wav"),
+        ("a.wav\tb.wav target\na.wav\tc.wav nontarget\n", "a.wav", "c.wav"),
+        ("a b.wav\tb.wav\r\na.wav\t b c.wav \r\n", "a b.wav", "b c.wav"),
+    ],
+)
+def test_tabs_set_names_with_spaces_apart(tmp_path, text, enrol, test):
+    trials = read_trials(write(tmp_path / "list.txt", text))
+    assert (trials.enrol[0], trials.test[1]) == (enrol, test)
+    labels = None if "\r" in text else [1, 0]
+    assert (trials.labels is None) == (labels is None)
+    if labels:
+        assert trials.labels.tolist() == labels
+    write_trials(tmp_path / "copy.txt", trials)
+    assert read_trials(tmp_path / "copy.txt")[1:3] == trials[1:3]
+    write_scores(tmp_path / "scores.txt", trials, np.array([0.5, 0.25]))
+    again, scores = read_scores(tmp_path / "scores.txt")
+    assert again[1:3] == trials[1:3] and scores.tolist() == [0.5, 0.25]
+
+
+def test_what_is_wrong_among_tabs_is_named(tmp_path):
+    for text, line in (
+        ("1\ta b.wav\tc.wav\n1\ta b.wav\n", 2),
+        ("1\ta.wav\tb.wav\n0\ta b.wav\tc.wav\n2\ta.wav\tb.wav\n", 3),
+        ("1\t\ta b c.wav\n", 1),
+    ):
+        with pytest.raises(ValueError, match=rf"list\.txt:{line}: expected"):
+            read_trials(write(tmp_path / "list.txt", text))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = write(tmp_path / "list.txt", "\ufeff1 a.wav b.wav\n0 a.wav c.wav\n")
+    trials = read_trials(path)
+    assert (trials.labels.tolist(), trials.enrol) == ([1, 0], ["a.wav", "a.wav"])
+    trials = read_trials(write(tmp_path / "list.txt", "\ufeffa.wav b.wav\n"))
+    assert trials.enrol == ["a.wav"]
+    path = write(tmp_path / "s.txt", "\ufeff1 a.wav b.wav 0.5\n0 a.wav c.wav 0.25\n")
+    assert read_scores(path)[1].tolist() == [0.5, 0.25]
+
+
+def test_text_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes("1 a.wav b.wav\n0 a.wav jos\xe9.wav\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"list\.txt:2: expected text in UTF-8.*0xe9"):
+        read_trials(path)
+
+
+def test_lists_need_both_kinds():
+    trials = Trials(np.array([0, 0]), ["a", "a"], ["b", "c"], "mine.txt")
+    with pytest.raises(ValueError, match=r"mine.txt: all trials are nontarget trials"):
+        check_both_kinds(trials)
+    check_both_kinds(trials._replace(labels=np.array([0, 1])))
+    check_both_kinds(trials._replace(labels=None))
 
 
 def test_an_unknown_utterance_is_named_with_its_line():

@@ -189,12 +189,35 @@ def test_a_list_must_be_left_and_names_be_free(scored):
         CalibrationPlan("dev", [], lists, ["cosine", "fusion"], output)
 
 
-def test_a_way_that_was_left_out_cannot_be_fused(scored):
+def test_a_way_that_was_left_out_cannot_be_fused(scored, caplog):
     lists, metrics_of, ways, output = scored
     plan = CalibrationPlan("dev", ["cosine", "mean"], lists, WAYS, output)
     assert plan.run(ways, metrics_of)["fusion"]["cohort"] == "others"
-    with pytest.raises(ValueError, match="fuse: mean was not scored"):
-        plan.run({"cosine": ways["cosine"]}, metrics_of)
+    left_out = {}
+    further = plan.run({"cosine": ways["cosine"]}, metrics_of, left_out)
+    assert list(further) == ["cosine_calibrated"]
+    assert left_out == {"fusion": "fuse: mean was not scored"}
+    assert "fusion is left out: fuse: mean was not scored" in caplog.text
+
+
+def test_scores_that_cannot_be_calibrated_take_no_others_with_them(scored):
+    lists, metrics_of, ways, output = scored
+    write_scores(output / "scores" / "mean" / "dev.txt", lists["dev"], np.ones(153))
+    left_out = {}
+    plan = CalibrationPlan("dev", ["cosine", "mean"], lists, WAYS, output)
+    assert list(plan.run(ways, metrics_of, left_out)) == ["cosine_calibrated"]
+    assert list(left_out) == ["mean_calibrated", "fusion"]
+    assert "all scores of system 1 are equal" in left_out["mean_calibrated"]
+
+
+def test_the_calibration_list_needs_both_kinds(scored, tmp_path):
+    lists, _, _, output = scored
+    file = tmp_path / "own.txt"
+    file.write_text("\ufeff1 a b 0.5\n1 a c 0.25\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"calibration_list: .*own.txt: all trials"):
+        CalibrationPlan(file, [], lists, WAYS, output)
+    file.write_text("\ufeff1 a b 0.5\n0 a c 0.25\n", encoding="utf-8")
+    assert CalibrationPlan(file, [], lists, WAYS, output).name == "own"
 
 
 def test_without_a_calibration_list_nothing_is_calibrated(scored):

@@ -5,7 +5,7 @@ import pytest
 
 from speechbrain_dino.data.trials import Trials
 from speechbrain_dino.embeddings.table import EmbeddingTable
-from speechbrain_dino.scoring.backends import Cohort, Cosine
+from speechbrain_dino.scoring.backends import PLDA, Cohort, Cosine
 from speechbrain_dino.scoring.cosine import as_norm
 from speechbrain_dino.scoring.lists import results_frame, score_lists
 
@@ -23,12 +23,55 @@ def test_ways_without_what_they_need_are_left_out(small, caplog):
     table, lists = small
     ways = {"cosine": Cosine(), "s": Cosine(normalize=as_norm, cohort_by="speaker")}
     assert list(score_lists(lists, table, ways)) == ["cosine"]
-    assert "s needs a cohort and none is given" in caplog.text
+    assert "s is left out: it needs a cohort and none is given" in caplog.text
     cohort = Cohort(np.random.default_rng(1).normal(size=(9, 4)), None, "c.csv")
     assert list(score_lists(lists, table, ways, cohort)) == ["cosine"]
-    assert "s needs labels and the cohort c.csv has no labels" in caplog.text
+    assert "it needs labels and the cohort c.csv has no labels" in caplog.text
     with pytest.raises(ValueError, match="no way to score is left"):
         score_lists(lists, table, {"s": ways["s"]})
+
+
+def test_a_way_that_fails_takes_no_other_with_it(small, tmp_path, caplog):
+    table, lists = small
+    rng = np.random.default_rng(1)
+    cohort = Cohort(rng.normal(size=(3, 4)), np.array(["a", "a", "b"]), "c.csv")
+
+    def half(vectors, enrol, test, cohort):
+        """Fails at the second list, when the first has been scored."""
+        calls.append(len(enrol))
+        if len(calls) > 1:
+            raise ValueError("no luck")
+        return np.arange(len(enrol))
+
+    calls = []
+    broken = Cosine()
+    broken.normalize = lambda vectors, members, enrol, test: half(
+        vectors, enrol, test, members
+    )
+    ways = {"plda": PLDA(), "half": broken, "cosine": Cosine(), "mean": Cosine(True)}
+    left_out = {}
+    scored = score_lists(lists, table, ways, cohort, tmp_path, left_out=left_out)
+    assert list(scored) == ["cosine", "mean"]
+    assert list(left_out) == ["plda", "half"]
+    assert "they do not vary in every dimension within speakers" in left_out["plda"]
+    assert left_out["half"] == "l.txt: no luck"
+    assert "half is left out: l.txt: no luck" in caplog.text
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.txt"))
+    names = ("kept_back.txt", "l.txt")
+    assert files == [f"scores/{way}{n}" for way in ("", "mean/") for n in names]
+    frame = results_frame(scored, left_out)
+    assert frame["scoring"].tolist() == ["cosine", "mean", "plda", "half"]
+    assert frame["left out"].tolist() == ["-", "-", *left_out.values()]
+    with pytest.raises(ValueError, match=r"no way to score is left \(plda: "):
+        score_lists(lists, table, {"plda": PLDA()}, cohort)
+
+
+def test_skipped_trials_have_a_column(small):
+    table, lists = small
+    scored = score_lists(lists, table, {"cosine": Cosine()})
+    assert "skipped" not in results_frame(scored)
+    scored["cosine"]["lists"]["l"]["skipped"] = 7
+    assert results_frame(scored)["skipped"].tolist() == [7]
 
 
 def test_lists_without_labels_get_scores_alone(small, tmp_path):

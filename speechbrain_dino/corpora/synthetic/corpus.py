@@ -32,6 +32,8 @@ from speechbrain_dino.utils.progress import progress
 
 MARKER = "synthetic.json"
 _BABBLERS, _NOISES, _ROOMS = 6, 24, 24
+_FIRST = 90001
+"""Number of the first speaker; VoxCeleb's own end at id11251."""
 
 
 def make_synthetic_corpus(
@@ -134,7 +136,7 @@ def _tasks(folder, settings):
     tasks = []
     for number, count in enumerate(counts):
         rng = np.random.default_rng((seed, 1, number))
-        voice = draw_voice(f"id{10001 + number}", "fm"[number % 2], rng)
+        voice = draw_voice(f"id{_FIRST + number}", "fm"[number % 2], rng)
         part = "wav" if number < train + test else ".babble"
         tasks.append(
             Task(

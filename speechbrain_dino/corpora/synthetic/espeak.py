@@ -55,7 +55,7 @@ def draw_voice(name, sex, rng):
 
     Example
     -------
-    >>> draw_voice("id10001", "f", np.random.default_rng(0)).sex
+    >>> draw_voice("id90001", "f", np.random.default_rng(0)).sex
     'f'
     """
     female = sex == "f"
