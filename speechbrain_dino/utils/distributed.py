@@ -59,7 +59,12 @@ def gathered(x, dim=0):
     if x.requires_grad:
         from torch.distributed.nn.functional import all_gather
 
-        return torch.cat(all_gather(x.contiguous()), dim)
+        parts = all_gather(x.contiguous())
+        for part in parts:
+            # gloo fills memory in the order of the gradient's strides: after an einsum
+            # numbers would land in other places than they came from.
+            part.register_hook(torch.Tensor.contiguous)
+        return torch.cat(parts, dim)
     parts = [torch.empty_like(x) for _ in range(process_count())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts, dim)
