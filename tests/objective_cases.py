@@ -38,10 +38,12 @@ OBJECTIVES = {
     "dino_sinkhorn": lambda: DINO(K, centering="sinkhorn"),
     "sdpn": lambda: SDPN(K),
     "ntxent": lambda: NTXent(0.2, margin=0.1),
+    "ntxent_group": lambda: NTXent(0.2, group=2),
     "moco": lambda: MoCo(K, queue_size=20, temp=0.2),
     "byol": BYOL,
     "vicreg": VICReg,
     "koleo": KoLeo,
+    "koleo_group": lambda: KoLeo(group=2),
     "cosine": CosineDistance,
     "mean_entropy": MeanEntropy,
     "rdino": DimensionRegularizer,
@@ -51,7 +53,8 @@ OBJECTIVES = {
     "ssps": lambda: _ssps(DINO(K)),
 }
 WITHOUT_TEACHER = {
-    name: OBJECTIVES[name] for name in ("ntxent", "vicreg", "koleo", "mean_entropy")
+    name: OBJECTIVES[name]
+    for name in ("ntxent", "ntxent_group", "vicreg", "koleo", "mean_entropy")
 } | {
     "ntxent_ssps": lambda: _ssps(NTXent(0.2), num_views=4),
     "sum": lambda: Sum(ntxent=NTXent(0.2), koleo=KoLeo(of="outputs")),

@@ -90,6 +90,25 @@ def own_places(batch, device=None):
     return torch.arange(first, first + batch, device=device)
 
 
+def same_group(batch, number, group, device=None):
+    """Which of all ``number`` utterances are in the group of each of this process'.
+
+    bool (batch, number); groups are ``group`` utterances in their gathered order, the
+    last one more if some are left over.
+
+    Example
+    -------
+    >>> same_group(batch=4, number=4, group=2).int()
+    tensor([[1, 1, 0, 0],
+            [1, 1, 0, 0],
+            [0, 0, 1, 1],
+            [0, 0, 1, 1]], dtype=torch.int32)
+    """
+    last = max(number // group - 1, 0)
+    groups = (torch.arange(number, device=device) // group).clamp(max=last)
+    return groups[own_places(batch, device)][:, None] == groups
+
+
 def join_processes(device=None):
     """Joins torchrun's processes, if any; returns and raises as `own_device`."""
     device = own_device(device)
