@@ -1,24 +1,31 @@
 """Noises as short pieces and impulse responses, held in memory on the device."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import scipy.fft
 import soundfile as sf
 import torch
+from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_dino.augment.draws import on_device, power
 from speechbrain_dino.data.audio import read_int16
 from speechbrain_dino.utils.progress import progress
 from speechbrain_dino.utils.randomness import BANK, generator
 
+logger = logging.getLogger(__name__)
+
 _LEAD_SECONDS = 0.05
+_HOURS_ON_GPU, _HOURS_ON_CPU = 20.0, 5.0
 
 
 class NoiseBank(torch.nn.Module):
     """Short pieces of noise, so that a crop never waits for a whole file.
 
     Files longer than a piece are divided, shorter ones repeated. Beyond ``max_hours`` a
-    random part is kept, evenly over the kinds as far as there are enough.
+    random part is kept, evenly over the kinds as far as there are enough; the log says
+    which share of the noise that is.
 
     Arguments
     ---------
@@ -26,6 +33,7 @@ class NoiseBank(torch.nn.Module):
         Noises in SpeechBrain's form (ID, duration, wav; ``kind``), and kinds to hold.
     piece_seconds, max_hours : float
         Length of a piece, repeated for longer crops; one hour takes 115 MB at 16 kHz.
+        None: 20 hours where there is a CUDA GPU, else 5.
     sample_rate, seed : int
         Rate in Hz that the files must have; choice of the pieces that are kept.
     """
@@ -35,15 +43,15 @@ class NoiseBank(torch.nn.Module):
         csv_file,
         kinds=("noise", "music", "speech"),
         piece_seconds=5.0,
-        max_hours=5.0,
+        max_hours=None,
         sample_rate=16000,
         seed=0,
     ):
         super().__init__()
+        if max_hours is None:
+            max_hours = _HOURS_ON_GPU if torch.cuda.is_available() else _HOURS_ON_CPU
         self.samples = round(piece_seconds * sample_rate)
         table = _read_csv(csv_file)
-        if "kind" not in table:
-            table["kind"] = "noise"
         table = table[table["kind"].isin(kinds)]
         if table.empty:
             raise ValueError(
@@ -54,8 +62,11 @@ class NoiseBank(torch.nn.Module):
             kind: self._spans(table.loc[table["kind"] == kind, "wav"], sample_rate)
             for kind in kinds
         }
+        offered = spans
         spans = _evenly(spans, max(int(max_hours * 3600 / piece_seconds), 1), rng)
         self.kinds = list(spans)
+        if if_main_process():
+            logger.info("%s", _hours_held(offered, spans, sample_rate))
         self.count = np.array([len(spans[kind]) for kind in self.kinds])
         self.first = np.cumsum(self.count) - self.count
         spans = [span for members in spans.values() for span in members]
@@ -114,16 +125,30 @@ class RoomBank(torch.nn.Module):
         10000 take about 350 MB.
     sample_rate, seed : int
         Rate in Hz that the files must have; choice of the responses that are kept.
+    kinds : sequence of str, optional
+        Kinds to hold, by the CSV's column ``kind``, as even in number as there are
+        rooms. None, or of which the CSV has none: all, as one kind.
     """
 
     def __init__(
-        self, csv_file, max_seconds=0.5, max_rooms=10000, sample_rate=16000, seed=0
+        self,
+        csv_file,
+        max_seconds=0.5,
+        max_rooms=10000,
+        sample_rate=16000,
+        seed=0,
+        kinds=None,
     ):
         super().__init__()
-        wavs = list(_read_csv(csv_file)["wav"])
-        if len(wavs) > max_rooms:
-            kept = generator(seed, BANK).choice(len(wavs), max_rooms, replace=False)
-            wavs = [wavs[i] for i in np.sort(kept)]
+        table = _read_csv(csv_file)
+        wavs = {kind: list(table["wav"][table["kind"] == kind]) for kind in kinds or ()}
+        if not any(wavs.values()):
+            wavs = {"room": list(table["wav"])}
+        wavs = _evenly(wavs, max_rooms, generator(seed, BANK))
+        self.kinds = list(wavs)
+        self.count = np.array([len(wavs[kind]) for kind in self.kinds])
+        self.first = np.cumsum(self.count) - self.count
+        wavs = [wav for members in wavs.values() for wav in members]
         rooms = [
             self._read(wav, max_seconds, sample_rate)
             for wav in progress(wavs, desc="Reading impulse responses", unit="room")
@@ -182,13 +207,26 @@ def _evenly(spans, most, rng):
     return {kind: kept[kind] for kind in present}
 
 
+def _hours_held(offered, kept, sample_rate):
+    def hours(spans):
+        return sum(stop - start for _, start, stop in spans) / sample_rate / 3600
+
+    pairs = {kind: (hours(kept[kind]), hours(offered[kind])) for kind in kept}
+    held, whole = (sum(pair) for pair in zip(*pairs.values()))
+    by_kind = (f"{kind} {a:.3g} of {b:.3g}" for kind, (a, b) in pairs.items())
+    return (
+        f"{held:.3g} of {whole:.3g} hours of noise are held to augment with, "
+        f"{held / max(whole, 1e-9):.0%}: {', '.join(by_kind)}"
+    )
+
+
 def _read_csv(csv_file):
     table = pd.read_csv(csv_file, dtype={"ID": str, "wav": str})
     if table.empty:
         raise ValueError(
             f"{csv_file} names no file: check noise_folder and rir_folder."
         )
-    return table
+    return table if "kind" in table else table.assign(kind="noise")
 
 
 def _checked_info(wav, sample_rate):

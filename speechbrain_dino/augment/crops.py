@@ -8,10 +8,11 @@ draws, as SpeechBrain's ``Augmenter`` does, the numbers come from torch's genera
 import torch
 from speechbrain.augment.augmenter import lengths_arg_exists
 
+from speechbrain_dino.augment.draws import uniform_numbers
 from speechbrain_dino.augment.noise import AddNoise
 from speechbrain_dino.augment.reverb import AddReverb
 
-__all__ = ["AddNoise", "AddReverb", "CropAugment", "augmented"]
+__all__ = ["AddNoise", "AddReverb", "CropAugment", "OneOf", "augmented"]
 
 
 class CropAugment(torch.nn.Module):
@@ -36,6 +37,40 @@ class CropAugment(torch.nn.Module):
                 part = draws[:, used : used + step.num_draws]
             waveforms = step(waveforms, lengths, part)
             used += step.num_draws
+        return waveforms
+
+
+class OneOf(torch.nn.Module):
+    """Applies one of several steps to each crop, each step equally often (wespeaker).
+
+    A step keeps its own probability, so that 1 means always; one that has nothing to
+    add (no folder, or probability 0) leaves its share to the others.
+    """
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps = torch.nn.ModuleList(step for step in steps if step is not None)
+        self.num_draws = 1 + sum(step.num_draws for step in self.steps)
+
+    def load(self):
+        """Reads noises and rooms, before training rather than in its first step."""
+        for step in self.steps:
+            step.load()
+
+    def forward(self, waveforms, lengths=None, draws=None):
+        """Augments ``(batch, time)``; draws ``(batch, num_draws)`` lie on the CPU."""
+        self.load()
+        draws = torch.from_numpy(uniform_numbers(draws, waveforms, self.num_draws))
+        able = [number for number, step in enumerate(self.steps) if step.prob > 0]
+        chosen = (draws[:, 0] * len(able)).long().clamp(max=len(able) - 1)
+        used = 1
+        for number, step in enumerate(self.steps):
+            part = draws[:, used : used + step.num_draws].clone()
+            used += step.num_draws
+            if number in able:
+                # A draw of 1 is above every probability.
+                part[chosen != able.index(number), 0] = 1.0
+                waveforms = step(waveforms, lengths, part)
         return waveforms
 
 

@@ -68,6 +68,24 @@ def choose(uniform, count):
     return np.minimum((uniform * count).astype(np.int64), count - 1)
 
 
+def choose_weighted(uniform, weights):
+    """Which of ``weights`` numbers in [0, 1) fall to; and what is left of each of them.
+
+    Of (N,): int64 (N,), and float (N,), uniform in [0, 1) again and independent of the
+    choice.
+
+    Example
+    -------
+    >>> which, left = choose_weighted(np.array([0.1, 0.5, 0.875]), [3, 1])
+    >>> which.tolist(), left.round(3).tolist()
+    ([0, 0, 1], [0.133, 0.667, 0.5])
+    """
+    ends = np.cumsum(weights) / np.sum(weights)
+    which = np.minimum(np.searchsorted(ends, uniform, side="right"), len(ends) - 1)
+    begins = np.concatenate([[0.0], ends[:-1]])
+    return which, (uniform - begins[which]) / (ends - begins)[which]
+
+
 def on_device(array, device):
     """Copies a NumPy array to a device, without waiting for what the device does."""
     return torch.from_numpy(array).to(device, non_blocking=True)

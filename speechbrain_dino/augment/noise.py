@@ -6,6 +6,7 @@ from speechbrain_dino.augment.banks import NoiseBank
 from speechbrain_dino.augment.draws import (
     RandomEffect,
     choose,
+    choose_weighted,
     gain_to,
     on_device,
     prepared,
@@ -26,14 +27,19 @@ class AddNoise(RandomEffect):
         without a column ``kind`` (noise, music, speech); share of crops with noise.
     snr : dict
         For each kind the lowest and the highest signal-to-noise ratio in dB. Kinds
-        of which the file has no noise are left out, the others equally likely.
+        of which the file has no noise are left out, the others equally likely but for
+        ``weights``.
     babble : tuple of int
         Fewest and most voices (kind speech) in babble; ValueError if below one.
     bank : dict
         Further arguments of :class:`speechbrain_dino.augment.banks.NoiseBank`.
+    weights : dict, optional
+        How often each kind is taken.
     """
 
-    def __init__(self, csv_file, snr=None, prob=0.7, babble=(3, 7), bank=None):
+    def __init__(
+        self, csv_file, snr=None, prob=0.7, babble=(3, 7), bank=None, weights=None
+    ):
         super().__init__(prob)
         if not 1 <= babble[0] <= babble[1]:
             raise ValueError(
@@ -42,6 +48,12 @@ class AddNoise(RandomEffect):
             )
         self.csv_file = csv_file
         self.ranges = snr or {"noise": (0, 18), "music": (3, 18), "speech": (3, 18)}
+        if weights is not None and set(weights) != set(self.ranges):
+            raise ValueError(
+                f"weights were given for {sorted(weights)}, snr for "
+                f"{sorted(self.ranges)}: give both the same kinds"
+            )
+        self.weights = weights
         self.babble = babble
         self.num_draws = _FIRST_VOICE + 2 * babble[1]
         self.bank_options = bank or {}
@@ -62,7 +74,7 @@ class AddNoise(RandomEffect):
 
     def effect(self, waveforms, draws, mask):
         """Adds noise to each crop, none to its padding."""
-        kind = choose(draws[:, 1], len(self.bank.kinds))
+        kind = self._kinds(draws[:, 1])
         low, high = self.snr[kind].T
         device = waveforms.device
         snr = on_device(low + draws[:, 2] * (high - low), device)
@@ -71,6 +83,12 @@ class AddNoise(RandomEffect):
             noise = noise * mask
         gain = gain_to(waveforms, noise, mask) * 10 ** (-snr[:, None] / 20)
         return waveforms + gain * noise
+
+    def _kinds(self, uniform):
+        if self.weights is None:
+            return choose(uniform, len(self.bank.kinds))
+        weights = [self.weights[kind] for kind in self.bank.kinds]
+        return choose_weighted(uniform, weights)[0]
 
     def _mix(self, kind, draws):
         """Pieces, starts and which voices of them are used, each ``(rows, voices)``."""

@@ -19,6 +19,8 @@ from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import read_mark
 
 KINDS = ("noise", "music", "speech")
+ROOMS = {name: name for name in ("smallroom", "mediumroom", "largeroom")}
+ROOMS["real_rirs_isotropic_noises"] = "real"
 # SpeechBrain's augmentations want columns in threes: value, format, options.
 _TRIPLES = ("wav", "wav_format", "wav_opts", "kind", "kind_format", "kind_opts")
 COLUMNS = ("ID", "duration", *_TRIPLES)
@@ -47,6 +49,8 @@ def prepare_noise_rir(
         named music or speech are of that kind, others are noise. None: no noise.csv.
     rir_folder : str, optional
         RIRS_NOISES (its impulse responses are taken), or any folder. None: no rir.csv.
+        The kind is smallroom, mediumroom or largeroom of the simulated ones, real of
+        the recorded ones, room in other folders.
     exclude : sequence of str
         Patterns of paths, relative to their folder, to leave alone, such as
         ``"speech/*"`` or ``"simulated_rirs/largeroom/*"``.
@@ -103,7 +107,7 @@ def _prepare(what, folder, save_folder, options, num_workers):
     ]
     job = Preparation(
         save_folder,
-        {"folder": os.path.abspath(folder), **options},
+        {"folder": os.path.abspath(folder), **options, "kinds": [*KINDS, *ROOMS]},
         [(s.path, s.size, s.changed) for s in sources],
         outputs=[f"{what}.csv"],
         summary=f"{what}.json",
@@ -124,7 +128,7 @@ def _prepare(what, folder, save_folder, options, num_workers):
             continue
         duration = facts.frames / rate
         seconds += duration
-        kind = _kind(folder, source.id) if what == "noise" else "rir"
+        kind = _kind(folder, source.id) if what == "noise" else _room(folder, source.id)
         triples = (path, os.path.splitext(path)[1].strip("."), "", kind, "string", "")
         rows.append((source.id, round(duration, 6), *triples))
     report(len(rows), left_out, f"{what} to augment with in {folder}")
@@ -153,6 +157,17 @@ def _wanted(what, name):
 
 def _kind(folder, name):
     """The kind that the given folder or the nearest one below it names."""
-    parts = [os.path.basename(os.path.abspath(folder)), *name.split("/")[:-1]]
-    kinds = [part.lower() for part in parts if part.lower() in KINDS]
+    kinds = [part for part in _folders(folder, name) if part in KINDS]
     return kinds[-1] if kinds else "noise"
+
+
+def _room(folder, name):
+    """The kind of room that a place in RIRS_NOISES means."""
+    kinds = [ROOMS[part] for part in _folders(folder, name) if part in ROOMS]
+    return kinds[-1] if kinds else "room"
+
+
+def _folders(folder, name):
+    """The given folder's own name and those of the ones below it, in lower case."""
+    parts = [os.path.basename(os.path.abspath(folder)), *name.split("/")[:-1]]
+    return [part.lower() for part in parts]

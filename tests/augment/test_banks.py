@@ -71,6 +71,43 @@ def test_a_bound_keeps_kinds_balanced(tmp_path):
     assert not torch.equal(bank.pieces, other.pieces)
 
 
+def test_log_says_what_share_of_the_noise_is_held(tmp_path, caplog):
+    sounds = {"much": ramp(0, 20000), "some": ramp(0, 2000)}
+    path = csv_of(tmp_path, sounds, kind=["music", "noise"])
+    hour = RATE * 3600
+    with caplog.at_level("INFO"):
+        NoiseBank(path, piece_seconds=100 / RATE, max_hours=8000 / hour)
+    held = [f"{samples / hour:.3g}" for samples in (8000, 22000, 2000, 6000, 20000)]
+    assert caplog.messages == [
+        f"{held[0]} of {held[1]} hours of noise are held to augment with, 36%: "
+        f"noise {held[2]} of {held[2]}, music {held[3]} of {held[4]}"
+    ]
+
+
+@pytest.mark.parametrize("gpu, hours", [(True, 20), (False, 5)])
+def test_hours_held_by_default(tmp_path, monkeypatch, gpu, hours):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    path = csv_of(tmp_path, {"a": ramp(0, 30000)})
+    asked = []
+    monkeypatch.setattr(
+        "speechbrain_dino.augment.banks._evenly",
+        lambda spans, most, rng: asked.append(most) or spans,
+    )
+    NoiseBank(path, piece_seconds=1000 / RATE)
+    assert asked == [hours * 3600 * RATE / 1000]
+
+
+def test_rooms_of_the_kinds_asked_for_in_even_numbers(tmp_path):
+    rooms = {f"{kind}{n}": 0.5 for kind in "abc" for n in range({"b": 2}.get(kind, 9))}
+    sounds = {name: np.float32([level, 0, 0]) for name, level in rooms.items()}
+    path = csv_of(tmp_path, sounds, kind=[name[0] for name in sounds])
+    bank = RoomBank(path, kinds=["c", "b"], max_rooms=7)
+    assert (bank.kinds, bank.count.tolist()) == (["c", "b"], [5, 2])
+    assert bank.first.tolist() == [0, 5]
+    everything = RoomBank(path, kinds=["none"])
+    assert (everything.kinds, len(everything)) == (["room"], len(sounds))
+
+
 def test_smallest_bank_has_one_piece_of_each_kind(tmp_path):
     sounds = {"a": ramp(0, 1000), "b": ramp(0, 1000)}
     path = csv_of(tmp_path, sounds, kind=["noise", "music"])

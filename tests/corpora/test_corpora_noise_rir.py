@@ -82,6 +82,10 @@ def test_rirs_noises(tmp_path):
         name,
         "simulated_rirs/smallroom/Room001/Room001-00001.wav",
     ]
+    assert [row["kind"] for row in table] == ["real", "smallroom"]
+    part = folder / "simulated_rirs" / "smallroom"
+    prepare_noise_rir(tmp_path / "part", rir_folder=part)
+    assert rows(tmp_path / "part" / "rir.csv")[0]["kind"] == "smallroom"
     assert summary["rir"]["kept"] == 2
     first_microphone = sf.read(table[0]["wav"])[0]
     assert np.abs(first_microphone - array[:, 0]).max() < 1e-4

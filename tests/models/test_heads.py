@@ -37,6 +37,22 @@ def test_prototype_rows_stay_unit_after_any_step():
     assert [name for name, _ in prototypes.named_parameters()] == ["weight"]
 
 
+@pytest.mark.parametrize("kind", [DINOHead, RDINOHead])
+def test_last_layer_is_not_taken_to_half_precision(kind):
+    """Each row of prototypes twice, 1e-4 apart: one number in bfloat16."""
+    head = kind(6, 20, hidden_dim=12, bottleneck_dim=4, batch_norm=False)
+    rows = F.normalize(head.prototypes.weight.data[:10], dim=1)
+    head.prototypes.weight.data = torch.cat([rows, rows + 1e-4 * rows.roll(1, 1)])
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = head(torch.randn(8, 6))
+    bottleneck = outputs["bottleneck"] if kind is RDINOHead else None
+    logits = outputs["outputs"] if kind is RDINOHead else outputs
+    assert logits.dtype == torch.float32
+    assert (logits[:, :10] != logits[:, 10:]).all()
+    if bottleneck is not None:
+        torch.testing.assert_close(logits, bottleneck @ head.prototypes.unit_rows().T)
+
+
 def test_head_equals_the_layers_written_out():
     head = small_head()
     first, _, second, _, third = head.mlp
@@ -159,3 +175,20 @@ def test_branch_calls_the_encoder_once_a_length_and_keeps_the_order(keepdim):
 def test_branch_names_an_encoder_without_pooling():
     with pytest.raises(ValueError, match="does it pool over time"):
         Branch(nn.Identity(), small_head())([torch.randn(4, 10, 6)])
+
+
+@pytest.mark.parametrize("head", [small_head(), RDINOHead(6, 8, 16, 12, 4)])
+def test_the_head_may_see_the_crops_of_each_length_apart(head):
+    norm = nn.BatchNorm1d(6, affine=False)
+    branch = Branch(Pooling(False), nn.Sequential(norm, head.eval()), True)
+    long, short = torch.randn(4, 10, 6), 5 + torch.randn(8, 5, 6)
+    embeddings, outputs = branch([long, short])
+    torch.testing.assert_close(embeddings, torch.cat([long.mean(1), short.mean(1)]))
+    apart = [head(norm(part.mean(1))) for part in (long, short)]
+    if isinstance(outputs, dict):
+        assert list(outputs) == ["outputs", "expanded", "bottleneck"]
+        for name, value in outputs.items():
+            expected = torch.cat([part[name] for part in apart])
+            torch.testing.assert_close(value, expected)
+    else:
+        torch.testing.assert_close(outputs, torch.cat(apart))
