@@ -1,11 +1,14 @@
 """Encoders that SpeechBrain lacks; its ECAPA-TDNN, x-vector and ResNet serve too."""
 
 import torch
+import torch.nn.functional as F
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.nnet.CNN import Conv1d
 from torch import nn
 
 from speechbrain_dino.models.features import frame_mask
+
+ACTIVATIONS = {"relu": torch.relu, "relu6": F.relu6, "swish": F.silu}
 
 
 class LeanECAPA(ECAPA_TDNN):
@@ -31,11 +34,20 @@ class MaskedResNet(nn.Module):
 
     A 3x3 stem of stride 1 without pooling, stages of blocks that a subclass gives,
     mean and standard deviation over time, then a linear layer without bias and batch
-    normalization. Strides, one per stage, are in time and frequency.
+    normalization. Strides, one per stage, are in time and frequency. ``activation`` is
+    a key of ``ACTIVATIONS``; convolutions begin as He et al. (2015), by fan out.
     """
 
-    def __init__(self, input_size, channels, block_sizes, strides, lin_neurons):
+    def __init__(
+        self, input_size, channels, block_sizes, strides, lin_neurons, activation="relu"
+    ):
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is {activation!r}; expected one of "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        self.activation = ACTIVATIONS[activation]
         self.stem = conv(1, channels[0], 3)
         self.stem_norm = nn.BatchNorm2d(channels[0])
         blocks, width, bands = [], channels[0], input_size
@@ -48,6 +60,9 @@ class MaskedResNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.embedding = nn.Linear(2 * width * bands, lin_neurons, bias=False)
         self.embedding_norm = nn.BatchNorm1d(lin_neurons)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
 
     def forward(self, feats, lengths=None):
         """Embeddings (batch, 1, lin_neurons) of log-mels (batch, frames, input_size).
@@ -57,7 +72,8 @@ class MaskedResNet(nn.Module):
         mask = frame_mask(lengths, feats)
         # (batch, 1, bands, frames)
         x = feats.transpose(1, 2).unsqueeze(1)
-        x = masked(torch.relu(self.stem_norm(self.stem(masked(x, mask)))), mask)
+        x = self.stem_norm(self.stem(masked(x, mask)))
+        x = masked(self.activation(x), mask)
         for block in self.blocks:
             x, mask = block(x, mask)
         x = self.embedding(_statistics(x.flatten(1, 2), mask))
@@ -71,6 +87,9 @@ class MaskedResNet(nn.Module):
 
 class LResNet34(MaskedResNet):
     """The paper's light ResNet-34: basic blocks [3, 4, 6, 3], 16-32-64-128 channels.
+
+    The paper's activation is "relu6", which recipes name; the default is that of
+    inference folders whose YAML names none.
 
     Example
     -------
@@ -86,19 +105,22 @@ class LResNet34(MaskedResNet):
         block_sizes=(3, 4, 6, 3),
         strides=(1, 2, 2, 2),
         lin_neurons=256,
+        activation="relu",
     ):
-        super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
+        super().__init__(
+            input_size, channels, block_sizes, strides, lin_neurons, activation
+        )
 
     def block(self, width, out, stride):
-        return BasicBlock(width, out, stride)
+        return BasicBlock(width, out, stride, self.activation)
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al., 2016)."""
 
-    def __init__(self, width, out, stride):
+    def __init__(self, width, out, stride, activation=torch.relu):
         super().__init__()
-        self.stride, self.width_out = stride, out
+        self.stride, self.width_out, self.activation = stride, out, activation
         self.conv1 = conv(width, out, 3, stride)
         self.norm1 = nn.BatchNorm2d(out)
         self.conv2 = conv(out, out, 3)
@@ -108,9 +130,9 @@ class BasicBlock(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = masked(torch.relu(self.norm1(self.conv1(x))), inner)
+        y = masked(self.activation(self.norm1(self.conv1(x))), inner)
         y = self.norm2(self.conv2(y)) + self.shortcut(x)
-        return masked(torch.relu(y), inner), inner
+        return masked(self.activation(y), inner), inner
 
 
 def conv(width, out, kernel, stride=1):

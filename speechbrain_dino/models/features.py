@@ -2,13 +2,17 @@
 
 import torch
 
+_VARIANCE_FLOOR = 1e-5  # of torch.nn.InstanceNorm1d
+
 
 class MeanNorm(torch.nn.Module):
     """Subtracts the mean of each feature, of the whole utterance or a sliding window.
 
     The paper uses a window of 3 s, centered and shortened at both ends of the
     utterance, and the utterance mean for crops no longer than that; the variance is
-    left alone. Frames are ``hop_seconds`` apart.
+    left alone. ``variance``: each feature is divided by its standard deviation over
+    the utterance too, as ``torch.nn.InstanceNorm1d`` does. Frames are ``hop_seconds``
+    apart. Raises ValueError for ``variance`` with a window.
 
     Example
     -------
@@ -16,8 +20,14 @@ class MeanNorm(torch.nn.Module):
     tensor([-0.5000,  0.0000,  0.0000,  0.5000])
     """
 
-    def __init__(self, window_seconds=None, hop_seconds=0.01):
+    def __init__(self, window_seconds=None, hop_seconds=0.01, variance=False):
         super().__init__()
+        if variance and window_seconds is not None:
+            raise ValueError(
+                f"window_seconds is {window_seconds} and variance is {variance}; the "
+                "variance is normalized over whole utterances: leave one of them out"
+            )
+        self.variance = variance
         # SpeechBrain's interfaces feed the device they were loaded on, also after
         # ``.to(...)``: this empty buffer moves along and says where the encoder is.
         self.register_buffer("place", torch.empty(0), persistent=False)
@@ -42,7 +52,12 @@ class MeanNorm(torch.nn.Module):
             short = torch.as_tensor(count <= self.window, device=feats.device)
             mean = torch.where(short, mean, sliding)
         feats = feats - mean
-        return feats if mask is None else feats * mask[..., None]
+        if mask is not None:
+            feats = feats * mask[..., None]
+        if self.variance:
+            variance = feats.square().sum(dim=1, keepdim=True) / count
+            feats = feats * (variance + _VARIANCE_FLOOR).rsqrt()
+        return feats
 
     def _sliding_mean(self, feats, mask):
         frames = feats.shape[1]

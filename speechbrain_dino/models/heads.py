@@ -4,6 +4,7 @@ A head maps embeddings (N, D) to outputs (N, K); where an objective needs more o
 returns a dict with ``outputs`` and whatever it hands out besides, (N, ...) each.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -23,7 +24,10 @@ class Prototypes(nn.Module):
 
     def forward(self, x):
         """Scalar products of ``x`` (N, in_dim) with the prototypes, (N, K)."""
-        return F.linear(x, self.unit_rows())
+        # Autocast would take the product to half precision, whatever x is, and cosines
+        # that are 0.004 apart would be one.
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x, self.unit_rows())
 
 
 class DINOHead(nn.Module):
@@ -36,7 +40,6 @@ class DINOHead(nn.Module):
 
     Example
     -------
-    >>> import torch
     >>> head = DINOHead(in_dim=8, out_dim=32, hidden_dim=16, bottleneck_dim=4)
     >>> head(torch.randn(5, 8)).shape
     torch.Size([5, 32])

@@ -27,21 +27,26 @@ class Res2Net50(MaskedResNet):
         base_width=26,
         expansion=4,
         lin_neurons=256,
+        activation="relu",
     ):
         self.scale, self.base_width, self.expansion = scale, base_width, expansion
-        super().__init__(input_size, channels, block_sizes, strides, lin_neurons)
+        super().__init__(
+            input_size, channels, block_sizes, strides, lin_neurons, activation
+        )
 
     def block(self, width, out, stride):
         group = max(out * self.base_width // 64, 1)
-        return Res2Block(width, out * self.expansion, stride, group, self.scale)
+        out = out * self.expansion
+        return Res2Block(width, out, stride, group, self.scale, self.activation)
 
 
 class Res2Block(nn.Module):
     """1x1, a row of 3x3 convolutions by groups of channels, 1x1, with a shortcut."""
 
-    def __init__(self, width, out, stride, group, scale):
+    def __init__(self, width, out, stride, group, scale, activation=torch.relu):
         super().__init__()
         self.stride, self.width_out, self.scale = stride, out, scale
+        self.activation = activation
         self.conv1 = conv(width, group * scale, 1)
         self.norm1 = nn.BatchNorm2d(group * scale)
         convolved = max(scale - 1, 1)  # the last group goes by, if there are several
@@ -56,18 +61,18 @@ class Res2Block(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = masked(torch.relu(self.norm1(self.conv1(x))), mask)
+        y = masked(self.activation(self.norm1(self.conv1(x))), mask)
         groups = y.chunk(self.scale, dim=1)
         outputs = []
         for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
             group = groups[number]
             if number and self.stride == 1:  # else the sizes differ
                 group = group + outputs[-1]
-            outputs.append(masked(torch.relu(norm(layer(group))), inner))
+            outputs.append(masked(self.activation(norm(layer(group))), inner))
         if self.scale > 1:
             last = groups[-1]
             if self.stride > 1:
                 last = masked(F.avg_pool2d(last, 3, self.stride, padding=1), inner)
             outputs.append(last)
         y = self.norm3(self.conv3(torch.cat(outputs, dim=1))) + self.shortcut(x)
-        return masked(torch.relu(y), inner), inner
+        return masked(self.activation(y), inner), inner

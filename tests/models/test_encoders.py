@@ -56,6 +56,36 @@ def test_block_is_the_residual_block(trained):
     assert same.stride == 1
 
 
+@pytest.mark.parametrize("name", ["relu", "relu6", "swish"])
+def test_activation_is_the_one_named(name):
+    function = {"relu": torch.relu, "relu6": lambda x: x.clamp(0, 6)}
+    function["swish"] = lambda x: x * torch.sigmoid(x)
+    encoder = LResNet34(8, (2, 2, 2, 2), (1, 1, 1, 1), activation=name).eval()
+    seen = []
+    encoder.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(2, 9, 8) * 20
+    block = encoder.blocks[0]
+    encoder(x)
+    stem = encoder.stem_norm(encoder.stem(x.transpose(1, 2)[:, None]))
+    torch.testing.assert_close(seen[0], function[name](stem))
+    y = function[name](block.norm1(block.conv1(seen[0])))
+    expected = function[name](block.norm2(block.conv2(y)) + seen[0])
+    torch.testing.assert_close(block(seen[0])[0], expected)
+
+
+def test_unknown_activation_is_named():
+    with pytest.raises(ValueError, match="'gelu'; expected one of relu, relu6, swish"):
+        LResNet34(activation="gelu")
+
+
+def test_convolutions_begin_by_fan_out():
+    for layer in LResNet34().modules():
+        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 2000:
+            fan_out = layer.out_channels * layer.kernel_size[0] ** 2
+            variance = layer.weight.var().item() * fan_out / 2
+            assert variance == pytest.approx(1.0, abs=0.15)
+
+
 def test_padded_batch_equals_one_by_one(trained):
     frames = [60, 59, 58, 33, 8, 7, 2, 1]
     alone = [torch.randn(n, 40) * 20 for n in frames]

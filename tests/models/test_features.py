@@ -45,6 +45,27 @@ def test_padded_equals_alone(window):
         assert (row[len(feats) :] == 0).all()
 
 
+def test_with_variance_equals_instance_norm():
+    scale = torch.tensor([0.0, 1e-3, 0.1, 1.0, 9.0, 30.0])
+    feats = (torch.randn(3, 50, 6) * scale + 7).double()
+    expected = torch.nn.InstanceNorm1d(6)(feats.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(MeanNorm(variance=True)(feats), expected)
+
+
+def test_variance_of_padded_equals_alone():
+    feats = torch.randn(1, 30, 4) * 20 + 3
+    norm = MeanNorm(variance=True)
+    batch = torch.cat([feats, torch.full((1, 10, 4), 1e3)], dim=1)
+    result = norm(batch, torch.tensor([0.75]))
+    torch.testing.assert_close(result[:, :30], norm(feats))
+    assert (result[:, 30:] == 0).all()
+
+
+def test_variance_in_a_window_is_an_error():
+    with pytest.raises(ValueError, match="leave one of them out"):
+        MeanNorm(window_seconds=3.0, variance=True)
+
+
 def test_long_utterance_keeps_its_digits():
     feats = torch.randn(1, 60000, 1) + 1e3
     result = MeanNorm(3.0)(feats)[0, :, 0]

@@ -37,6 +37,22 @@ def test_prototype_rows_stay_unit_after_any_step():
     assert [name for name, _ in prototypes.named_parameters()] == ["weight"]
 
 
+@pytest.mark.parametrize("kind", [DINOHead, RDINOHead])
+def test_last_layer_is_not_taken_to_half_precision(kind):
+    """Each row of prototypes twice, 1e-4 apart: one number in bfloat16."""
+    head = kind(6, 20, hidden_dim=12, bottleneck_dim=4, batch_norm=False)
+    rows = F.normalize(head.prototypes.weight.data[:10], dim=1)
+    head.prototypes.weight.data = torch.cat([rows, rows + 1e-4 * rows.roll(1, 1)])
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = head(torch.randn(8, 6))
+    bottleneck = outputs["bottleneck"] if kind is RDINOHead else None
+    logits = outputs["outputs"] if kind is RDINOHead else outputs
+    assert logits.dtype == torch.float32
+    assert (logits[:, :10] != logits[:, 10:]).all()
+    if bottleneck is not None:
+        torch.testing.assert_close(logits, bottleneck @ head.prototypes.unit_rows().T)
+
+
 def test_head_equals_the_layers_written_out():
     head = small_head()
     first, _, second, _, third = head.mlp
