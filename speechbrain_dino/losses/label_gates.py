@@ -140,7 +140,9 @@ class TwoGaussians(NamedTuple):
 
 def fit_two_gaussians(values, seed=0):
     """Fits :class:`TwoGaussians` to values (N,), with scikit-learn's EM."""
-    mixture = GaussianMixture(2, random_state=seed, n_init=3, reg_covar=1e-4)
+    mixture = GaussianMixture(
+        2, random_state=seed, tol=1e-5, max_iter=1000, reg_covar=1e-4
+    )
     mixture.fit(np.asarray(values, dtype=np.float64)[:, None])
     order = np.argsort(mixture.means_[:, 0])
     return TwoGaussians(
