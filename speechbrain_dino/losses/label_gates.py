@@ -21,12 +21,14 @@ _LEAST = 1e-6  # nats; losses below count as this much, since log 0 is not finit
 
 
 class FixedGate(nn.Module):
-    """Keeps labels whose loss is below ``bound`` nats (infinity: all).
+    """Keeps labels whose loss is at most ``bound`` nats (infinity: all).
 
     Arguments
     ---------
     start_epoch : int
-        First epoch (from 1) that is gated.
+        First epoch (from 1) that is gated. A fresh output layer of C classes costs ln C
+        and, with margin and scale, more: gate once it has learned, by this or by
+        ``speechbrain_dino.training.gate_phases.GatePhases``.
     memory : float
         Share of an utterance's past in the (log) loss that is judged, 0..1: 0 judges
         the loss of the moment (the papers), which jumps with crops and noise; with few
@@ -51,10 +53,13 @@ class FixedGate(nn.Module):
         """Makes room for the loss of every training utterance."""
         self.losses = torch.full((num_items,), math.nan)
 
-    def begin_epoch(self, epoch):
-        """Chooses the epoch's gate; returns it in nats, by name, for the log."""
+    def begin_epoch(self, epoch, is_set=True):
+        """Chooses the epoch's gate; returns it in nats, by name, for the log.
+
+        Without ``is_set`` everything is kept, whatever the epoch.
+        """
         gate = math.inf
-        if epoch >= self.start_epoch:
+        if is_set and epoch >= self.start_epoch:
             gate = self.choose(self.losses.cpu().numpy())
         self.now.fill_(gate)
         if not self.memory:
@@ -79,7 +84,7 @@ class FixedGate(nn.Module):
             judged = torch.where(before.isfinite(), mean, now)
         self.losses[rows] = judged
         # What is not finite is for the brain to skip and count, not to hide here.
-        return (self.losses[items] < self.now) | ~losses.detach().isfinite()
+        return (self.losses[items] <= self.now) | ~losses.detach().isfinite()
 
 
 class DynamicGate(FixedGate):
@@ -135,7 +140,9 @@ class TwoGaussians(NamedTuple):
 
 def fit_two_gaussians(values, seed=0):
     """Fits :class:`TwoGaussians` to values (N,), with scikit-learn's EM."""
-    mixture = GaussianMixture(2, random_state=seed, n_init=3, reg_covar=1e-4)
+    mixture = GaussianMixture(
+        2, random_state=seed, tol=1e-5, max_iter=1000, reg_covar=1e-4
+    )
     mixture.fit(np.asarray(values, dtype=np.float64)[:, None])
     order = np.argsort(mixture.means_[:, 0])
     return TwoGaussians(
@@ -171,23 +178,49 @@ def crossing(mixture):
 class LabelCorrection(nn.Module):
     """Gives a sample that was gated out the label that clean speech speaks for.
 
-    softmax(cosine / temperature) of the sample without augmentation; where its
-    highest value exceeds ``threshold`` (0..1), that class is the label from then on in
-    this step (Han et al., 2022). ``start_epoch`` (from 1) is the first with correction.
+    Where the highest cosine of the sample without augmentation leads the second by more
+    than ``lead``, its class is the label from then on in this step. Han et al. (2022)
+    ask for softmax(cosine / 0.1) > 0.5 instead, which many classes put out of reach:
+    7,500 need a cosine of 0.9. A lead means the same for any number of them; 0.2 is
+    what a margin of 0.2 radians asks of a right label. ``start_epoch`` (from 1) is the
+    first with correction.
     """
 
-    def __init__(self, start_epoch=9, threshold=0.5, temperature=0.1):
+    def __init__(self, start_epoch=9, lead=0.2):
         super().__init__()
-        if not 0 < threshold < 1:
-            raise ValueError(f"threshold is {threshold}; it lies between 0 and 1")
-        if not temperature > 0:
-            raise ValueError(f"temperature is {temperature}; it must be positive")
-        self.start_epoch = start_epoch
-        self.threshold, self.temperature = threshold, temperature
+        if not 0 < lead < 2:
+            raise ValueError(
+                f"lead is {lead}; it lies between 0 and 2, the largest difference of "
+                "two cosines"
+            )
+        self.start_epoch, self.lead = start_epoch, lead
+        self.register_buffer("widest", torch.tensor(-1.0), persistent=False)
 
     @torch.no_grad()
     def forward(self, cosines):
         """Labels int64 (N,) and whether they are sure, bool (N,), of cosines (N, C)."""
-        probs = torch.softmax(cosines.float() / self.temperature, dim=1)
-        best, labels = probs.max(1)
-        return labels, best > self.threshold
+        (best, second), labels = cosines.float().topk(2, dim=1)[0].T, cosines.argmax(1)
+        self.widest = torch.maximum(self.widest, (best - second).max())
+        return labels, best - second > self.lead
+
+    def end_epoch(self, gated, corrected):
+        """Warns where an epoch's samples were gated and none was corrected (shares)."""
+        widest = gathered(self.widest[None]).max()
+        self.widest.fill_(-1.0)
+        if gated and not corrected:
+            logger.warning(
+                "Label correction did not fire: the widest lead of the best class over "
+                "the second was %.3f, and it asks for %.3g. Lower lead, or begin later",
+                float(widest),
+                self.lead,
+            )
+
+    def warn_if_idle(self, gate, epochs):
+        """Warns where no epoch of the run can correct a label."""
+        if gate is None:
+            why = "there is no gate, and only labels that a gate stops are corrected"
+        elif self.start_epoch > epochs:
+            why = f"it begins in epoch {self.start_epoch}, the run ends with {epochs}"
+        else:
+            return
+        logger.warning("Label correction cannot fire: %s", why)

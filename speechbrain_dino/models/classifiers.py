@@ -28,9 +28,11 @@ class CosineClassifier(nn.Module):
 
     def forward(self, embeddings):
         """Cosines (..., C), float32, of embeddings (..., D)."""
-        # In half precision the squares of a norm may overflow or vanish.
-        unit = F.normalize(embeddings.float(), dim=-1)
-        cosines = F.linear(unit, F.normalize(self.weight.float(), dim=-1))
+        # In half precision the squares of a norm may overflow or vanish, and autocast
+        # would take the product back to it: cosines 0.004 apart would be one.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            unit = F.normalize(embeddings.float(), dim=-1)
+            cosines = F.linear(unit, F.normalize(self.weight.float(), dim=-1))
         return cosines.unflatten(-1, (self.sub_centers, -1)).amax(-2)
 
 

@@ -278,6 +278,9 @@ class TrainingBrain(sb.Brain):
             return False
         return super()._should_save_intra_epoch_ckpt(last_ckpt_time, steps_since_ckpt)
 
+    def after_validation(self, epoch, metrics):
+        """What a subclass does with an epoch's metrics before the checkpoint."""
+
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Sums the epoch up, validates and saves; stops a run that has collapsed."""
         if stage != sb.Stage.TRAIN:
@@ -289,6 +292,7 @@ class TrainingBrain(sb.Brain):
         self.step, self.avg_train_loss = 0, 0.0
         if self.on_epoch_end is not None:
             self.on_epoch_end(self, epoch, metrics)
+        self.after_validation(epoch, metrics)
         # Before saving: a run killed in between writes the line once more, after
         # forgetting this one; the other way round it would be lost.
         log_epoch(self, epoch, number, metrics)

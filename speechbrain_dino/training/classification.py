@@ -22,7 +22,8 @@ class ClassifierBrain(TrainingBrain):
     ``hparams``: ``affine_layers`` and ``affine_epochs`` (first epochs, in which only
     these layers of the encoder and the output layer learn). Optional modules: ``gate``
     and ``correction`` (:mod:`~speechbrain_dino.losses.label_gates`); optional in
-    ``hparams``: ``speed_classes``
+    ``hparams``: ``phases`` (:class:`~speechbrain_dino.training.gate_phases.GatePhases`,
+    when the gate is set and training ends), ``speed_classes``
     (:class:`~speechbrain_dino.augment.speeds.SpeedClasses`) and ``copy_paste``
     (:class:`~speechbrain_dino.augment.copy_paste.CopyPaste`); the crops then carry the
     numbers that these draw with behind those of the augmentations.
@@ -45,6 +46,9 @@ class ClassifierBrain(TrainingBrain):
         if "gate" in modules:
             self.stateful = (*self.stateful, "gate")
         super().__init__(**kwargs)
+        self.phases = getattr(self.hparams, "phases", None)
+        if self.phases is not None and self.checkpointer is not None:
+            self.checkpointer.add_recoverable("phases", self.phases)
         self.labels = labels.to(self.device)
         self.num_classes = num_classes
         self.speeds = getattr(self.hparams, "speed_classes", None)
@@ -56,13 +60,21 @@ class ClassifierBrain(TrainingBrain):
 
     # -- set-up ---------------------------------------------------------------
 
+    def on_fit_start(self):
+        """Recovers; a run whose phases had ended goes no further."""
+        super().on_fit_start()
+        if self.phases is not None and self.phases.ended:
+            self.epoch_counter.limit = self.epoch_counter.current
+
     def on_stage_start(self, stage, epoch=None):
         """Chooses gate and learning layers of the epoch."""
         super().on_stage_start(stage, epoch)
         if stage != sb.Stage.TRAIN:
             return
         if "gate" in self.modules and self.step == 0:
-            self.modules.health.extra = self.modules.gate.begin_epoch(epoch)
+            is_set = self.phases is None or self.phases.gated
+            gate = self.modules.gate.begin_epoch(epoch, is_set)
+            self.modules.health.extra = gate
         holding = epoch <= self.hparams.affine_epochs
         if holding != self.holding:
             self.holding = holding
@@ -74,6 +86,20 @@ class ClassifierBrain(TrainingBrain):
             logger.info(
                 "epoch %d: only %s and the output layer learn", epoch, _named(self)
             )
+
+    def after_validation(self, epoch, metrics):
+        """Follows the phases; says where label correction did not fire."""
+        if self._correcting():
+            shares = metrics["gated"], metrics["corrected"]
+            self.modules.correction.end_epoch(*shares)
+        if self.phases is not None and self.phases.epoch_done(
+            epoch,
+            self.epoch_counter.limit,
+            metrics,
+            unwrapped(self.trained),
+            "gate" in self.modules,
+        ):
+            self.epoch_counter.limit = epoch
 
     def _keep_statistics(self):
         """BatchNorm of layers that do not learn stays as it is."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from speechbrain_dino.training.collapse import CollapseError
 from speechbrain_dino.utils.distributed import process_count, summed
 
 _NAMES = ("samples", "hits", "used", "used_right", "gated", "gated_wrong")
@@ -23,6 +24,11 @@ class LabelMonitor(nn.Module):
     labels. A pseudo label is right where the speaker is the most frequent one of the
     label's cluster.
 
+    Arguments
+    ---------
+    least_used : float
+        Share of samples below which an epoch is an error: it has learned nothing.
+
     Example
     -------
     >>> monitor = LabelMonitor()
@@ -36,8 +42,9 @@ class LabelMonitor(nn.Module):
     (0.5, 1.0, 1.0)
     """
 
-    def __init__(self):
+    def __init__(self, least_used=0.01):
         super().__init__()
+        self.least_used = least_used
         self.register_buffer("tally", torch.zeros(len(_NAMES)))
         self.register_buffer("loss_sum", torch.zeros(2))  # sum, count
         self.register_buffer("nonfinite", torch.zeros(()))
@@ -157,7 +164,16 @@ class LabelMonitor(nn.Module):
         self.extra = dict(state)
 
     def check(self, summary):
-        """Labels hold the classes apart, so that nothing is judged here."""
+        """Raises CollapseError where the gate left next to nothing to learn from."""
+        used = 1 - summary["gated"] + summary["corrected"]
+        if used < self.least_used:
+            raise CollapseError(
+                f"the gate (at {summary.get('gate', math.nan):.3g} nats) kept "
+                f"{100 * used:.2f} % of the epoch's labels, less than "
+                f"{100 * self.least_used:.3g} %: nothing is learned. Train longer "
+                "without the gate (its start_epoch, or phases, see "
+                "pseudo_labels_lgl.yaml) or raise its bound, in a new output_folder"
+            )
 
 
 def _share(part, whole):

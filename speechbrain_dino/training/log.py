@@ -113,7 +113,8 @@ def epoch_line(brain, epoch, metrics):
         if key in metrics:
             parts.append(f"{name} {100 * metrics[key]:.1f} %")
     if metrics.get("gated"):
-        parts.append(f"{100 * metrics['gated']:.0f} % of labels gated")
+        parts.append(f"{100 * metrics['gated']:.1f} % of labels gated")
+        parts.append(f"{100 * metrics['corrected']:.1f} % corrected")
     for key, name, size in (
         ("effective_rank", "effective rank", "embedding_dim"),
         ("prototypes_used", "prototypes", "out_dim"),

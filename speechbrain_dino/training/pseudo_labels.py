@@ -47,8 +47,21 @@ def set_up_pseudo_labels(run, manifest, labels_file, truth=None):
         labels_file,
     )
     speakers = true_speakers(manifest, truth)
+    check_gating(run)
     set_up_classifier(run, labels[kept], None if speakers is None else speakers[kept])
     return manifest.subset(kept)
+
+
+def check_gating(run):
+    """Warns where label correction cannot fire; ValueError at phases of no figure."""
+    hparams, modules = run.hparams, run.hparams["modules"]
+    if modules.get("correction") is not None:
+        modules["correction"].warn_if_idle(
+            modules.get("gate"), hparams["number_of_epochs"]
+        )
+    if hparams.get("phases") is not None:
+        validated = run.lists[: hparams["validate_lists"]]
+        hparams["phases"].check_figure([path.stem for path in validated])
 
 
 def true_speakers(manifest, column):

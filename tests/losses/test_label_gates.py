@@ -96,6 +96,7 @@ def test_a_fixed_gate_opens_at_its_epoch():
         gate.begin_epoch(epoch)
         assert gate(losses, items).sum() == kept
     torch.testing.assert_close(gate.losses, losses)
+    assert gate.begin_epoch(9, is_set=False)["gate"] == math.inf
 
 
 def test_a_loss_that_is_not_finite_is_not_hidden():
@@ -147,13 +148,44 @@ def test_state_comes_back_with_the_checkpoint():
     np.testing.assert_array_equal(other.losses, [3.0, math.nan, 1.0])
 
 
-def test_correction_is_the_sharpened_softmax():
-    cosines = torch.tensor([[0.5, 0.4, -0.2], [0.2, 0.9, 0.1]])
-    labels, sure = LabelCorrection(threshold=0.8, temperature=0.1)(cosines)
-    e = math.exp
-    first = e(5) / (e(5) + e(4) + e(-2))
-    assert labels.tolist() == [0, 1] and first < 0.8
-    assert sure.tolist() == [False, True]
+def test_correction_asks_for_a_lead_over_the_second():
+    cosines = torch.tensor([[0.5, 0.4, -0.2], [0.2, 0.9, 0.1], [-0.5, -0.9, -0.71]])
+    labels, sure = LabelCorrection(lead=0.2)(cosines)
+    assert labels.tolist() == [0, 1, 0] and sure.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("classes", [170, 7500])
+def test_correction_does_not_depend_on_the_number_of_classes(classes):
+    # Cosines of other centers in 192 dimensions, and a speaker heard clearly.
+    cosines = 0.1 * torch.randn(64, classes, generator=torch.Generator().manual_seed(0))
+    cosines = cosines.clamp(max=0.4)
+    cosines[:, 7] = torch.linspace(0.45, 0.75, 64)
+    cosines[:, 8] = 0.4
+    labels, sure = LabelCorrection(lead=0.2)(cosines)
+    assert (labels == 7).all() and sure.sum() == 32 and sure[-32:].all()
+    sharpened = torch.softmax(cosines / 0.1, 1).amax(1) > 0.5  # the paper's rule
+    assert sharpened.any() == (classes == 170)
+
+
+def test_correction_says_that_it_did_not_fire(caplog):
+    correction = LabelCorrection(lead=0.2)
+    correction(torch.tensor([[0.5, 0.4, -0.2], [0.3, 0.42, 0.1]]))
+    correction.end_epoch(gated=0.3, corrected=0.0)
+    assert "the widest lead of the best class over the second was 0.120" in caplog.text
+    caplog.clear()
+    for gated, corrected in ((0.0, 0.0), (0.3, 0.01)):
+        correction.end_epoch(gated, corrected)
+    assert not caplog.text
+
+
+def test_correction_says_that_it_cannot_fire(caplog):
+    gate = FixedGate(bound=2.0)
+    LabelCorrection(start_epoch=9).warn_if_idle(gate, epochs=9)
+    assert not caplog.text
+    LabelCorrection(start_epoch=9).warn_if_idle(gate, epochs=8)
+    assert "it begins in epoch 9, the run ends with 8" in caplog.text
+    LabelCorrection(start_epoch=1).warn_if_idle(None, epochs=8)
+    assert "there is no gate" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -162,8 +194,8 @@ def test_correction_is_the_sharpened_softmax():
         (lambda: FixedGate(bound=0), "bound is 0"),
         (lambda: FixedGate(memory=1.0), "memory is 1.0"),
         (lambda: DynamicGate(start_epoch=1), "start_epoch is 1"),
-        (lambda: LabelCorrection(threshold=1.0), "threshold is 1.0"),
-        (lambda: LabelCorrection(temperature=0), "temperature is 0"),
+        (lambda: LabelCorrection(lead=0.0), "lead is 0.0"),
+        (lambda: LabelCorrection(lead=2), "lead is 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):

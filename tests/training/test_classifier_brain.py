@@ -4,6 +4,7 @@ import pytest
 import recipe_runs as runs
 import torch
 
+from speechbrain_dino.models.classifiers import CosineClassifier
 from speechbrain_dino.training import brain as loop
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -11,11 +12,13 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 STEPS, EPOCHS = 6, 3
 GATE = """!new:speechbrain_dino.losses.label_gates.FixedGate
     bound: 5.0"""
+LATER = GATE.replace("5.0", "9.0\n    start_epoch: 2")
 SHUT = """!new:speechbrain_dino.losses.label_gates.FixedGate
-    bound: 0.000001"""
+    bound: 0.000001
+    start_epoch: START"""
 CORRECT = """!new:speechbrain_dino.losses.label_gates.LabelCorrection
     start_epoch: 2
-    threshold: 0.2"""
+    lead: 0.02"""
 
 
 @pytest.fixture
@@ -140,7 +143,10 @@ def test_a_gated_label_does_not_touch_the_gradient(build, monkeypatch):
 def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
     noises = runs.make_noises(tmp_path / "noises")
     brain, loader = build(
-        gate=SHUT, correction=CORRECT, noise_folder=str(noises), affine_epochs=0
+        gate=SHUT.replace("START", "2"),
+        correction=CORRECT,
+        noise_folder=str(noises),
+        affine_epochs=0,
     )
     steps = []
     objectives = brain.compute_objectives
@@ -152,9 +158,11 @@ def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
             student.eval()
             _, cosines = student([brain.features(outputs["waves"])])
             student.train()
-        probs = torch.softmax(cosines / 0.1, 1)
-        sure = probs.amax(1) > 0.2
-        losses = brain.modules.loss(outputs["logits"], probs.argmax(1))
+        ordered = cosines.sort(1).values
+        sure = ordered[:, -1] - ordered[:, -2] > 0.02
+        if brain.epoch == 1:  # nothing is gated yet
+            return loss
+        losses = brain.modules.loss(outputs["logits"], cosines.argmax(1))
         by_hand = (losses * sure).sum() / sure.sum().clamp(min=1)
         steps.append((brain.epoch, loss.item(), by_hand.item(), int(sure.sum())))
         return loss
@@ -163,8 +171,11 @@ def test_correction_takes_what_clean_speech_says(build, monkeypatch, tmp_path):
     fit(brain, loader)
     assert any(sure > 0 for _, _, _, sure in steps)
     for epoch, loss, by_hand, _ in steps:
-        expected = by_hand if epoch >= 2 else 0.0  # all gated, none corrected yet
-        assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6), epoch
+        assert loss == pytest.approx(by_hand, rel=1e-4, abs=1e-6), epoch
+    lines = [row for row in brain.curves.read() if row["kind"] == "epoch"]
+    assert lines[0]["corrected"] == 0 and lines[1]["gated"] == 1
+    corrected = sum(sure for epoch, _, _, sure in steps if epoch == 2)
+    assert lines[1]["corrected"] == pytest.approx(corrected / 24)
 
 
 def test_classes_come_from_the_labels_and_rows_without_one_stay_out(build):
@@ -208,7 +219,7 @@ def test_speeds_may_keep_the_classes(build):
 def test_truth_changes_figures_and_no_weight(build):
     ends = []
     for truth in (None, "spk_id"):
-        brain, loader = build(wrong=(2, 9), gate=GATE, truth=truth)
+        brain, loader = build(wrong=(2, 9), gate=LATER, truth=truth)
         ends.append((copies(fit(brain, loader).modules.student), brain.curves.read()))
     for name, value in ends[0][0].items():
         assert torch.equal(ends[1][0][name], value), name
@@ -232,3 +243,94 @@ def test_a_broken_batch_is_skipped_and_counted_though_a_gate_is_there(
     for name, value in copies(brain.modules.student).items():
         if "num_batches" not in name:
             assert torch.equal(value, before[name]), name
+
+
+def test_an_epoch_that_keeps_nothing_is_an_error_with_a_remedy(build, capsys):
+    brain, loader = build(gate=SHUT.replace("START", "1"))
+    with pytest.raises(SystemExit):
+        fit(brain, loader)
+    printed = "".join(capsys.readouterr())
+    assert "kept 0.00 % of the epoch's labels" in printed
+    assert "Train longer without the gate" in printed
+
+
+PHASES = """!new:speechbrain_dino.training.gate_phases.GatePhases
+    figure: FIGURE
+    patience: 2"""
+
+
+def test_the_gate_is_set_and_the_round_ends_where_the_figure_stalls(
+    build, monkeypatch, tmp_path
+):
+    keys = {"validate_every": 1, "affine_epochs": 0, "large_margin_epochs": 0}
+    keys |= {"main_epochs": 9, "global_seconds": 0.5, "gate": GATE}
+    keys |= {"phases": PHASES.replace("FIGURE", "neighbor_agreement")}
+    options = ("--ckpt_interval_minutes", "0")
+    figures = [0.2, 0.3, 0.3, 0.9, 0.8, 0.7]
+    validated = "speechbrain_dino.training.validation.Validator.without_labels"
+    seen = []
+
+    def without_labels(self, brain):
+        seen.append(copies(brain.modules.student))
+        return {"neighbor_agreement": figures[len(seen) - 1]}
+
+    monkeypatch.setattr(validated, without_labels)
+    brain, loader = build(*options, **keys)
+    started = []
+    begin = brain.on_stage_start
+
+    def on_stage_start(stage, epoch=None):
+        begin(stage, epoch)
+        if stage.name == "TRAIN":
+            gate = float(brain.modules.gate.now)
+            started.append((gate, copies(brain.modules.student)))
+
+    monkeypatch.setattr(brain, "on_stage_start", on_stage_start)
+    fit(brain, loader)
+    assert [gate for gate, _ in started] == [float("inf")] * 3 + [5.0] * 2
+    # Epoch 3 is no better than 2: its weights begin the gated phase, in epoch 4. That
+    # is the best of its phase, and at 5 training ends.
+    for now, best in (
+        (started[3][1], seen[1]),
+        (copies(brain.modules.student), seen[3]),
+    ):
+        for name, value in now.items():
+            assert torch.equal(value, best[name]), name
+    assert brain.epoch_counter.current == 5
+    # Started again, it stays where it ended.
+    again, loader = runs.make_brain(tmp_path / "tiny.yaml", *options)
+    fit(again, loader)
+    assert again.epoch_counter.current == 5 and len(started) == 5
+    for name, value in copies(again.modules.student).items():
+        assert torch.equal(value, seen[3][name]), name
+
+
+def test_without_a_gate_the_first_phase_is_all(build, monkeypatch):
+    keys = {"validate_every": 1, "affine_epochs": 0, "large_margin_epochs": 0}
+    keys |= {"main_epochs": 9, "global_seconds": 0.5}
+    keys |= {"phases": PHASES.replace("FIGURE", "eer/veri_test")}
+    eers = [0.3, 0.2, 0.4, 0.1]
+    monkeypatch.setattr(
+        "speechbrain_dino.training.validation.Validator.verify",
+        lambda *args: {"veri_test": {"eer": eers.pop(0)}},
+    )
+    eers.insert(0, 0.5)  # of the untrained model
+    brain, loader = build(**keys)
+    fit(brain, loader)
+    assert brain.epoch_counter.current == 3 and eers == [0.1]
+
+
+def test_a_figure_that_no_epoch_has_is_refused(build, capsys):
+    with pytest.raises(SystemExit):
+        build(phases=PHASES.replace("FIGURE", "eer/dev"), gate=GATE)
+    printed = "".join(capsys.readouterr())
+    assert "watch 'eer/dev'" in printed and "eer/veri_test" in printed
+
+
+def test_cosines_keep_their_precision_under_autocast():
+    head = CosineClassifier(8, num_classes=5, sub_centers=2)
+    embeddings = torch.randn(4, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cosines = head(embeddings)
+    assert cosines.dtype == torch.float32
+    torch.testing.assert_close(cosines, head(embeddings), rtol=0, atol=0)
