@@ -97,11 +97,18 @@ class Launch(NamedTuple):
         except _MISTAKES as error:
             if sys.flags.dev_mode:
                 raise
-            text = " ".join(" ".join(map(str, error.args)).split())
-            raise SystemExit(f"{self.hparams_file}: {text}") from error
+            raise SystemExit(_line(self.hparams_file, error)) from error
+
+
+def _line(hparams_file, error):
+    """What an error says about a recipe, in one line."""
+    text = " ".join(" ".join(map(str, error.args)).split())
+    between = " " if text.startswith(("needs ", "has no ")) else ": "
+    return f"{hparams_file}{between}{text}"
 
 
 _MISTAKES = (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
+_MISTAKES += (ArithmeticError, YAMLError)
 
 
 def check_schedules(hparams):
@@ -237,6 +244,10 @@ def read_arguments(argv):
         keys = YAML(typ="rt").load(recipe)
         texts, words = texts_of(arguments, keys)
         run_opts, own = read_options(words, hparams_file, trains="brain" in keys)
+        if not Path(run_opts.log_config or hparams_file).is_file():
+            raise ValueError(
+                f"--log_config {run_opts.log_config}: there is no such file"
+            )
         allowed = tuple(own.get("allow_changed", ()))
         unknown = [name for name in allowed if name not in {*keys, *CONDITIONS}]
         if unknown:
@@ -246,8 +257,7 @@ def read_arguments(argv):
             )
         overrides = read_keys(recipe, texts)
     except ValueError as error:
-        text = " ".join(str(error).split())
-        raise SystemExit(f"{hparams_file}: {text}") from error
+        raise SystemExit(_line(hparams_file, error)) from error
     launch = Launch(recipe, overrides, hparams_file, run_opts, allowed)
     return launch, own.get("precision")
 

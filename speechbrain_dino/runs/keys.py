@@ -15,7 +15,14 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import ScalarNode
 
-from speechbrain_dino.runs.rules import RULES, Rule, is_object, rule_of, tag_of
+from speechbrain_dino.runs.rules import (
+    NEEDED,
+    RULES,
+    Rule,
+    is_object,
+    rule_of,
+    tag_of,
+)
 
 PACKAGES = ("speechbrain_dino", "speechbrain", "torch")
 """Packages whose classes and functions may be named on a command line."""
@@ -291,7 +298,7 @@ def read_yaml(key, text):
 def _read_part(key, text, default):
     """An object, arguments of one, or entries of a mapping."""
     word = text.strip()
-    if word.lower() in _NONE:
+    if word.lower() in _NONE and key not in NEEDED:
         return None
     if word.startswith(("!", "{")):
         value = read_yaml(key, word)
@@ -311,7 +318,8 @@ def _read_part(key, text, default):
         if tag
         else ("entries {name: value}")
     )
-    raise ValueError(f"--{key} {text}: expected {expected}, or null")
+    null = "" if key in NEEDED else ", or null"
+    raise ValueError(f"--{key} {text}: expected {expected}{null}")
 
 
 def _check_entries(key, given, default):
@@ -362,10 +370,10 @@ def _check_objects(key, node):
                 f"{', '.join(PACKAGES)}; other objects are named in a YAML"
             )
     if isinstance(node, dict):
-        parts = [*node.keys(), *node.values()]
-    else:
-        parts = node if isinstance(node, list) else ()
-    for part in parts:
+        if not all(isinstance(name, str) for name in node):
+            raise ValueError(f"--{key}: expected {{name: value}}, names being text")
+        node = list(node.values())
+    for part in node if isinstance(node, list) else ():
         _check_objects(key, part)
 
 

@@ -120,6 +120,8 @@ def _with_texts(node, texts):
             node[key] = _with_texts(node[key], texts)
     elif isinstance(node, list):
         node[:] = [_with_texts(item, texts) for item in node]
+    elif tag_of(node) == "!ref":
+        raise ValueError(f"!ref {node.value}: keys refer to each other in a circle")
     elif isinstance(node, str) and _STAND_IN.search(node):
         text = _STAND_IN.sub(lambda match: texts[int(match[1])], node)
         simple = _SIMPLE.fullmatch(text) and text.lower() not in _WORDS

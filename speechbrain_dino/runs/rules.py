@@ -130,6 +130,13 @@ RULES = {
     "kind": Rule(str, choices=("auto", "classes", "numbers")),
     "class_weight": Rule(str, choices=("balanced",), nullable=True),
 }
+_PARTS = (
+    "brain clusterer compute_features embedding_model epoch_counter health loss "
+    "mean_var_norm modules opt_class prepare prepare_noise probe_data run scorings "
+    "train_logger"
+)
+NEEDED = frozenset(_PARTS.split())
+"""Objects that no recipe can do without."""
 
 
 def rule_of(key, default):
