@@ -13,10 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from speechbrain_dino.models.branch import Branch
 from speechbrain_dino.runs.command_line import (
-    Launch,
     read_arguments,
     silence_torchvision,
-    without_precision,
 )
 from speechbrain_dino.runs.usage import help_asked
 
@@ -56,15 +54,15 @@ def report(argv):
     str
     """
     silence_torchvision()
-    arguments = without_precision(argv)[0]
-    hparams_file, run_opts, recipe, overrides = read_arguments(arguments)
+    launch, _ = read_arguments(argv)
+    hparams_file, recipe = launch.hparams_file, launch.recipe
     needed = re.findall(r"^(\w+): !PLACEHOLDER", recipe, re.MULTILINE)
     with tempfile.TemporaryDirectory() as scratch:
-        given = {**dict.fromkeys(needed, scratch), **overrides}
+        given = {**dict.fromkeys(needed, scratch), **launch.overrides}
         given["output_folder"] = scratch
         if re.search(r"^start_model:", recipe, re.MULTILINE):
             given["start_model"] = None
-        hparams = Launch(recipe, given, hparams_file, run_opts).build()
+        hparams = launch.changed(**given).build()
     yield f"{hparams_file}: keys and parts are in order"
     encoder = hparams.get("embedding_model")
     if encoder is None or "global_crops" not in hparams:

@@ -1,36 +1,46 @@
 """Starts a run from the command line: arguments, processes, YAML, folders."""
 
-import argparse
 import atexit
 import contextlib
-import difflib
-import io
 import logging
-import re
 import shutil
 import sys
 import tempfile
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.core import DEFAULT_LOG_CONFIG
-from speechbrain.utils.distributed import ddp_broadcast, if_main_process, infer_device
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    if_main_process,
+    infer_device,
+)
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_dino.runs.keys import check_recipe
+from speechbrain_dino.runs.arguments import read_options, split_arguments, texts_of
+from speechbrain_dino.runs.keys import read_keys
 from speechbrain_dino.runs.output_folder import command_of, take_output_folder
 from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.runs.references import resolved
+from speechbrain_dino.runs.resume import (
+    CONDITIONS,
+    check_unchanged,
+    forget_notes,
+    note_changes,
+)
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
-from speechbrain_dino.utils.errors import check_arguments, plain_errors
+from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.precision import (
     bf16_support,
     choose_precision,
@@ -47,33 +57,79 @@ class Launch(NamedTuple):
     ---------
     recipe : str
         HyperPyYAML, merged with what it extends.
-    overrides : str or dict
-        The keys given on the command line, as YAML or values.
+    overrides : dict
+        Keys given on the command line, in their types.
     hparams_file : str
         The recipe's path.
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
+    allow_changed : tuple of str
+        What may differ from the run that is continued.
     """
 
     recipe: str
-    overrides: str | dict
+    overrides: dict
     hparams_file: str
     run_opts: RunOptions
+    allow_changed: tuple = ()
 
     def changed(self, **keys):
-        """The same with other values of top-level keys, plain ones."""
-        overrides = self.overrides or {}
-        if isinstance(overrides, str):
-            overrides = YAML(typ="rt").load(overrides)
-        return self._replace(overrides={**overrides, **keys})
+        """The same with other values of top-level keys."""
+        return self._replace(overrides={**self.overrides, **keys})
 
     def build(self):
         """Builds the YAML's objects; new ones at each call."""
-        return _built(self.recipe, self.overrides, self.hparams_file)
+        with self._one_line():
+            hparams = load_hyperpyyaml(resolved(self.recipe, self.overrides))
+            check_schedules(hparams)
+        return {**hparams, "allow_changed": self.allow_changed}
 
     def resolved(self):
         """The recipe's text with overrides in place and references resolved."""
-        return resolve_references(self.recipe, self.overrides).read()
+        with self._one_line():
+            return resolved(self.recipe, self.overrides)
+
+    @contextlib.contextmanager
+    def _one_line(self):
+        """Ends the program in a line; ``python -X dev`` shows where an error arose."""
+        try:
+            yield
+        except _MISTAKES as error:
+            if sys.flags.dev_mode:
+                raise
+            raise SystemExit(_line(self.hparams_file, error)) from error
+
+
+def _line(hparams_file, error):
+    """What an error says about a recipe, in one line."""
+    text = " ".join(" ".join(map(str, error.args)).split())
+    between = " " if text.startswith(("needs ", "has no ")) else ": "
+    return f"{hparams_file}{between}{text}"
+
+
+_MISTAKES = (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
+_MISTAKES += (ArithmeticError, YAMLError)
+
+
+def check_schedules(hparams):
+    """Calls every schedule once: wrong numbers are errors now, not after preparation.
+
+    Arguments
+    ---------
+    hparams : dict
+        The YAML's objects.
+
+    Raises
+    ------
+    ValueError
+        Names the schedule, and what it says.
+    """
+    for key, schedule in hparams.items():
+        if key.endswith(("_schedule", "_seconds")) and callable(schedule):
+            try:
+                schedule(0.0)
+            except (ValueError, TypeError, ArithmeticError) as error:
+                raise ValueError(f"{key}: {error}") from error
 
 
 def start_run(argv, command="training"):
@@ -121,31 +177,36 @@ def launched(argv, command="training"):
         raise SystemExit(0)
     end_on_signals()
     keep_freed_memory()
-    argv, precision = without_precision(argv)
-    hparams_file, run_opts, recipe, overrides = read_arguments(argv)
+    launch, asked = read_arguments(argv)
+    run_opts = launch.run_opts
     with plain_errors(ValueError):
         device = own_device(_computable(run_opts.device))
     if run_opts.device == "cuda":  # SpeechBrain would take the first one everywhere
         run_opts = replace(run_opts, device=device)
-    if run_opts.device == "cpu" or not torch.cuda.is_available():
+    if "distributed_backend" not in run_opts.overridden_args and (
+        run_opts.device == "cpu" or not torch.cuda.is_available()
+    ):
         run_opts = replace(run_opts, distributed_backend="gloo")
-    sb.utils.distributed.ddp_init_group(run_opts)
+    with plain_errors(ValueError):
+        sb.utils.distributed.ddp_init_group(run_opts)
     wait_long()
     atexit.register(leave_group)
     silence_torchvision()
-    launch = Launch(recipe, overrides, hparams_file, run_opts)
+    launch = launch._replace(run_opts=run_opts)
     hparams = launch.build()
-    if run_opts.debug and not run_opts.debug_persistently:
+    if _passing(run_opts):
         launch = launch.changed(**_debug_keys(hparams))
         hparams = launch.build()
-    launch, choice = _settle_precision(launch, hparams, precision)
+    auto = "auto" in (asked, hparams.get("precision"))
+    launch, choice = _settle_precision(launch, hparams, asked)
     folder = hparams["output_folder"]
+    # "auto" is another precision where the hardware has not that of before.
+    free = ("precision",) if auto else ()
+    owner = command_of(hparams, command)
+    changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))
+    _make_output_folder(Path(folder), launch, changes)
     if if_main_process():
-        with plain_errors(ValueError, OSError):
-            take_output_folder(folder, command_of(hparams, command))
-    _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
-    if if_main_process():
-        logger.info("%s: results go to %s", hparams_file, folder)
+        logger.info("%s: results go to %s", launch.hparams_file, folder)
         choice.log()
     return launch, hparams
 
@@ -156,34 +217,20 @@ def read_arguments(argv):
     Arguments
     ---------
     argv : list of str
-        The command line without ``--precision``.
+        The command line.
 
     Returns
     -------
-    hparams_file : str
-        The recipe's path.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        SpeechBrain's run options.
-    recipe : str
-        HyperPyYAML, merged with what it extends.
-    overrides : dict
-        The given keys, in their types.
+    launch : Launch
+        What it asks for.
+    precision : str or None
+        ``--precision`` where the recipe has no such key.
     """
-    check_arguments(argv)
-    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(printed):
-            hparams_file, run_opts, overrides = sb.parse_arguments(argv)
-    except SystemExit:  # argparse would print all its options before the one that errs
-        message = printed.getvalue().strip().rpartition("error: ")[2]
-        if "param_file" in message:
-            message = "name a recipe's YAML first; --help lists them"
-        raise SystemExit(f"{message}.") from None
-    limit = run_opts.optimizer_step_limit
-    if limit is not None:  # SpeechBrain leaves it a text
-        if not str(limit).isdecimal():
-            raise SystemExit(f"--optimizer_step_limit {limit}: expected an integer.")
-        run_opts = replace(run_opts, optimizer_step_limit=int(limit))
+        arguments = split_arguments(argv)
+    except ValueError as error:
+        raise SystemExit(f"{error}.") from None
+    hparams_file = arguments.hparams_file
     if not Path(hparams_file).is_file():
         raise SystemExit(
             f"{hparams_file} is no file: name a recipe's YAML first; --help lists them."
@@ -193,7 +240,26 @@ def read_arguments(argv):
     except (ValueError, OSError, YAMLError) as error:
         text = " ".join(str(error).split())
         raise SystemExit(f"{hparams_file} is no recipe: {text}") from error
-    return hparams_file, run_opts, recipe, check_recipe(hparams_file, recipe, overrides)
+    try:
+        keys = YAML(typ="rt").load(recipe)
+        texts, words = texts_of(arguments, keys)
+        run_opts, own = read_options(words, hparams_file, trains="brain" in keys)
+        if not Path(run_opts.log_config or hparams_file).is_file():
+            raise ValueError(
+                f"--log_config {run_opts.log_config}: there is no such file"
+            )
+        allowed = tuple(own.get("allow_changed", ()))
+        unknown = [name for name in allowed if name not in {*keys, *CONDITIONS}]
+        if unknown:
+            raise ValueError(
+                f"--allow_changed {unknown[0]}: expected keys of the recipe, or "
+                f"{', '.join(CONDITIONS)}"
+            )
+        overrides = read_keys(recipe, texts)
+    except ValueError as error:
+        raise SystemExit(_line(hparams_file, error)) from error
+    launch = Launch(recipe, overrides, hparams_file, run_opts, allowed)
+    return launch, own.get("precision")
 
 
 def _computable(device):
@@ -217,14 +283,6 @@ def silence_torchvision():
     """SpeechBrain warns that its loggers cannot save pictures; none is ever given."""
     train_logger = logging.getLogger("speechbrain.utils.train_logger")
     train_logger.addFilter(lambda record: "torchvision" not in record.getMessage())
-
-
-def without_precision(argv):
-    """The arguments without ``--precision``: SpeechBrain's knows no ``auto``."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--precision")
-    known, others = parser.parse_known_args(argv)
-    return others, known.precision
 
 
 def _settle_precision(launch, hparams, asked):
@@ -257,23 +315,50 @@ def _debug_keys(hparams):
     return changed
 
 
-def _make_output_folder(folder, hparams_file, recipe, overrides):
-    """SpeechBrain's, but for a merged recipe and the script that the user started."""
+def _passing(run_opts):
+    return run_opts.debug and not run_opts.debug_persistently
+
+
+def _take_folder(folder, owner, launch, hparams, free):
+    """Refuses a folder of others, or of a run with other values; returns changes."""
+    take_output_folder(folder, owner)
+    if _passing(launch.run_opts):
+        forget_notes(folder)
+        return {}
+    return check_unchanged(launch, folder, free) if "brain" in hparams else {}
+
+
+def _on_main(check):
+    """What a check returns, which only the first process makes."""
+    outcome = None
+    if if_main_process():
+        try:
+            outcome = check(), None
+        except (ValueError, OSError) as error:
+            outcome = None, f"{error}."
+    result, message = ddp_broadcast(outcome)
+    if message:
+        raise SystemExit(message if if_main_process() else 1)
+    return result
+
+
+def _make_output_folder(folder, launch, changes):
+    """SpeechBrain's, but for the merged recipe and the script that the user started."""
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / Path(hparams_file).name
-        whole.write_text(recipe, encoding="utf-8")
-        log_config = Path(scratch) / "log-config.yaml"
-        _write_log_config(log_config)
-        sb.create_experiment_directory(folder, whole, overrides, str(log_config))
+        log_config = launch.run_opts.log_config
+        if log_config is None:
+            log_config = Path(scratch) / "log-config.yaml"
+            _write_log_config(log_config)
+        sb.create_experiment_directory(folder, log_config=str(log_config))
     if not if_main_process():
         return
-    (Path(folder) / Path(__file__).name).unlink()
+    (folder / Path(__file__).name).unlink()
     if Path(sys.argv[0]).suffix == ".py":
         shutil.copy(sys.argv[0], folder)
-    saved = Path(folder) / "hyperparams.yaml"
-    text = saved.read_text(encoding="utf-8")
-    text = text.replace(str(whole), str(Path(hparams_file).resolve()), 1)
-    saved.write_text(text, encoding="utf-8")
+    note_changes(folder, changes)  # before what they are changes from is replaced
+    head = f"# Generated {date.today()} from:\n# {Path(launch.hparams_file).resolve()}"
+    with replacing(folder / "hyperparams.yaml") as draft:
+        draft.write_text(f"{head}\n# yamllint disable\n{launch.resolved()}", "utf-8")
 
 
 def _write_log_config(path):
@@ -295,30 +380,6 @@ class ForPeople(logging.Filter):
             return True
         known = "Saving an empty state_dict" in record.getMessage()
         return record.levelno >= logging.WARNING and not known
-
-
-def _built(recipe, overrides, hparams_file):
-    try:
-        return load_hyperpyyaml(recipe, overrides)
-    except KeyError as error:
-        unknown = re.match(r"Override '(\w+)' not found", str(error.args[0]))
-        if unknown is None:
-            raise
-        keys = re.findall(r"^(\w+):", recipe, flags=re.MULTILINE)
-        close = difflib.get_close_matches(unknown[1], keys, cutoff=0.5)
-        raise SystemExit(
-            f"{hparams_file} has no key {unknown[1]!r}. "
-            f"{'Close to it: ' + ', '.join(close) if close else 'Its keys'}"
-            f"{'' if close else ': ' + ', '.join(keys)}."
-        ) from error
-    except ValueError as error:
-        missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
-        if missing is None:
-            raise
-        raise SystemExit(
-            f"{hparams_file} needs {missing[1]!r}: give it on the command line, "
-            f"--{missing[1]} VALUE."
-        ) from error
 
 
 def run_emotion(argv):

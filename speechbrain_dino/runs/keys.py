@@ -1,190 +1,135 @@
-"""Values of a recipe's keys: types, ranges and choices, checked before anything runs.
+"""Values of a recipe's keys, read from words in the keys' types and checked.
 
-The type of a key is that of its value in the recipe; :data:`RULES` adds what a value
-alone does not say.
+Words are data. Objects come from a command line only where the recipe has an object or
+null, and from this package, SpeechBrain and PyTorch alone.
 """
 
+import difflib
+import inspect
 import math
-from typing import NamedTuple
+import pydoc
 
+from hyperpyyaml.core import recursive_resolve
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import TaggedScalar
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import ScalarNode, SequenceNode
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import ScalarNode
 
+from speechbrain_dino.runs.rules import (
+    NEEDED,
+    RULES,
+    Rule,
+    is_object,
+    rule_of,
+    tag_of,
+)
+
+PACKAGES = ("speechbrain_dino", "speechbrain", "torch")
+"""Packages whose classes and functions may be named on a command line."""
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 _NONE = ("none", "null", "~", "")
+_REFERENCES = ("!ref", "!copy")
+WRONG = object()
+"""What :func:`converted` returns where a value has no form of a type."""
 
 
-class Rule(NamedTuple):
-    """What a key's value may be.
+def read_keys(recipe, texts):
+    """Reads the values given for a recipe's keys; checks the recipe's own as well.
 
     Arguments
     ---------
-    kind : type
-        int, float, bool, str or list; float takes integers as well.
-    low, high : float, optional
-        Bounds of a number, both included.
-    above : float, optional
-        Lower bound of a number, excluded.
-    choices : tuple of str, optional
-        Values of a text.
-    nullable : bool
-        Whether null is a value too.
-    words : tuple of str
-        Words that may stand in place of a number.
-    of : type, optional
-        Type of a list's items: int, float or str.
+    recipe : str
+        HyperPyYAML.
+    texts : dict
+        Key -> its value as it was written.
+
+    Returns
+    -------
+    dict
+        The values in the types of their keys.
+
+    Raises
+    ------
+    ValueError
+        At the first key that is not there, and the first value that does not fit.
+
+    Example
+    -------
+    >>> read_keys("vad: True\\nname: run\\n", {"vad": "no", "name": "run #2"})
+    {'vad': False, 'name': 'run #2'}
     """
-
-    kind: type
-    low: float = None
-    high: float = None
-    above: float = None
-    choices: tuple = None
-    nullable: bool = False
-    words: tuple = ()
-    of: type = None
-
-    def expected(self):
-        """The rule in words.
-
-        Example
-        -------
-        >>> Rule(int, low=1, nullable=True).expected()
-        'an integer of at least 1, or null'
-        """
-        text = _NAMES.get(self.kind, "text")
-        if self.of in (int, float):
-            text = "a list of numbers" if self.of is float else "a list of integers"
-        if self.choices:
-            text = " or ".join([", ".join(self.choices[:-1]), self.choices[-1]])
-            text = text.removeprefix(" or ")
-        if self.above is not None:
-            text += f" above {self.above}"
-        elif self.low is not None and self.high is not None:
-            text += f" from {self.low} to {self.high}"
-        elif self.low is not None:
-            text += f" of at least {self.low}"
-        others = [*self.words, *(["null"] if self.nullable else [])]
-        return ", or ".join([text, *others])
+    tree = YAML(typ="rt").load(recipe)
+    for key, value in tree.items():
+        if key in RULES and key not in texts and tag_of(value) is None:
+            checked(key, value, value)
+    for key in texts:
+        if key not in tree:
+            raise ValueError(_unknown(key, tree))
+    return {k: read_value(k, text, _default(k, tree)) for k, text in texts.items()}
 
 
-_NAMES = {int: "an integer", float: "a number", bool: "True or False", list: "a list"}
-_COUNT, _NUMBER = Rule(int, low=1), Rule(int, low=0)
-_AMOUNT, _POSITIVE = Rule(float, low=0), Rule(float, above=0)
-_SHARE, _TEXT = Rule(float, low=0, high=1), Rule(str)
-_GROUPS = (
-    (
-        _COUNT,
-        "batch_size number_of_epochs sample_rate embedding_dim n_mels log_every "
-        "validate_every average_last keep_checkpoints rounds num_folds bottleneck_dim "
-        "hidden_dim expanded_dim projection_dim projector_dim queue_size sub_centers "
-        "utterances_per_item top_n cluster_every test_actors valid_actors",
-    ),
-    (
-        _NUMBER,
-        "seed fold_seed num_workers local_crops global_crops validate_lists "
-        "valid_utterances bootstrap ckpt_interval_steps workers affine_epochs "
-        "main_epochs large_margin_epochs correct_from_epoch gate_from_epoch",
-    ),
-    (
-        _AMOUNT,
-        "min_duration batch_seconds base_lr affine_lr final_lr large_margin_lr "
-        "weight_decay warmup_epochs cosine_warmup_epochs margin_warmup_epochs margin "
-        "large_margin freeze_last_layer_epochs ckpt_interval_minutes cosine_weight "
-        "koleo_weight regularizer_ramp stop_below",
-    ),
-    (
-        _POSITIVE,
-        "global_seconds local_seconds chunk_seconds large_margin_seconds embed_seconds "
-        "temp scale gate_bound plda_means",
-    ),
-    (
-        _SHARE,
-        "noise_prob reverb_prob teacher_momentum cluster_after ssps_after",
-    ),
-    (_COUNT._replace(nullable=True), "out_dim patience lda_dim min_size max_size"),
-    (_AMOUNT._replace(nullable=True), "clip_norm window_seconds"),
-    (_SHARE._replace(nullable=True), "pca_variance min_posterior"),
-    (_POSITIVE._replace(nullable=True), "num_means"),
-    (Rule(float, nullable=True), "threshold plda_threshold"),
-    (_TEXT, "data_folder output_folder save_folder data_save_folder"),
-    (
-        _TEXT._replace(nullable=True),
-        "noise_folder rir_folder metadata model start_model first_model cluster_labels "
-        "labels_file truth embedding_layer utterances calibration_list fold",
-    ),
-    (Rule(list, nullable=True, of=int), "count_range"),
-    (Rule(list, nullable=True, of=str), "train_splits"),
-    (Rule(list, of=int), "train_size"),
-    (Rule(list, of=str), "trial_lists fuse layers test_sets affine_layers"),
-)
-RULES = {
-    **{key: rule for rule, keys in _GROUPS for key in keys.split()},
-    "num_clusters": Rule(int, low=1, nullable=True, words=("auto",)),
-    "placement": Rule(str, choices=("independent", "disjoint")),
-    "student_crops": Rule(str, choices=("all", "local")),
-    "check_audio": Rule(str, choices=("headers", "full")),
-    "start_from": Rule(str, choices=("fresh", "first", "previous")),
-    "precision": Rule(str, choices=("auto", "bf16", "fp16", "fp32")),
-    "cohort_by": Rule(str, choices=("utterance", "speaker")),
-    "shared_speakers": Rule(str, choices=("error", "leave_out")),
-    "leave_out": Rule(str, choices=("session", "speaker")),
-    "script": Rule(str, choices=("all", "improvised", "scripted")),
-    "kind": Rule(str, choices=("auto", "classes", "numbers")),
-    "class_weight": Rule(str, choices=("balanced",), nullable=True),
-}
+def _default(key, tree):
+    """A key's value; what a reference leads to, where only that gives the type."""
+    value = tree[key]
+    if tag_of(value) != "!ref" or key in RULES:
+        return value
+    try:
+        target = recursive_resolve(value.value, [], tree)
+    except (ValueError, TypeError, ArithmeticError):
+        return value
+    return value if tag_of(target) == "!PLACEHOLDER" else target
 
 
-def rule_of(key, default):
-    """The rule of a key, from :data:`RULES` and its value in the recipe.
+def _unknown(key, tree):
+    """What to say of a key that is not there."""
+    top = key.replace("[", ".").split(".")[0]
+    if top != key and top in tree:
+        return f"there is no key {key!r}: give --{top} '{{name: value}}'"
+    names = [name for name in tree if not name.startswith("__")]
+    close = difflib.get_close_matches(key, names, cutoff=0.5)
+    listed = f"Close to it: {', '.join(close)}" if close else "Its keys: "
+    return f"has no key {key!r}. {listed}{'' if close else ', '.join(names)}"
+
+
+def read_value(key, text, default):
+    """A value from what was written for a key.
 
     Arguments
     ---------
     key : str
         The key.
+    text : str
+        What was written. A key of text takes it as it stands; ``!ref ...`` follows
+        other keys.
     default : object
-        Its value in the recipe, as ruamel.yaml reads it.
+        The key's value in the recipe, as ruamel.yaml reads it.
 
     Returns
     -------
-    Rule or None
-        None where anything may stand: tagged values, mappings, null.
+    object
+        The value; objects and references as ruamel.yaml reads them.
 
-    Example
-    -------
-    >>> rule_of("hop", 10).kind, rule_of("gamma", 0.5).kind
-    (<class 'float'>, <class 'float'>)
+    Raises
+    ------
+    ValueError
+        Names key, value and what is expected.
     """
-    if isinstance(default, TaggedScalar) or getattr(default, "tag", None) is not None:
-        # An object, or a value that follows another key's.
-        tagged = getattr(default.tag, "value", None)
-        plain = tagged in ("!ref", "!PLACEHOLDER") and key in RULES
-        if tagged is not None and not plain:
-            return None
-    if key in RULES:
-        rule = RULES[key]
-        return rule._replace(nullable=rule.nullable or default is None)
-    if isinstance(default, list):
-        return Rule(list, nullable=True, of=_item_type(default))
-    for kind in (bool, float, str):
-        if isinstance(default, kind):
-            return Rule(kind, nullable=kind is not bool)
-    # A number that may just happen to be whole in this recipe.
-    return Rule(float, nullable=True) if isinstance(default, int) else None
+    if text.split(" ")[0] in _REFERENCES:
+        return read_yaml(key, text)
+    rule = rule_of(key, default)
+    if rule is not None:
+        return checked(key, text, default)
+    if is_object(default) or isinstance(default, dict):
+        return _read_part(key, text, default)
+    value = _read_scalar(text)
+    if text.startswith(("[", "{", "!")):
+        value = read_yaml(key, text)
+        _check_objects(key, value)
+    return value
 
 
-def _item_type(values):
-    """float or str where all items are numbers, or text; None otherwise."""
-    for item, kinds in ((float, (int, float)), (str, str)):
-        if values and all(isinstance(v, kinds) for v in values):
-            return item
-    return None
-
-
-def checked(key, value, default, text=None):
+def checked(key, value, default):
     """A value given for a key, in the key's type.
 
     Arguments
@@ -192,11 +137,9 @@ def checked(key, value, default, text=None):
     key : str
         The key.
     value : object
-        What was given, as ruamel.yaml reads it.
+        A text, or a value as ruamel.yaml reads it.
     default : object
         Its value in the recipe.
-    text : str or list of str, optional
-        The value as it was written, which a key of text keeps: ``007``, ``1e3``.
 
     Returns
     -------
@@ -217,123 +160,230 @@ def checked(key, value, default, text=None):
     ValueError: --batch_size abc: expected an integer of at least 1 (the recipe has 48)
     """
     rule = rule_of(key, default)
-    if rule is None or getattr(getattr(value, "tag", None), "value", None) is not None:
+    if rule is None or tag_of(value) is not None:
         return value
-    is_none = value is None or (isinstance(value, str) and value.lower() in _NONE)
-    if is_none and rule.nullable:
-        return None
-    if not isinstance(value, list) and value in rule.words:
-        return value
-    if value is not None:
-        converted = _converted(value, rule, value if text is None else text)
-        if converted is not None and _allowed(converted, rule):
-            return converted
+    result = converted(value, rule)
+    if result is not WRONG:
+        return result
     if value is default and value is not None:  # the recipe itself is wrong
-        raise ValueError(f"{key}: {_plain(value)}: expected {rule.expected()}")
-    was = "" if default is None else str(_plain(default))  # empty: a placeholder
-    was = was and f" (the recipe has {was})"
-    raise ValueError(f"--{key} {_plain(value)}: expected {rule.expected()}{was}")
+        raise ValueError(f"{key}: {value}: expected {rule.expected()}")
+    was = "" if default is None else str(getattr(default, "value", default))
+    was = was and f" (the recipe has {was})"  # empty: a placeholder
+    shown = "null" if value is None else value
+    raise ValueError(f"--{key} {shown}: expected {rule.expected()}{was}")
 
 
-def _converted(value, rule, text):
-    """The value in a rule's type, None where it has no such form."""
-    if rule.kind is bool:
-        word = str(value).lower()
-        return True if word in _TRUE else False if word in _FALSE else None
-    if rule.kind is str:
-        if isinstance(value, dict) or (rule.choices and isinstance(value, list)):
+def converted(value, rule):
+    """A text or value in a rule's type, :data:`WRONG` where it has no such form."""
+    word = value.strip() if isinstance(value, str) else value
+    if word is None or (isinstance(word, str) and word.lower() in _NONE):
+        if rule.nullable:
             return None
-        # A name may stand for several.
-        return text if isinstance(text, list) else str(text)
-    if rule.kind is list:
-        return _converted_list(value, rule, text)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if not math.isfinite(value) or (rule.kind is int and value != int(value)):
-        return None
-    return int(value) if rule.kind is int else value
+        if not word or rule.kind is not str:
+            return WRONG
+    if isinstance(word, str) and word in rule.words:
+        return word
+    kinds = {bool: _bool, str: _text, list: _list, int: _number, float: _number}
+    return kinds[rule.kind](value, rule)
 
 
-def _converted_list(values, rule, texts):
-    """A list with its items in their type; one item stands for a list of it."""
-    if isinstance(values, dict):
-        return None
-    if not isinstance(values, list):
-        values, texts = [values], [texts]
-    if rule.of is None or len(values) != len(texts):
-        return values
-    item = Rule(rule.of)
-    items = [_converted(v, item, text) for v, text in zip(values, texts)]
-    return None if None in items else items
+def _bool(value, rule):
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return word in _TRUE if word in _TRUE + _FALSE else WRONG
 
 
-def _allowed(value, rule):
+def _text(value, rule):
+    """A text, or a list of texts where a key may have several."""
+    text = value if isinstance(value, str) else str(value)
     if rule.choices:
-        return value in rule.choices
+        return text.strip() if text.strip() in rule.choices else WRONG
+    if isinstance(value, dict):
+        return WRONG
+    if isinstance(value, list) or (rule.several and _in_brackets(text)):
+        return _list(value, Rule(list, of=str)) if rule.several else WRONG
+    return text
+
+
+def _number(value, rule):
+    value = _as_number(value) if isinstance(value, str) else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return WRONG
+    if not math.isfinite(value) or abs(value) >= 2**63:
+        return WRONG
+    if rule.kind is int and value != int(value):
+        return WRONG
+    value = int(value) if rule.kind is int else value
     if rule.above is not None and not value > rule.above:
-        return False
-    above = rule.low is None or value >= rule.low
-    return above and (rule.high is None or value <= rule.high)
+        return WRONG
+    inside = rule.low is None or value >= rule.low
+    inside = inside and (rule.high is None or value <= rule.high)
+    return value if inside else WRONG
 
 
-def _plain(value):
-    return "null" if value is None else getattr(value, "value", value)
+def _as_number(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
 
 
-def check_keys(recipe, overrides):
-    """Checks the plain values of a recipe, and what is given for its keys.
+def _list(value, rule):
+    """A list with its items in their type; one item stands for a list of it."""
+    if isinstance(value, dict):
+        return WRONG
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, str) and _in_brackets(value):
+        try:
+            items = _items(value.strip(), rule.of)
+        except ValueError:
+            return WRONG
+    if rule.of is None:
+        return [_read_scalar(i) if isinstance(i, str) else i for i in items]
+    items = [converted(item, Rule(rule.of)) for item in items]
+    return WRONG if WRONG in items else items
 
-    Arguments
-    ---------
-    recipe : str
-        HyperPyYAML.
-    overrides : str or dict
-        Keys given on the command line.
 
-    Returns
-    -------
-    dict
-        The given values in the types of their keys.
+def _in_brackets(text):
+    text = text.strip()
+    return text.startswith("[") and text.endswith("]")
 
-    Raises
-    ------
-    ValueError
-        At the first value that does not fit.
-    """
+
+def _items(text, kind):
+    """Items of ``[a, b]``: as they were written, where they are all plain."""
+    inner = text[1:-1]
+    if not set(inner) & set("[]{}\"'!"):
+        items = [item.strip() for item in inner.split(",")]
+        return items[:-1] if items[-1] == "" else items
+    value = read_yaml("", text)
+    if kind is None or not isinstance(value, list):
+        return value
+    nodes = YAML(typ="rt").compose(text).value
+    return [
+        node.value if isinstance(node, ScalarNode) and tag_of(item) is None else item
+        for node, item in zip(nodes, value)
+    ]
+
+
+def _read_scalar(text):
+    """A value of an unknown type: nothing, a truth value, a number or text."""
+    word = text.strip().lower()
+    if word in _NONE:
+        return None
+    if word in ("true", "false"):
+        return word == "true"
+    number = _as_number(text)
+    finite = number is not None and math.isfinite(number) and abs(number) < 2**63
+    return number if finite else text
+
+
+def read_yaml(key, text):
+    """Lists, mappings, objects and references; ValueError where there is none."""
     yaml = YAML(typ="rt")
-    defaults = yaml.load(recipe)
-    given = yaml.load(overrides) if isinstance(overrides, str) else overrides
-    if given is not None and not hasattr(given, "items"):
-        raise ValueError(f"{overrides!r} is no option: write --key value")
-    for key, value in defaults.items():
-        if key in RULES and key not in (given or {}):
-            checked(key, value, value)
-    texts = _texts(yaml.compose(overrides)) if isinstance(overrides, str) else {}
-    return {
-        key: checked(key, value, defaults[key], texts.get(key))
-        if key in defaults
-        else value
-        for key, value in (given or {}).items()
-    }
-
-
-def _texts(node):
-    """Values as they were written: {key: text or list of texts}, others left out."""
-    texts = {}
-    for key, value in node.value if node is not None else ():
-        if isinstance(value, ScalarNode):
-            texts[key.value] = value.value
-        elif isinstance(value, SequenceNode) and all(
-            isinstance(item, ScalarNode) for item in value.value
-        ):
-            texts[key.value] = [item.value for item in value.value]
-    return texts
-
-
-def check_recipe(hparams_file, recipe, overrides):
-    """As :func:`check_keys`; ends the program with one line that names the file."""
     try:
-        return check_keys(recipe, overrides)
-    except (ValueError, YAMLError) as error:
-        text = " ".join(str(error).split())
-        raise SystemExit(f"{hparams_file}: {text}") from error
+        if any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("anchors are for files")
+        return yaml.load(text)
+    except Exception as error:  # ruamel.yaml raises many kinds, and RecursionError
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"--{key} {text}: no YAML ({reason[0]})") from error
+
+
+# -- objects and mappings -------------------------------------------------------
+
+
+def _read_part(key, text, default):
+    """An object, arguments of one, or entries of a mapping."""
+    word = text.strip()
+    if word.lower() in _NONE and key not in NEEDED:
+        return None
+    if word.startswith(("!", "{")):
+        value = read_yaml(key, word)
+        _check_objects(key, value)
+        if isinstance(value, CommentedMap) and tag_of(value) is None:
+            _check_entries(key, value, default)
+        if isinstance(value, CommentedMap) or tag_of(value) is not None:
+            return value
+    rule = RULES.get(key, Rule(float) if key.endswith("_schedule") else None)
+    if rule is not None and is_object(default):
+        number = converted(text, rule)
+        if number is not WRONG:
+            return number
+    tag = tag_of(default)
+    expected = (
+        f"an object such as {tag}, its arguments {{name: value}}"
+        if tag
+        else ("entries {name: value}")
+    )
+    null = "" if key in NEEDED else ", or null"
+    raise ValueError(f"--{key} {text}: expected {expected}{null}")
+
+
+def _check_entries(key, given, default):
+    """Checks entries that are merged into a mapping or an object's arguments."""
+    tag = tag_of(default)
+    for name, value in given.items():
+        before = default.get(name) if isinstance(default, dict) else None
+        there = isinstance(default, dict) and name in default
+        if tag is not None and not there:
+            _check_argument(key, name, tag.partition(":")[2])
+        elif isinstance(value, CommentedMap) and tag_of(value) is None and there:
+            if not isinstance(before, dict) and not is_object(before):
+                raise ValueError(f"--{key}: {name} is no mapping: give a value")
+            _check_entries(f"{key}: {name}", value, before)
+        elif there and key != "by_round":
+            given[name] = _checked_entry(key, name, value, before)
+
+
+def _checked_entry(key, name, value, before):
+    if is_object(before) and tag_of(value) is None and isinstance(value, str):
+        raise ValueError(f"--{key}: {name} {value}: expected an object, or null")
+    try:
+        return checked(name, value, before)
+    except ValueError as error:
+        raise ValueError(f"--{key}: {str(error).removeprefix('--')}") from error
+
+
+def _check_argument(key, name, path):
+    """Refuses an argument that a class or function does not take."""
+    try:
+        parameters = inspect.signature(pydoc.locate(path)).parameters
+    except (TypeError, ValueError):
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or name in parameters:
+        return
+    names = ", ".join(p for p in parameters if p != "self")
+    raise ValueError(f"--{key}: {path} has no argument {name!r}, but {names}")
+
+
+def _check_objects(key, node):
+    """Refuses what is neither data nor an object of the three packages."""
+    tag = tag_of(node)
+    if tag is not None and tag not in _REFERENCES:
+        kind, _, path = tag.partition(":")
+        if kind not in ("!new", "!name") or not _trusted(path):
+            raise ValueError(
+                f"--{key} {tag}: expected !new: or !name: of something in "
+                f"{', '.join(PACKAGES)}; other objects are named in a YAML"
+            )
+    if isinstance(node, dict):
+        if not all(isinstance(name, str) for name in node):
+            raise ValueError(f"--{key}: expected {{name: value}}, names being text")
+        node = list(node.values())
+    for part in node if isinstance(node, list) else ():
+        _check_objects(key, part)
+
+
+def _trusted(path):
+    """Whether a dotted name leads to something that one of the packages defines."""
+    if path.split(".")[0] not in PACKAGES:
+        return False
+    try:
+        target = pydoc.locate(path)
+    except Exception:  # whatever a module raises when it is imported
+        return False
+    module = getattr(target, "__module__", None) or ""
+    return module.split(".")[0] in PACKAGES

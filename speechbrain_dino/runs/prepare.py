@@ -14,6 +14,7 @@ from speechbrain.utils.distributed import (
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.runs.resume import check_conditions, run_conditions
 from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.training.log import hours
 from speechbrain_dino.training.run import Run
@@ -69,6 +70,7 @@ def prepare(hparams, run_opts):
             world_size=_world_size(),
             pin=torch.cuda.is_available(),
         )
+        check_conditions(hparams, run_conditions(run))
     if if_main_process():
         logger.info("%s", _training_line(run))
     return run

@@ -92,6 +92,12 @@ def make_brain(run):
             **classes,
         )
     untrained = brain.checkpointer.find_checkpoint() is None
+    with plain_errors(ValueError):
+        if untrained and run.run_opts.test_only:
+            raise ValueError(
+                f"--test_only: {run.folder} holds no trained network: leave it out, or "
+                "give the --output_folder of a run"
+            )
     if untrained and if_main_process():
         update_results(
             run.folder / "results.json",

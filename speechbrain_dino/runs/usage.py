@@ -7,9 +7,9 @@ from pathlib import Path
 
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_dino.runs.keys import RULES
+from speechbrain_dino.runs.arguments import REFUSED
 from speechbrain_dino.runs.recipe_yaml import recipe_files
-from speechbrain_dino.utils.errors import OLD_NAMES
+from speechbrain_dino.runs.rules import RULES
 
 _KEY = re.compile(r"^(\w+):(?: +(.*?))?(?: +#\s*(.*))?$")
 _SECTION = re.compile(r"^# (.+?) -{3,}$")
@@ -143,7 +143,7 @@ def _expected(name):
 
 def option_lines(left_out=()):
     """SpeechBrain's run options in order of names, but for keys of the recipe."""
-    left_out = {"--help", *left_out, *(f"--{name}" for name in OLD_NAMES)}
+    left_out = {"--help", *left_out, *(f"--{name}" for name in REFUSED)}
     actions = RunOptions._create_parser()._actions
     named = {a.option_strings[-1]: a for a in actions if a.option_strings}
     lines = []

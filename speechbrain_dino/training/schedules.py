@@ -5,6 +5,7 @@ A YAML file names one with its numbers: ``lr_schedule:
 """
 
 import math
+from functools import partial
 
 from speechbrain_dino.losses.objective import owner_of
 
@@ -154,7 +155,8 @@ class Schedules:
     Arguments
     ---------
     hparams : dict
-        The YAML's objects; ``<name>_schedule`` is a function of the fractional epoch.
+        The YAML's objects; ``<name>_schedule`` is a function of the fractional epoch,
+        or a number.
         ``lr`` and ``weight_decay`` are the optimizer's, ``momentum`` the teacher's, any
         other name is that of a number of the loss.
     loss : torch.nn.Module
@@ -170,8 +172,10 @@ class Schedules:
         self.functions, self.owners = {}, {}
         for key, value in hparams.items():
             name = key.removesuffix("_schedule")
-            if name == key or not callable(value):
+            if name == key or value is None:
                 continue
+            if not callable(value):
+                value = partial(constant, value=value)
             self.functions[name] = value
             if name in ("lr", "weight_decay", "momentum"):
                 continue

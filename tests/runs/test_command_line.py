@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from speechbrain_dino.runs import command_line
-from speechbrain_dino.runs.command_line import Launch, read_arguments, start_run
-from speechbrain_dino.utils.errors import check_arguments, plain_errors
+from speechbrain_dino.runs.command_line import Launch, start_run
+from speechbrain_dino.utils.errors import plain_errors
 
 YAML = """
 data_folder: !PLACEHOLDER
@@ -41,45 +41,6 @@ def unsettled(monkeypatch):
     monkeypatch.setattr(command_line, "keep_freed_memory", lambda: None)
 
 
-# -- arguments ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["dino.yaml"],
-        ["dino.yaml", "--data_folder", "/a b/c", "--device", "cpu", "--debug"],
-        ["dino.yaml", "--device=cpu", "--batch_size=64"],
-        ["dino.yaml", "--trial_lists", "[a, b]", "--lr", "-1e-3"],
-    ],
-)
-def test_plain_arguments_pass(arguments):
-    check_arguments(arguments)
-
-
-@pytest.mark.parametrize(
-    "argument, option",
-    [("--dev", "device"), ("--prec=bf16", "precision"), ("--comp", "compile")],
-)
-def test_abbreviations_are_refused(argument, option):
-    with pytest.raises(SystemExit, match=f"is short for --{option}"):
-        check_arguments(["dino.yaml", argument, "x"])
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--url", "http://a/?rlkey=b"], ["--url=http://a/?rlkey=b"], ["--x", "lr=0.1"]],
-)
-def test_values_that_would_be_cut_are_refused(arguments):
-    with pytest.raises(SystemExit, match=r"contains '='.* into the YAML"):
-        check_arguments(["dino.yaml", *arguments])
-
-
-def test_an_option_given_twice_is_refused():
-    with pytest.raises(SystemExit, match="--batch_size is given twice: leave one"):
-        check_arguments(["dino.yaml", "--batch_size", "4", "--x=1", "--batch_size=8"])
-
-
 # -- a run --------------------------------------------------------------------
 
 
@@ -101,22 +62,25 @@ def test_run_starts_with_the_overrides(recipe, tmp_path):
         ([], "top.yaml needs 'data_folder': give it on the command line, --data_fol"),
         (
             ["--data_folder", "x", "--batch_sizes", "4"],
-            "has no key 'batch_sizes'. Close to it: batch_size.",
+            "has no key 'batch_sizes'. Close to it: batch_size",
         ),
         (["--data_folder", "x", "--zzz", "4"], "has no key 'zzz'. Its keys: data_fol"),
         (["--data_folder", "x", "--dev", "cpu"], "--dev is short for --device"),
         (
             ["--data_folder", "x", "--precision", "half"],
-            "precision is 'half'; expected one of auto, bf16, fp16, fp32.",
+            "--precision half: expected auto, bf16, fp16 or fp32",
         ),
         (
             ["--data_folder", "x", "--device=cpu", "--precision=fp16"],
             "precision is fp16, which is for GPUs, and the device is cpu: take auto",
         ),
-        (["--data_folder", "x", "--auto_mix_prec"], "give --precision fp16."),
-        (["--data_folder", "a=b"], "'a=b' contains '=', which SpeechBrain cuts"),
-        (["--data_folder", "x", "--debug_batches", "a"], "--debug_batches: invalid"),
-        (["--optimizer_step_limit", "two"], "--optimizer_step_limit two: expected an"),
+        (["--data_folder", "x", "--auto_mix_prec"], "give --precision fp16 instead"),
+        (
+            ["--data_folder", "x", "--debug_batches", "a"],
+            "--debug_batches is for recipes that train: leave it out",
+        ),
+        (["--device"], "--device has no value: write --device VALUE"),
+        (["--log_config", "x", "--distributed_backend", "x"], "expected nccl, gloo or"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(recipe, unsettled, arguments, message):
@@ -157,14 +121,43 @@ def test_a_device_that_is_not_there_is_named_once(
     assert capsys.readouterr().err.count(f"--device {device}: ") == 1
 
 
-def test_the_limit_of_steps_is_a_number(recipe):
-    words = [str(recipe), "--optimizer_step_limit", "8"]
-    assert read_arguments(words)[1].optimizer_step_limit == 8
-
-
 def test_keys_may_change_twice():
-    launch = Launch("a: 1\nb: 1\nc: 1\n", "c: 4", "recipe.yaml", None)
-    assert launch.changed(a=2).changed(b=3).build() == {"a": 2, "b": 3, "c": 4}
+    launch = Launch("a: 1\nb: 1\nc: 1\n", {"c": 4}, "recipe.yaml", None)
+    built = launch.changed(a=2).changed(b=3).build()
+    assert built == {"a": 2, "b": 3, "c": 4, "allow_changed": ()}
+
+
+WARM_UP = """
+epochs: 4
+lr_schedule: !name:speechbrain_dino.training.schedules.warmup_cosine
+    {peak: 1.0, final: 0.0, warmup: 2, total: !ref <epochs>}
+"""
+
+
+def test_schedules_are_tried_before_anything_is_prepared():
+    launch = Launch(WARM_UP, {}, "recipe.yaml", None)
+    assert launch.build()["lr_schedule"](2) == 1.0
+    with pytest.raises(SystemExit) as stop:
+        launch.changed(epochs=1).build()
+    assert stop.value.code == (
+        "recipe.yaml: lr_schedule: warmup is 2 of total 1 epochs; expected 0..total"
+    )
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "a: !new:collections.Nothing\n",
+        "a: !new:torch.nn.Linear {wide: 3}\n",
+        "a: !ref <b>\n",
+        "a: !ref <b>\nb: !ref <a>\n",
+        "a: !ref <b> / <c>\nb: 1\nc: 0\n",
+    ],
+)
+def test_what_cannot_be_built_ends_in_one_line(recipe):
+    with pytest.raises(SystemExit) as stop:
+        Launch(recipe, {}, "recipe.yaml", None).build()
+    assert stop.value.code.startswith("recipe.yaml: ") and "\n" not in stop.value.code
 
 
 # -- errors that the user mends -----------------------------------------------

@@ -9,14 +9,10 @@ from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from speechbrain_dino.runs.command_line import start_run
-from speechbrain_dino.runs.keys import (
-    RULES,
-    check_keys,
-    check_recipe,
-    checked,
-    rule_of,
-)
+from speechbrain_dino.runs.keys import checked, read_keys
 from speechbrain_dino.runs.recipe_yaml import read_recipe
+from speechbrain_dino.runs.references import resolved
+from speechbrain_dino.runs.rules import rule_of
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TRIED = (
@@ -31,11 +27,11 @@ TRIED = (
 
 # What no key of a kind may be, as it is written.
 WRONG = {
-    int: ("abc", "1.5", "[1]", "{a: 1}", ".inf", ".nan", "yes", "-1"),
-    float: ("abc", "[1]", "{a: 1}", ".inf", ".nan", "True"),
-    bool: ("abc", "2", "[True]", "null", "''"),
-    str: ("{a: b}",),
-    list: ("{a: b}",),
+    int: ("abc", "1.5", "[1]", "{a: 1}", "inf", "nan", "yes", "-1", "1 # x", "1e99"),
+    float: ("abc", "[1]", "{a: 1}", "inf", "nan", "True", "1 # x", "1:30", "1,5"),
+    bool: ("abc", "2", "[True]", "null", "", "y"),
+    str: ("",),
+    list: ("[{a: b]", "[a"),
 }
 
 
@@ -49,9 +45,13 @@ def wrong_values():
             if rule is None or (key, rule) in tried:
                 continue
             tried.add((key, rule))
-            texts = [*WRONG[rule.kind]]
-            texts += ["abc"] if rule.choices or rule.of in (int, float) else []
-            texts += [] if rule.nullable else ["null"]
+            texts = [*WRONG[rule.kind]] if rule.kind is not list else []
+            texts += ["abc", "[abc]"] if rule.of in (int, float) else []
+            texts += ["abc"] if rule.choices else []
+            if rule.nullable:
+                texts = [text for text in texts if text]
+            elif rule.kind is not str or rule.choices:
+                texts += ["null"]
             texts += [str(rule.low - 1)] if rule.low is not None else []
             texts += [str(rule.high + 1)] if rule.high is not None else []
             texts += [str(rule.above)] if rule.above is not None else []
@@ -72,18 +72,15 @@ def alone(name, key):
 
 @pytest.mark.parametrize("name, key, text", list(wrong_values()))
 def test_wrong_values_of_every_plain_key_end_in_one_line(name, key, text):
-    recipe, given = alone(name, key), f"{key}: {text}"
-    shown = YAML(typ="rt").load(given)[key]
-    with pytest.raises(SystemExit) as stop:
-        check_recipe(name, recipe, given)
-    shown = "null" if shown is None else shown
-    assert stop.value.code.startswith(f"{name}: --{key} {shown}: expected ".strip())
-    assert "\n" not in stop.value.code
+    with pytest.raises(ValueError) as error:
+        read_keys(alone(name, key), {key: text})
+    assert str(error.value).startswith(f"--{key} {text}: expected ")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/hparams/*.yaml")), ids=str)
 def test_recipes_keep_their_own_rules(path):
-    assert check_keys(read_recipe(path), "") == {}
+    assert read_keys(read_recipe(path), {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -142,34 +139,224 @@ def test_what_does_not_fit_is_named_with_what_is_expected(key, default, value, w
     assert f"--{key} " in str(error.value) and words in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["007", "1e3", "true", "no", "2024-1-1", "1:30"])
+# As they are written, with what YAML or HyperPyYAML would make of them.
+_WORDS = (
+    "007 1e3 true no 2024-1-1 2024-11-26 1:30 None ~ 0x10 1/0 1_0 a<b> <seed> (2) !x "
+    '!name:os.system &a *b %T @x `a` "q" \'x a: {a:b} | > ? - # -1 $HOME é \udce9'
+)
+TEXTS = _WORDS.split()
+TEXTS += ["run #2", "a: b", "a = b", "- a", "two  words", " a ", "a\nb", "x: !ref <y>"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_text_stays_as_it_was_written(text):
-    recipe = "name: run\nnoise_folder: null\nlists: [a]\ndata_folder: !PLACEHOLDER\n"
-    keys = dict.fromkeys(("name", "noise_folder", "data_folder"), text)
-    keys["lists"] = f"[{text}, b]"
-    given = "\n".join(f"{key}: {value}" for key, value in keys.items())
-    built = load_hyperpyyaml(recipe, check_keys(recipe, given))
-    assert built == {**keys, "lists": [text, "b"]}
+    recipe = (
+        "output_folder: run\ndata_folder: !PLACEHOLDER\nplace: !ref <output_folder>/x\n"
+        "save_folder: !ref <place>/<output_folder>\nitem: [!ref <output_folder>]\n"
+    )
+    given = read_keys(recipe, {"output_folder": text, "data_folder": text})
+    built = load_hyperpyyaml(resolved(recipe, given))
+    assert built["output_folder"] == built["data_folder"] == built["item"][0] == text
+    assert built["place"] == f"{text}/x" and built["save_folder"] == f"{text}/x/{text}"
+    # A reference is text as well, and may be replaced.
+    built = load_hyperpyyaml(
+        resolved(recipe, read_keys(recipe, {"save_folder": text, **given}))
+    )
+    assert built["save_folder"] == text
+
+
+@pytest.mark.parametrize("text", ["007", "1e3", "true", "run #2", "a: b", "a=b", "1/0"])
+def test_items_of_lists_of_text_stay_as_they_were_written(text):
+    recipe = "lists: [a]\ndata_folder: !PLACEHOLDER\n"
+    given = dict.fromkeys(("lists", "data_folder"), f"[{text}, b,  c ]")
+    built = load_hyperpyyaml(resolved(recipe, read_keys(recipe, given)))
+    assert built == {key: [text, "b", "c"] for key in given}
+    given = read_keys(recipe, {"lists": text, "data_folder": f'["{text}", "a, b"]'})
+    built = load_hyperpyyaml(resolved(recipe, given))
+    assert built == {"lists": [text], "data_folder": [text, "a, b"]}
+
+
+@pytest.mark.parametrize("word", ["None", "none", "null", "~", "", "NULL"])
+def test_words_for_nothing(word):
+    recipe = "noise_folder: null\nclip_norm: 3.0\nvad: True\ngate: null\nout_dim: 8\n"
+    keys = ("noise_folder", "clip_norm", "gate", "out_dim")
+    assert read_keys(recipe, dict.fromkeys(keys, word)) == dict.fromkeys(keys)
+    with pytest.raises(ValueError, match=r"--vad .*: expected True or False"):
+        read_keys(recipe, {"vad": word})
 
 
 def test_a_wrong_value_of_the_recipe_itself_is_named():
     with pytest.raises(ValueError) as error:
-        check_keys("seed: 1\nnoise_prob: 1.2\n", "seed: 2")
+        read_keys("seed: 1\nnoise_prob: 1.2\n", {"seed": "2"})
     assert str(error.value) == "noise_prob: 1.2: expected a number from 0 to 1"
 
 
-def test_objects_and_references_are_left_alone():
-    recipe = "net: !new:collections.Counter\nrate: !ref <seed>\nseed: 1\n"
-    given = check_keys(recipe, "net: !new:collections.Counter\nrate: word\nx: 1")
-    assert given["rate"] == "word" and given["x"] == 1 and "net" in given
-    assert "rate" not in RULES
+@pytest.mark.parametrize(
+    "key, words",
+    [
+        ("batchsize", "has no key 'batchsize'. Close to it: batch_size"),
+        ("zzz", "has no key 'zzz'. Its keys: batch_size, loss"),
+        ("loss.scale", "there is no key 'loss.scale': give --loss '{name: value}'"),
+        ("loss[scale]", "there is no key 'loss[scale]': give --loss '{name: value}'"),
+    ],
+)
+def test_keys_that_are_not_there_are_named(key, words):
+    recipe = "batch_size: 4\n__set_seed: 1\nloss: {scale: 3}\n"
+    with pytest.raises(ValueError) as error:
+        read_keys(recipe, {key: "3"})
+    assert str(error.value) == words
+
+
+# -- references ---------------------------------------------------------------
+
+COUNTED = (
+    "seed: 10\nhalf: !ref <seed> / 4\nnumber_of_epochs: !ref <a> + <b>\na: 1\nb: 1\n"
+)
+
+
+def values(recipe, **texts):
+    return load_hyperpyyaml(resolved(recipe, read_keys(recipe, texts)))
 
 
 def test_a_reference_in_a_known_key_is_checked_when_it_is_replaced():
-    recipe = "number_of_epochs: !ref <a> + <b>\na: 1\nb: 1\n"
-    assert check_keys(recipe, "number_of_epochs: 3") == {"number_of_epochs": 3}
+    assert values(COUNTED, number_of_epochs="3")["number_of_epochs"] == 3
     with pytest.raises(ValueError, match="--number_of_epochs x: expected an integer"):
-        check_keys(recipe, "number_of_epochs: x")
+        values(COUNTED, number_of_epochs="x")
+
+
+def test_a_key_that_refers_to_another_has_the_type_of_that():
+    assert values(COUNTED, half="7")["half"] == 7
+    with pytest.raises(ValueError, match="--half x: expected a number"):
+        values(COUNTED, half="x")
+
+
+def test_what_references_give_is_checked_and_of_the_key_s_type():
+    recipe = COUNTED + "steps: !ref <number_of_epochs> * 10\n"
+    built = values(recipe, number_of_epochs="!ref <seed> / 2")
+    assert built["number_of_epochs"] == 5 and built["steps"] == 50
+    assert type(built["number_of_epochs"]) is int
+    with pytest.raises(
+        ValueError, match=r"number_of_epochs: .* gives 2.5: expected an"
+    ):
+        values(recipe, number_of_epochs="!ref <seed> / 4")
+    with pytest.raises(
+        ValueError, match=r"number_of_epochs: .* gives 1.5: expected an"
+    ):
+        values(recipe, a="0.5")
+
+
+@pytest.mark.parametrize(
+    "text", ["!ref <none>", "!ref <seed> / 0", "!ref <seed", "!ref"]
+)
+def test_references_that_lead_nowhere_are_named(text):
+    with pytest.raises(ValueError) as error:
+        values(COUNTED, seed=text)
+    assert "!ref" in str(error.value) and "\n" not in str(error.value)
+
+
+# -- by_round -----------------------------------------------------------------
+
+ROUNDS = "vad: True\nbatch_size: 4\nname: run\nby_round: {batch_size: [4, 8]}\n"
+
+
+def test_values_of_rounds_have_the_type_of_their_key():
+    text = (
+        "{vad: [no, True], batch_size: [!ref <batch_size> / 2, 8.0], name: [1e3, no]}"
+    )
+    rounds = values(ROUNDS, by_round=text)["by_round"]
+    assert rounds["vad"] == [False, True] and rounds["batch_size"] == [2, 8]
+    assert all(type(number) is int for number in rounds["batch_size"])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{batch_size: [4, x]}", "by_round: batch_size x: expected an integer"),
+        ("{batch_size: 4}", "by_round: batch_size 4: expected a list"),
+        ("{width: [4]}", "by_round: there is no key 'width'"),
+        ("4", "--by_round 4: expected entries {name: value}, or null"),
+        ("{vad: [!name:os.system ]}", "--by_round !name:os.system: expected"),
+    ],
+)
+def test_wrong_values_of_rounds_are_named(text, words):
+    with pytest.raises(ValueError) as error:
+        values(ROUNDS, by_round=text)
+    assert str(error.value).startswith(words)
+
+
+# -- objects ------------------------------------------------------------------
+
+PARTS = """
+rate: 0.1
+gate: null
+lr_schedule: !name:speechbrain_dino.training.schedules.constant {value: !ref <rate>}
+opt_class: !name:torch.optim.Adam {lr: 0.1, amsgrad: True}
+loss: !new:torch.nn.MSELoss
+scorings: {cosine: !new:torch.nn.Identity , one: {a: 1}}
+"""
+
+
+def test_arguments_of_objects_are_merged_and_objects_replaced_whole():
+    built = values(
+        PARTS,
+        opt_class="!name:torch.optim.SGD {momentum: 0.9}",
+        loss="{reduction: sum}",
+        lr_schedule="{value: 3}",
+        gate="!new:torch.nn.Identity",
+        scorings="{one: {a: 2}}",
+    )
+    assert built["opt_class"].func.__name__ == "SGD"
+    assert built["opt_class"].keywords == {"momentum": 0.9}
+    assert built["loss"].reduction == "sum" and built["lr_schedule"](0) == 3
+    assert type(built["gate"]).__name__ == "Identity"
+    assert built["scorings"]["one"] == {"a": 2} and "cosine" in built["scorings"]
+    assert values(PARTS, lr_schedule="0.5")["lr_schedule"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!name:os.system",
+        "!new:subprocess.Popen [ls]",
+        "!apply:os.system [ls]",
+        "!apply:torch.load [x]",
+        "!name:torch.os.system",
+        "!name:speechbrain_dino.runs.train.json.loads",
+        "!module:os",
+        "!include:x.yaml",
+        "!!python/object/apply:os.system [ls]",
+        "[!name:os.system]",
+        "{a: [!apply:os.system [ls]]}",
+        "{!apply:os.system [ls]: 1}",
+        "!name:torch.optim.SGD {lr: !apply:os.system [ls]}",
+    ],
+)
+@pytest.mark.parametrize("key", ["rate", "gate", "lr_schedule", "scorings"])
+def test_objects_of_other_packages_are_refused(key, text):
+    with pytest.raises(ValueError, match=f"^--{key}"):
+        values(PARTS, **{key: text})
+
+
+@pytest.mark.parametrize(
+    "key, text, words",
+    [
+        ("loss", "3", "--loss 3: expected an object such as !new:torch.nn.MSELoss"),
+        ("loss", "null", "--loss null: expected an object"),
+        ("loss", "{sum: 1}", "--loss: torch.nn.MSELoss has no argument 'sum', but"),
+        ("opt_class", "{lr: x}", "--opt_class: lr x: expected a number"),
+        ("opt_class", "{lr: {a: 1}}", "--opt_class: lr is no mapping"),
+        ("gate", "!new:torch.nn.Nothing", "--gate !new:torch.nn.Nothing: expected"),
+        ("scorings", "[1]", "--scorings [1]: expected entries {name: value}"),
+        ("scorings", "{a: *b}", "--scorings {a: *b}: no YAML"),
+        ("scorings", "{a: &b 1, c: *b}", "--scorings {a: &b 1, c: *b}: no YAML"),
+        ("scorings", "{a: 1", "--scorings {a: 1: no YAML"),
+        ("gate", "[" * 5000, "--gate [[["),
+    ],
+)
+def test_wrong_parts_end_in_one_line(key, text, words):
+    with pytest.raises(ValueError) as error:
+        values(PARTS, **{key: text})
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("words", [["--batch_size", "abc"], ["--vad", "maybe"]])

@@ -18,7 +18,7 @@ output_folder: here
 
 
 def launch(**changed):
-    return Launch(RECIPE, "", "recipe.yaml", None).changed(**changed)
+    return Launch(RECIPE, {}, "recipe.yaml", None).changed(**changed)
 
 
 def test_notes_come_back(tmp_path):

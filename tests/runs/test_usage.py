@@ -61,7 +61,7 @@ def test_sections_are_those_of_the_first_file_that_has_the_key(tmp_path):
     (tmp_path / "top.yaml").write_text(text, encoding="utf-8")
     lines = [" ".join(line.split()) for line in key_lines(tmp_path / "top.yaml")]
     expected = [
-        "--seed 1 an integer of at least 0",
+        "--seed 1 an integer from 0 to 4294967295",
         "--new [1, 2]",
         "",
         "Data",

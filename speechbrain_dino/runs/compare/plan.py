@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 
 from speechbrain_dino.corpora.preparation import read_summary
+from speechbrain_dino.runs.command_line import read_arguments
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.utils.checked_json import read_checked, write_checked
@@ -238,11 +239,9 @@ def prepare_once(methods, options):
     """
     given, texts = as_pairs(options), {}
     for name, path in methods.items():
-        recipe = read_recipe(path)
-        keys = YAML(typ="rt").load(recipe)
-        own = "\n".join(f"{k}: {v}" for k, v in given.items() if k in keys)
-        resolved = YAML(typ="rt").load(resolve_references(recipe, own))
-        texts[name] = _dumped({k: resolved[k] for k in ("prepare", "prepare_noise")})
+        launch, _ = read_arguments([str(path), *options])
+        keys = YAML(typ="rt").load(launch.resolved())
+        texts[name] = _dumped({k: keys[k] for k in ("prepare", "prepare_noise")})
     first = next(iter(texts))
     for name, text in texts.items():
         if text != texts[first]:
