@@ -1,6 +1,6 @@
 # All that is needed is Python 3.10 or newer, make and a network.
 .POSIX:
-.PHONY: help demo test lint format install clean
+.PHONY: help demo test faults lint format install clean
 
 PYTHON = python3
 VENV = .venv
@@ -17,6 +17,7 @@ ALONE = unset PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX;
 help:
 	@echo "make demo     synthetic speakers, a short training, verification, a report"
 	@echo "make test     lint and the whole test suite"
+	@echo "make faults   kills, damaged files and made-up input, the long form (hours)"
 	@echo "make lint     lint alone"
 	@echo "make format   bring the code into the project's format"
 	@echo "make install  only the environment, in $(VENV)"
@@ -29,6 +30,12 @@ demo: $(STAMP)
 
 test: lint
 	@$(ALONE) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The long form of tests/faults: a hundred moments at which work is killed, ten thousand
+# damaged or made-up files for every reader. Hours on two cores.
+faults: $(STAMP)
+	@$(ALONE) FAULTS_TIMES=15 FAULTS_EXAMPLES=10000 \
+	  $(BIN)/python -m pytest $(PYTEST_ARGS) tests/faults
 
 lint: $(STAMP)
 	@$(ALONE) $(BIN)/ruff check .

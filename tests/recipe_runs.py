@@ -5,6 +5,7 @@ child for every run (``Launcher``); each child executes ``train.py`` as ``python
 train.py ...`` would.
 """
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -375,6 +376,7 @@ def _run(job):
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        atexit._run_exitfuncs()  # as the interpreter does at its end
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

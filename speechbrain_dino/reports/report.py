@@ -16,6 +16,7 @@ from speechbrain_dino.reports.plots.embedding_map import layout_name
 from speechbrain_dino.reports.run_folder import read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import categories
+from speechbrain_dino.utils.ending import end_on_signals
 
 _MADE = ("model", "seed", "git", "hardware", "seconds")
 
@@ -204,6 +205,7 @@ def main(arguments=None):
     parser.add_argument("run_folder", type=Path, help="output folder of the run")
     parser.add_argument("others", nargs="*", type=Path, help="runs to compare with")
     options = parser.parse_args(arguments)
+    end_on_signals()
     try:
         print(write_report(options.run_folder, options.others))
     except FileNotFoundError as error:

@@ -58,6 +58,7 @@ def end_on_signals():
     for number in numbers:
         signal.signal(number, _raise_exit)
     threading.Thread(target=_watch, args=(reader, writer), daemon=True).start()
+    sys.excepthook = _silent_after_signal(sys.excepthook)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forget)
     _end_at_exit()
@@ -71,6 +72,19 @@ def _raise_exit(number, frame):
     # Not through Python's buffers: they may be in the middle of a line.
     os.write(2, f"\nStopped by {name}.\n".encode())
     raise SystemExit(_Ending.status)
+
+
+def _silent_after_signal(show):
+    """What shows an exception that ends the program, unless a signal has ended it.
+
+    Importing by name, as HyperPyYAML does, wraps ``SystemExit`` in errors of its own.
+    """
+
+    def excepthook(*error):
+        if _Ending.status is None:
+            show(*error)
+
+    return excepthook
 
 
 def _watch(reader, writer):
@@ -107,11 +121,7 @@ def _end_at_exit():
 
 
 def _last():
-    """Ends with the status that was decided on, if one was.
-
-    An exception may have replaced ``SystemExit`` on its way: importing by name, as
-    HyperPyYAML does, wraps whatever it meets.
-    """
+    """Ends with the status that was decided on, whatever ``SystemExit`` became."""
     if _Ending.status is None:
         return
     if _Ending.status == 0 and getattr(sys, "last_type", None) is not None:

@@ -1,82 +1,39 @@
 """Fine-tuning on emotions: whole runs, the model they leave, the labels it gives."""
 
 import json
-from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile as sf
-import torch
-from hyperpyyaml import load_hyperpyyaml
+from emotion_runs import SMALL, as_arguments, make_emotions, make_start_model
 from recipe_runs import ROOT
 from sklearn.metrics import accuracy_score, recall_score
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_dino.embeddings.export import PARTS, export_inference_folder
-from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.runs.command_line import run_emotion
 from speechbrain_dino.runs.finetune import weigh_classes
 from speechbrain_dino.runs.label import label_audio, main
 
-ACTORS, EMOTIONS, SENTENCES = range(1, 7), ("ANG", "NEU", "SAD"), "ABCD"
-ENCODER = """
-compute_features: !new:speechbrain.lobes.features.Fbank {n_mels: 16}
-mean_var_norm: !new:speechbrain_dino.models.features.MeanNorm
-embedding_model: !new:recipe_runs.PlainEncoder {input_size: 16, embedding_dim: 8}
-"""
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Noise whose spectrum tilts with the emotion, under CREMA-D's names."""
-    folder = tmp_path_factory.mktemp("emotions")
-    (folder / "AudioWAV").mkdir()
-    rng = np.random.default_rng(0)
-    lines = ["speaker,gender"]
-    for actor, (number, code), letter in product(
-        ACTORS, enumerate(EMOTIONS), SENTENCES
-    ):
-        wave = rng.standard_normal(12000)
-        # Sounds come and go: what MeanNorm takes away is constant in time.
-        tilt = np.convolve(wave, [1, (-0.9, 0.0, 0.9)[number]], "same")
-        wave = np.where(np.arange(12000) // 1500 % 2, tilt, 0.3 * wave)
-        path = folder / "AudioWAV" / f"200{actor}_S{letter}_{code}_XX.wav"
-        sf.write(path, 0.05 * wave, 16000)
-    lines += [f"200{actor},{'fm'[actor % 2]}" for actor in ACTORS]
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    return make_emotions(tmp_path_factory.mktemp("emotions"))
 
 
 @pytest.fixture(scope="module")
 def start_model(tmp_path_factory):
-    """An inference folder with random weights."""
-    folder = tmp_path_factory.mktemp("start")
-    (folder / "hyperparams.yaml").write_text(ENCODER, encoding="utf-8")
-    torch.manual_seed(0)
-    parts = load_hyperpyyaml(ENCODER)
-    embedder = Embedder(*(parts[name] for name in PARTS))
-    return export_inference_folder(folder, folder / "hyperparams.yaml", embedder)
+    return make_start_model(tmp_path_factory.mktemp("start"))
 
 
 @pytest.fixture
 def run(corpus, start_model, in_this_process):
     def run(output, **keys):
         yaml = ROOT / "recipes" / "CREMA-D" / "hparams" / "finetune_mini.yaml"
-        small = {"num_folds": 3, "valid_actors": 1, "chunk_seconds": 0.5}
-        small |= {"affine_epochs": 1, "main_epochs": 6, "batch_size": 8}
-        small |= {"num_workers": 0, "precision": "fp32", "base_lr": 0.03}
-        small |= {"classes": "[angry, neutral, sad]"}
-        small |= {"affine_layers": "[embedding]", "data_folder": corpus}
-        small |= {"device": "cpu"}
+        small = {**SMALL, "data_folder": corpus}
         small |= {"start_model": start_model, "output_folder": output, **keys}
-        return run_emotion([str(yaml), *_arguments(small)])
+        return run_emotion([str(yaml), *as_arguments(small)])
 
     return run
-
-
-def _arguments(keys):
-    return [text for k, v in keys.items() for text in (f"--{k}", str(v))]
 
 
 def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
@@ -167,5 +124,5 @@ def test_weights_of_classes_are_known_ones():
 def test_a_model_without_classes_cannot_label(start_model, corpus, tmp_path, capsys):
     arguments = {"model": start_model, "data": corpus, "output": tmp_path / "o.csv"}
     with pytest.raises(SystemExit):
-        main(_arguments(arguments))
+        main(as_arguments(arguments))
     assert not (tmp_path / "o.csv").exists()
