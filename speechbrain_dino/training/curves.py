@@ -15,7 +15,8 @@ class Curves:
     """Appends metrics to ``curves.jsonl`` in a run's folder.
 
     ``curves.crc`` beside it holds the CRC-32 of every line, by which lines are told
-    that are not what was written; where it is missing, no line is doubted. With ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
+    that are not what was written; where it is missing, no line is doubted. With
+    ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
 
     Example
     -------
@@ -79,7 +80,7 @@ class Curves:
         """
         if not self.path.exists():
             return
-        kept = [row for row in self.read() if row["step"] <= step]
+        kept = [row for row in self.read() if row.get("step", 0) <= step]
         if epoch is not None:
             kept = [
                 row for row in kept if row["kind"] == "step" or row["epoch"] <= epoch
@@ -101,17 +102,16 @@ def _problem(line, sums):
         return "a damaged line"
     if not isinstance(row, dict) or row.get("kind") not in ("step", "epoch"):
         return "a line of another kind"
-    # Steps may lack it.
-    epoch = row.get("epoch", 0 if row["kind"] == "step" else None)
-    numbers = [row.get("step"), epoch]
-    if any(type(n) not in (int, float) or not math.isfinite(n) for n in numbers):
-        return "a line of another kind"
-    wrong = [key for key, value in row.items() if not _plain(key, value)]
-    return f"a line with an odd {wrong[0]}" if wrong else ""
+    odd = [key for key in ("step", "epoch") if not _is_number(row.get(key, 0))]
+    odd += [] if row["kind"] in row else [row["kind"]]
+    odd += [
+        k for k, v in row.items() if k != "kind" and isinstance(v, str | list | dict)
+    ]
+    return f"a line with an odd {odd[0]}" if odd else ""
 
 
-def _plain(key, value):
-    return key == "kind" or value is None or type(value) in (int, float, bool)
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _sum(line):
