@@ -36,6 +36,7 @@ from speechbrain_dino.utils.precision import (
     choose_precision,
     stored_precision,
 )
+from speechbrain_dino.utils.storage import tell_storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,9 @@ def launched(argv, command="training"):
     if if_main_process():
         with plain_errors(ValueError, OSError):
             take_output_folder(folder, command_of(hparams, command))
-    _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
+    with plain_errors(OSError):
+        _make_output_folder(folder, hparams_file, launch.recipe, launch.overrides)
+    tell_storage_errors(folder)
     if if_main_process():
         logger.info("%s: results go to %s", hparams_file, folder)
         choice.log()

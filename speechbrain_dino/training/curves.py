@@ -61,16 +61,19 @@ class Curves:
             return []
         sums = None
         if self.sums.exists():
-            sums = set(self.sums.read_text("utf-8", "replace").split("\n"))
+            sums = self.sums.read_text("utf-8", "replace").split()
         rows = []
         lines = self.path.read_text("utf-8", "replace").split("\n")
         for number, line in enumerate(lines, 1):
-            problem = line and _problem(line, sums)
+            problem = line and _problem(line, sums and set(sums))
             if problem:
                 where = f"{self.path}, line {number}"
                 logger.warning("%s: %s is left out: %.80s", where, problem, line)
             elif line:
                 rows.append(json.loads(line))
+        missing = len(sums or ()) - sum(map(bool, lines))
+        if missing > 0:
+            logger.warning("%s: %d lines at its end are missing", self.path, missing)
         return rows
 
     def forget_after(self, step, epoch=None):
@@ -104,9 +107,8 @@ def _problem(line, sums):
         return "a line of another kind"
     odd = [key for key in ("step", "epoch") if not _is_number(row.get(key, 0))]
     odd += [] if row["kind"] in row else [row["kind"]]
-    odd += [
-        k for k, v in row.items() if k != "kind" and isinstance(v, str | list | dict)
-    ]
+    kinds = {key: type(value) for key, value in row.items() if key != "kind"}
+    odd += [key for key, kind in kinds.items() if kind in (str, list, dict)]
     return f"a line with an odd {odd[0]}" if odd else ""
 
 

@@ -7,6 +7,8 @@ from dataclasses import fields
 
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_dino.utils.storage import storage_message
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,6 +34,7 @@ def plain_errors(*kinds):
         yield
     except kinds as error:
         logger.debug("Stopped by this error:", exc_info=error)
+        error = storage_message(error) or error
         if logging.getLogger().handlers:
             logger.error("%s", error)
         else:
