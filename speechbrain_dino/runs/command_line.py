@@ -46,6 +46,7 @@ from speechbrain_dino.utils.precision import (
     choose_precision,
     stored_precision,
 )
+from speechbrain_dino.utils.storage import tell_storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +205,9 @@ def launched(argv, command="training"):
     free = ("precision",) if auto else ()
     owner = command_of(hparams, command)
     changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))
-    _make_output_folder(Path(folder), launch, changes)
+    with plain_errors(OSError):
+        _make_output_folder(Path(folder), launch, changes)
+    tell_storage_errors(folder)
     if if_main_process():
         logger.info("%s: results go to %s", launch.hparams_file, folder)
         choice.log()

@@ -6,17 +6,10 @@ from pathlib import Path
 from speechbrain_dino.utils.ownership import check_owner, claim
 
 RUN_FILES = ("hyperparams.yaml", "results.json", "log.txt", "env.log", "seconds.json")
-RUN_FILES += (
-    "curves.jsonl",
-    "curves.crc",
-    "train_log.txt",
-    "tensorboard",
-    "save",
-    "folds",
-)
+RUN_FILES += ("curves.jsonl", "curves.crc", "train_log.txt", "tensorboard", "save")
 RUN_FILES += ("report", "scores", "calibration", "inference", "predictions")
 RUN_FILES += ("predictions.csv", "labels.csv", "clustering.json", "clusters.png")
-RUN_FILES += ("rounds.json", "command_line.py")
+RUN_FILES += ("rounds.json", "folds", "command_line.py")
 """What runs write into their output folder, beside ``data`` and ``embeddings``, which
 runs may share and which carry marks of their own."""
 

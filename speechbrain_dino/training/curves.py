@@ -15,7 +15,8 @@ class Curves:
     """Appends metrics to ``curves.jsonl`` in a run's folder.
 
     ``curves.crc`` beside it holds the CRC-32 of every line, by which lines are told
-    that are not what was written; where it is missing, no line is doubted. With ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
+    that are not what was written; where it is missing, no line is doubted. With
+    ``tensorboard`` also to ``<folder>/tensorboard``, where it is installed.
 
     Example
     -------
@@ -60,16 +61,19 @@ class Curves:
             return []
         sums = None
         if self.sums.exists():
-            sums = set(self.sums.read_text("utf-8", "replace").split("\n"))
+            sums = self.sums.read_text("utf-8", "replace").split()
         rows = []
         lines = self.path.read_text("utf-8", "replace").split("\n")
         for number, line in enumerate(lines, 1):
-            problem = line and _problem(line, sums)
+            problem = line and _problem(line, sums and set(sums))
             if problem:
                 where = f"{self.path}, line {number}"
                 logger.warning("%s: %s is left out: %.80s", where, problem, line)
             elif line:
                 rows.append(json.loads(line))
+        missing = len(sums or ()) - sum(map(bool, lines))
+        if missing > 0:
+            logger.warning("%s: %d lines at its end are missing", self.path, missing)
         return rows
 
     def forget_after(self, step, epoch=None):
@@ -79,7 +83,7 @@ class Curves:
         """
         if not self.path.exists():
             return
-        kept = [row for row in self.read() if row["step"] <= step]
+        kept = [row for row in self.read() if row.get("step", 0) <= step]
         if epoch is not None:
             kept = [
                 row for row in kept if row["kind"] == "step" or row["epoch"] <= epoch
@@ -101,17 +105,15 @@ def _problem(line, sums):
         return "a damaged line"
     if not isinstance(row, dict) or row.get("kind") not in ("step", "epoch"):
         return "a line of another kind"
-    # Steps may lack it.
-    epoch = row.get("epoch", 0 if row["kind"] == "step" else None)
-    numbers = [row.get("step"), epoch]
-    if any(type(n) not in (int, float) or not math.isfinite(n) for n in numbers):
-        return "a line of another kind"
-    wrong = [key for key, value in row.items() if not _plain(key, value)]
-    return f"a line with an odd {wrong[0]}" if wrong else ""
+    odd = [key for key in ("step", "epoch") if not _is_number(row.get(key, 0))]
+    odd += [] if row["kind"] in row else [row["kind"]]
+    kinds = {key: type(value) for key, value in row.items() if key != "kind"}
+    odd += [key for key, kind in kinds.items() if kind in (str, list, dict)]
+    return f"a line with an odd {odd[0]}" if odd else ""
 
 
-def _plain(key, value):
-    return key == "kind" or value is None or type(value) in (int, float, bool)
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _sum(line):

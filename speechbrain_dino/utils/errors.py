@@ -4,6 +4,8 @@ import logging
 import sys
 from contextlib import contextmanager
 
+from speechbrain_dino.utils.storage import storage_message
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +31,7 @@ def plain_errors(*kinds):
         yield
     except kinds as error:
         logger.debug("Stopped by this error:", exc_info=error)
+        error = storage_message(error) or error
         if logging.getLogger().handlers:
             logger.error("%s", error)
         else:

@@ -54,7 +54,7 @@ def test_everything_becomes_plain_json(tmp_path):
         ("[" * 100_000, "is not JSON"),
         ('[{"eer": 0.1}]', "holds a list where an object"),
         ("0.1", "holds a float where an object"),
-        ('{"eer": 0.9, "checksum": "1b0c4e2f3a5d6c7b"}', "was changed since"),
+        ('{"eer": 0.9, "checksum": "1b0c4e2f3a5d6c7b"}', "is damaged or was changed"),
     ],
 )
 def test_a_broken_file_is_named_and_kept(tmp_path, text, message):
