@@ -17,6 +17,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.export import mean_embedding
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_figures, log_figures
@@ -117,7 +118,9 @@ def _finish_fold(brain, run, name):
             "classes": classes,
         },
     )
-    export_classifier_folder(run.folder, brain, run, results)
+    options = {"device": brain.device, "batch_seconds": run.hparams["batch_seconds"]}
+    mean = mean_embedding(run.crops.manifest, brain.embedder(), **options)
+    export_classifier_folder(run.folder, brain, run, results, mean)
     table = pd.DataFrame(probs, columns=[f"p_{name}" for name in classes])
     table.insert(0, "predicted", [classes[k] for k in probs.argmax(1)])
     table.insert(0, "label", [classes[k] for k in labels])
