@@ -78,7 +78,8 @@ def _crops(manifest, samples):
         first = (int(length) - samples) // 2
         # Files that cannot be read are left out, and named, when they are embedded.
         with contextlib.suppress(ValueError):
-            crops.append(read_span(manifest[row], first, first + samples))
+            crop = read_span(manifest[row], first, first + samples, finite=True)
+            crops.append(crop)
     if not crops:
         raise ValueError(
             "none of the utterances can be read: there is nothing to embed"
