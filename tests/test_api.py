@@ -73,6 +73,9 @@ def test_one_file_a_list_and_waveforms_give_the_same_embedding(tmp_path):
         table = embed(waveforms, model)
         assert table.ids == ["0"]
         np.testing.assert_array_equal(table.vectors, single.vectors)
+    for scale in (40000.0, 1e-3):  # whole numbers as floats; 60 dB below full scale
+        loud = embed(floats * scale, model)
+        np.testing.assert_allclose(loud.vectors, single.vectors, atol=1e-2)
     batch = embed(np.stack([floats, 0 * floats]), model)
     assert (batch.ids, batch.status) == (["0"], {"1": "silent"})
     for wrong, match in (

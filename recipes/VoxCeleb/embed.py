@@ -7,8 +7,8 @@ To run this recipe, do the following:
 > torchrun --nproc_per_node=4 embed.py ... (shares the work)
 
 F is a manifest (CSV), a prepared folder, any folder of audio or one file. Audio that is
-silent, unreadable, too short ... is left out and named in O/status.csv (--on_bad). A run
-that was killed goes on with the same command.
+silent, unreadable, too short ... is left out and named in O/status.csv (--on_bad). A
+run that was killed goes on with the same command.
 
 Authors
  * speechbrain_dino contributors 2026
