@@ -6,6 +6,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import recipe_runs as runs
+import soundfile
+import torch
 from sklearn.metrics import roc_curve
 from test_pretrained import export
 from test_utterances import write_audio
@@ -50,6 +53,88 @@ def test_score_reads_lists_and_tables_of_trials(table, tmp_path):
     np.testing.assert_allclose(normalized, expected)
     with pytest.raises(ValueError, match="'u10'"):
         score(table, pd.DataFrame({"enrol": ["u0"], "test": ["u10"]}))
+
+
+def test_one_file_a_list_and_waveforms_give_the_same_embedding(tmp_path):
+    model = load_pretrained(export(tmp_path / "run", 1))
+    wav = tmp_path / "a" / "one.wav"
+    write_audio(wav, 9000)
+    (tmp_path / "a" / "page.wav").write_text("<html>404</html>")
+    samples, _ = soundfile.read(wav, dtype="int16")
+    single = embed(str(wav), model)
+    assert single.ids == [str(wav)]
+    paths = [wav, tmp_path / "a" / "page.wav", tmp_path / "nothing.wav"]
+    listed = embed(paths, model, tmp_path / "table")
+    assert (listed.ids, single.status) == (single.ids, {})
+    kinds = ["unreadable", "missing"]
+    assert listed.status == dict(zip(map(str, paths[1:]), kinds))
+    floats = samples.astype(np.float32) / 32768
+    for waveforms in (samples, floats, [floats], torch.from_numpy(floats)):
+        table = embed(waveforms, model)
+        assert table.ids == ["0"]
+        np.testing.assert_array_equal(table.vectors, single.vectors)
+    for scale in (40000.0, 1e-3):  # whole numbers as floats; 60 dB below full scale
+        loud = embed(floats * scale, model)
+        np.testing.assert_allclose(loud.vectors, single.vectors, atol=1e-2)
+    batch = embed(np.stack([floats, 0 * floats]), model)
+    assert (batch.ids, batch.status) == (["0"], {"1": "silent"})
+    for wrong, match in (
+        (np.zeros((1, 2, 3)), r"shape \(2, 3\)"),
+        (np.zeros(9, np.int64), "expected int16"),
+        ([], "an empty list is no audio file"),
+        ([wav, wav], "is named twice"),
+        ([tmp_path / "a"], "is no audio file"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            embed(wrong, model)
+    with pytest.raises(ValueError, match=r"is bad, such as that of .*page"):
+        embed(paths, model, on_bad="fail")
+
+
+def test_scores_of_bad_audio(table):
+    table = EmbeddingTable(table.ids, table.vectors, {"x": "silent", "u2": "silent"})
+    trials = pd.DataFrame(
+        {"label": [1, 0, 0], "enrol": ["u0", "u2", "u1"], "test": ["u1", "u3", "x"]}
+    )
+    with pytest.raises(ValueError, match=r"1 of 3 trials .*'x', whose audio is bad"):
+        score(table, trials)
+    skipped = score(table, trials, on_bad="skip")
+    assert skipped["status"].tolist() == ["ok", "silent"]
+    expected = cosine_scores(table.vectors, [0, 2], [1, 3])
+    np.testing.assert_array_equal(skipped["score"], expected)
+    kept = score(table, trials, on_bad="keep")
+    assert kept["score"].isna().tolist() == [False, False, True]
+    assert kept["status"].tolist() == ["ok", "silent", "silent"]
+
+
+SCRIPT = """
+import multiprocessing, sys
+multiprocessing.set_start_method("spawn")
+import speechbrain_dino
+table = speechbrain_dino.embed("audio", "run/inference", "table", device="cpu")
+print(len(table), speechbrain_dino.score(table, "trials.txt")["score"][0])
+"""
+
+
+def test_a_script_without_main_guard_where_processes_are_spawned(tmp_path):
+    """As on macOS and Windows; 70 files, of which some are converted."""
+    for number in range(70):
+        rate = 8000 if number % 2 else 16000
+        write_audio(tmp_path / "audio" / f"{number}.wav", 3000 + number, rate)
+    export(tmp_path / "run", 1)
+    (tmp_path / "trials.txt").write_text("1 0.wav 0.wav\n", encoding="utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=runs.HANGS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "70"
+    assert float(done.stdout.split()[1]) == pytest.approx(1)
 
 
 def test_summary_agrees_with_sklearn():

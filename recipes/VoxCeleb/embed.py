@@ -6,8 +6,9 @@ To run this recipe, do the following:
 > python embed.py --model M --data F --output_folder O --device cuda --precision bf16
 > torchrun --nproc_per_node=4 embed.py ... (shares the work)
 
-F is a manifest (CSV), a prepared folder, or any folder of audio. A run that was killed
-goes on with the same command.
+F is a manifest (CSV), a prepared folder, any folder of audio or one file. Audio that is
+silent, unreadable, too short ... is left out and named in O/status.csv (--on_bad). A
+run that was killed goes on with the same command.
 
 Authors
  * speechbrain_dino contributors 2026

@@ -1,28 +1,39 @@
 """The inference folder: a trained encoder in the form SpeechBrain loads."""
 
+import logging
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
+from speechbrain.processing.features import InputNormalization
 from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
 
+from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.model_card import model_card
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.utils.ownership import replacing_folder
 
+logger = logging.getLogger(__name__)
+
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
 
-def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=None):
+def export_inference_folder(
+    output_folder, hyperparams_yaml, embedder, results=None, mean=None
+):
     """Writes ``<output_folder>/inference``, complete in itself, and returns its path.
 
     It has ``hyperparams.yaml`` (the three parts of the embedder as the run's own
     YAML describes them, references resolved, without any path),
-    ``embedding_model.ckpt`` and ``README.md`` (model card). It can be moved, needs
-    no network, and ``EncoderClassifier`` and ``SpeakerRecognition`` of SpeechBrain
-    load it with ``from_hparams(source=folder)``. An earlier export is replaced.
+    ``embedding_model.ckpt``, ``mean_var_norm_emb.ckpt`` (what SpeechBrain's
+    ``encode_batch(wavs, normalize=True)`` subtracts) and ``README.md`` (model card). It
+    can be moved, needs no network, and ``EncoderClassifier`` and ``SpeakerRecognition``
+    of SpeechBrain load it with ``from_hparams(source=folder)``. An earlier export is
+    replaced.
 
     Arguments
     ---------
@@ -33,6 +44,8 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
         Built from these, with the trained weights.
     results : dict, optional
         Content of the run's results.json, for the model card.
+    mean : MeanEmbedding, optional
+        Of `mean_embedding`; nothing is subtracted if not given.
 
     Raises
     ------
@@ -43,7 +56,7 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
     """
     modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}
     learned = [name for name in PARTS if has_learned_state(name, modules[name])]
-    yaml = inference_yaml(hyperparams_yaml, learned)
+    yaml = inference_yaml(hyperparams_yaml, [*learned, NORM], (NORM,), NORM_YAML)
     _check_fit(yaml, modules["embedding_model"])
     folder = Path(output_folder) / "inference"
     with replacing_folder(folder, "export") as draft:
@@ -51,7 +64,57 @@ def export_inference_folder(output_folder, hyperparams_yaml, embedder, results=N
         (draft / "README.md").write_text(model_card(yaml, results or {}), "utf-8")
         for name in learned:
             save(modules[name], draft / f"{name}.ckpt")
+        save_mean(mean, draft)
     return folder
+
+
+NORM = "mean_var_norm_emb"
+NORM_YAML = (
+    f"{NORM}: !new:speechbrain.processing.features.InputNormalization\n"
+    "    norm_type: global\n"
+    "    std_norm: False\n"
+)
+"""What SpeechBrain's ``encode_batch`` looks for where it is to normalize."""
+MEAN_UTTERANCES, MEAN_SECONDS = 300, 4.0
+
+
+class MeanEmbedding(NamedTuple):
+    """Mean embedding of training utterances."""
+
+    vector: np.ndarray  # float32 (D,)
+    count: int
+
+
+def mean_embedding(manifest, embedder, device="cpu", batch_seconds=60.0):
+    """The `MeanEmbedding` of at most 300 utterances, spread evenly, and 4 s of each.
+
+    Labels are not read. None where no audio can be read, which must not cost the model
+    of a long training.
+    """
+    rows = np.linspace(0, len(manifest) - 1, min(MEAN_UTTERANCES, len(manifest)))
+    try:
+        table = embed(
+            manifest.subset(np.unique(rows.astype(int))),
+            embedder,
+            device=device,
+            batch_seconds=batch_seconds,
+            max_seconds=MEAN_SECONDS,
+            on_bad="skip",
+        )
+    except (ValueError, OSError) as error:
+        logger.warning("No mean embedding is exported: %s", error)
+        return None
+    vector = table.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return MeanEmbedding(vector, len(table))
+
+
+def save_mean(mean, folder):
+    """Writes the statistics of `NORM_YAML` into an inference folder."""
+    norm = InputNormalization(norm_type="global", std_norm=False)
+    vector = torch.zeros(1) if mean is None else torch.from_numpy(mean.vector)
+    norm.count = 0 if mean is None else mean.count
+    norm.glob_mean, norm.glob_std = vector, torch.ones_like(vector)
+    save(norm, folder / f"{NORM}.ckpt")
 
 
 def inference_yaml(

@@ -10,10 +10,13 @@ from speechbrain.utils.fetching import fetch
 from torch import nn
 
 from speechbrain_dino.embeddings.export import (
+    NORM,
+    NORM_YAML,
     PARTS,
     has_learned_state,
     inference_yaml,
     save,
+    save_mean,
 )
 from speechbrain_dino.embeddings.model_card import classifier_card
 from speechbrain_dino.embeddings.pretrained import resolve_model
@@ -41,7 +44,7 @@ class Probabilities(nn.Module):
         return torch.softmax(self.scale * self.head(embeddings).float(), dim=-1)
 
 
-def export_classifier_folder(output_folder, brain, run, results):
+def export_classifier_folder(output_folder, brain, run, results, mean=None):
     """Writes ``<output_folder>/inference``, which classifies a file; returns its path.
 
     SpeechBrain's ``EncoderClassifier.from_hparams(source=folder)`` loads it, and
@@ -57,6 +60,8 @@ def export_classifier_folder(output_folder, brain, run, results):
         whose YAML describes the encoder, and ``classifier``.
     results : dict
         Metrics for the model card.
+    mean : MeanEmbedding, optional
+        As for `export.export_inference_folder`.
     """
     source = resolve_model(run.hparams["start_model"])
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
@@ -67,9 +72,9 @@ def export_classifier_folder(output_folder, brain, run, results):
     learned = [name for name in PARTS if has_learned_state(name, modules[name])]
     yaml = inference_yaml(
         hyperparams,
-        [*learned, "classifier", "label_encoder"],
-        ("classifier",),
-        _described(run.hparams["classifier"], run.num_classes, scale),
+        [*learned, NORM, "classifier", "label_encoder"],
+        (NORM, "classifier"),
+        NORM_YAML + _described(run.hparams["classifier"], run.num_classes, scale),
     )
     folder = Path(output_folder) / "inference"
     with replacing_folder(folder, "export") as draft:
@@ -78,6 +83,7 @@ def export_classifier_folder(output_folder, brain, run, results):
         (draft / "README.md").write_text(card, "utf-8")
         for name in learned:
             save(modules[name], draft / f"{name}.ckpt")
+        save_mean(mean, draft)
         save(Probabilities(head, scale), draft / "classifier.ckpt")
         names = CategoricalEncoder()
         names.expect_len(len(run.class_names))

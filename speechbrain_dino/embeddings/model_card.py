@@ -43,6 +43,8 @@ same_speaker = score > {{ threshold }}
   that `verify_files` gives), which has nothing to do with this model: find one on
   trials of your own.
 {%- endif %}
+- `encode_batch(wavs, normalize=True)` subtracts the mean embedding of training
+  utterances; `verify_files` does not, and the threshold is without it.
 - Leave `savedir` out. A `savedir` that holds the files of another model is used
   as it is, without a warning: you would get the other model's embeddings. If you need
   one, give each model its own.

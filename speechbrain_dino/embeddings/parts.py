@@ -38,10 +38,8 @@ class Parts:
 
     def write(self, number, vectors, problems):
         """Writes a part: vectors (n, D), problems (n,)."""
-        facts = {
-            "checksum": _checksum(vectors),
-            "problems": {int(k): problems[k] for k in np.flatnonzero(problems != "")},
-        }
+        problems = {int(k): problems[k] for k in np.flatnonzero(problems != "")}
+        facts = {"checksum": _checksum(vectors, problems), "problems": problems}
         # First, so that the vectors are there only if this is.
         with replacing(self._path(number, "json")) as draft:
             draft.write_text(json.dumps(facts), "utf-8")
@@ -55,10 +53,11 @@ class Parts:
             return False
         try:
             vectors, facts = np.load(path), self._facts(number)
-            if len(vectors) == rows and _checksum(vectors) == facts["checksum"]:
+            written = facts["checksum"] == _checksum(vectors, facts["problems"])
+            if written and len(vectors) == rows:
                 return True
-        except (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
-            pass  # NumPy's parser of headers raises any of these
+        except Exception as error:  # NumPy's parser of headers raises almost any
+            logger.debug("%s", error)
         logger.warning("%s is damaged: it is computed again", path)
         return False
 
@@ -101,6 +100,7 @@ def _remove(folder):
         folder.rmdir()
 
 
-def _checksum(vectors):
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    return hashlib.blake2b(vectors, digest_size=16).hexdigest()
+def _checksum(vectors, problems):
+    digest = hashlib.blake2b(json.dumps(problems).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(vectors, dtype=np.float32))
+    return digest.hexdigest()

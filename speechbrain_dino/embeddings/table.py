@@ -70,6 +70,15 @@ class EmbeddingTable:
                 f"no embedding of {name!r}{why}; the table holds {len(self)}"
             ) from None
 
+    def of(self, names):
+        """Returns vectors (M, D) of M different names, NaN where there is none."""
+        if self.ids == list(names):
+            return self.vectors
+        rows = np.array([self._row_of.get(name, -1) for name in names], dtype=np.int64)
+        vectors = np.full((len(rows), self.vectors.shape[1]), np.nan, dtype=np.float32)
+        vectors[rows >= 0] = self.vectors[rows[rows >= 0]]
+        return vectors
+
     def to_pandas(self):
         """Returns a DataFrame: names as index, a column per dimension."""
         index = pd.Index(self.ids, name="ID")

@@ -1,5 +1,7 @@
 """An encoder with random weights: what its structure alone is worth."""
 
+import contextlib
+
 import numpy as np
 import torch
 from hyperpyyaml import load_hyperpyyaml
@@ -7,6 +9,7 @@ from speechbrain.utils.fetching import fetch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from speechbrain_dino.data.audio import read_span
+from speechbrain_dino.embeddings.bad_audio import MIN_SECONDS
 from speechbrain_dino.embeddings.cache import audio_digest
 from speechbrain_dino.embeddings.pretrained import (
     PARTS,
@@ -47,10 +50,10 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
             hparams = load_hyperpyyaml(file)
     parts = {**hparams, **hparams.get("modules", {})}
     embedder = Embedder(*(parts[name] for name in PARTS))
-    chosen = _spread(manifest, utterances)
+    chosen = _spread(manifest, utterances, sample_rate)
     wavs = _crops(chosen, 2 * sample_rate)
     # Not of the statistics: their last bits depend on the number of threads.
-    digest = weights_digest(embedder, audio_digest(chosen).encode())
+    digest = weights_digest(embedder, audio_digest(chosen, on_bad="skip").encode())
     for layer in embedder.modules():
         if isinstance(layer, _BatchNorm):
             layer.momentum = 1.0  # the statistics of this batch, nothing of the start
@@ -60,7 +63,10 @@ def load_untrained(source, manifest, seed=0, sample_rate=16000, utterances=64):
     return Pretrained(embedder.eval(), about, digest)
 
 
-def _spread(manifest, utterances):
+def _spread(manifest, utterances, sample_rate):
+    long_enough = manifest.lengths >= MIN_SECONDS * sample_rate
+    if long_enough.any():
+        manifest = manifest.subset(long_enough)
     rows = np.linspace(0, len(manifest) - 1, min(utterances, len(manifest)))
     return manifest.subset(np.unique(rows.astype(int)))
 
@@ -70,5 +76,12 @@ def _crops(manifest, samples):
     crops = []
     for row, length in enumerate(manifest.lengths):
         first = (int(length) - samples) // 2
-        crops.append(read_span(manifest[row], first, first + samples))
+        # Files that cannot be read are left out, and named, when they are embedded.
+        with contextlib.suppress(ValueError):
+            crop = read_span(manifest[row], first, first + samples, finite=True)
+            crops.append(crop)
+    if not crops:
+        raise ValueError(
+            "none of the utterances can be read: there is nothing to embed"
+        )
     return torch.from_numpy(np.stack(crops)).float() / 32768

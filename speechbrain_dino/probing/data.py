@@ -116,6 +116,18 @@ def divided_data(
     return ProbeData(manifest, folds, groups, how)
 
 
+def restricted(data, kept):
+    """The `ProbeData` of some utterances, bool (N,), in the same folds."""
+    place = np.cumsum(kept) - 1
+    folds = [
+        Fold(fold.name, *(place[rows[kept[rows]]] for rows in fold[1:]))
+        for fold in data.folds
+    ]
+    groups = None if data.groups is None else np.asarray(data.groups)[kept]
+    manifest = data.manifest.subset(kept)
+    return data._replace(manifest=manifest, folds=folds, groups=groups)
+
+
 def labels_of(label):
     """One label or several as a list."""
     labels = [label] if isinstance(label, str) else list(label)

@@ -22,6 +22,9 @@ from speechbrain_dino.utils.distributed import on_main_first
 
 logger = logging.getLogger(__name__)
 
+QUIET = 0.01
+"""Peak, of full scale, below which 16 bits lose an embedding."""
+
 
 class Embedded(NamedTuple):
     """Embeddings of a user's audio."""
@@ -132,7 +135,8 @@ def write_waveforms(waveforms, folder, sample_rate):
     Arguments
     ---------
     waveforms : array, tensor, or list of these
-        (time,), (batch, time), or a list of (time,); float in -1..1 or int16.
+        (time,), (batch, time), or a list of (time,); float in -1..1 or int16. Floats
+        beyond that range, or with a peak below -40 dB, are scaled.
     folder : Path
         Made for the files.
     sample_rate : int
@@ -162,7 +166,7 @@ def write_waveforms(waveforms, folder, sample_rate):
             continue
         subtype = "FLOAT" if samples.dtype.kind == "f" else "PCM_16"
         if subtype == "FLOAT":
-            samples = samples.astype(np.float32)
+            samples = _scaled(samples.astype(np.float32))
         soundfile.write(wav, samples, sample_rate, subtype=subtype)
         seconds = len(samples) / sample_rate
         row = {"ID": str(number), "duration": seconds, "wav": wav}
@@ -170,6 +174,15 @@ def write_waveforms(waveforms, folder, sample_rate):
     if not rows:
         raise ValueError("no waveform holds a sample: there is nothing to embed")
     return Found(Manifest.from_rows(rows), left_out)
+
+
+def _scaled(samples):
+    """Audio that 16 bits would cut, or hold in a few steps, at another level."""
+    peak = float(np.abs(samples).max())
+    if peak > 1 and np.isfinite(peak):
+        return samples / peak
+    # Below two steps there is nothing but noise of quantization to amplify.
+    return samples * (0.5 / peak) if 2 / 32768 < peak < QUIET else samples
 
 
 def check_writable(folder):

@@ -16,6 +16,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.export import mean_embedding
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_figures, log_figures
@@ -128,7 +129,9 @@ def _finish_fold(brain, run, name):
             "predictions": bytes_digest(text),
         },
     )
-    export_classifier_folder(run.folder, brain, run, results)
+    options = {"device": brain.device, "batch_seconds": run.hparams["batch_seconds"]}
+    mean = mean_embedding(run.crops.manifest, brain.embedder(), **options)
+    export_classifier_folder(run.folder, brain, run, results, mean)
     with replacing(run.folder / "predictions.csv") as draft:
         draft.write_bytes(text)
 

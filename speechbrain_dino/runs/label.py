@@ -106,7 +106,8 @@ def main(arguments=None):
     output = Path(known.output)
     work = output.with_name(f"{output.name}.parts")
     with plain_errors(ValueError, OSError, ImportError):
-        _check_output(output, work)
+        if if_main_process():
+            _check_output(output, work)
         options = embedding_options(known)
         table = label_audio(known.model, known.data, folder=work / "table", **options)
         if if_main_process():

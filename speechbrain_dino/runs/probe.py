@@ -5,12 +5,19 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.metrics.classification import MOST_CLASSES, log_figures
-from speechbrain_dino.probing.data import SPEAKER, labels_of, read_target, speakers_of
+from speechbrain_dino.probing.data import (
+    SPEAKER,
+    labels_of,
+    read_target,
+    restricted,
+    speakers_of,
+)
 from speechbrain_dino.probing.inputs import normalize_speakers
 from speechbrain_dino.probing.scorer import Scorer, best_systems
 from speechbrain_dino.probing.sources import compared
@@ -26,6 +33,7 @@ from speechbrain_dino.utils.results import update_results
 logger = logging.getLogger(__name__)
 
 _EMBED = ("precision", "batch_seconds", "window_seconds", "workers", "sample_rate")
+_EMBED += ("on_bad", "channel")
 
 
 @together
@@ -56,6 +64,10 @@ def run_probe(launch, hparams):
         if not if_main_process():
             ddp_barrier()
             return {}
+        kept = _with_embedding(tables, len(data.manifest))
+        if not kept.all():
+            data, tables = restricted(data, kept), _rows(tables, kept)
+            targets = _targets(hparams, data)
         found = {}
         for target in targets:
             found[target.label] = _probed(hparams, data, target, tables)
@@ -127,12 +139,31 @@ def _embedded_source(hparams, data, name, source, options, fold=""):
     folder = Path(hparams["embedding_folder"]) / name / fold
     parts = loaded.embedder, loaded.digest
     table = embed_to_folder(folder, data.manifest, *parts, **options)
+    vectors = table.of(data.manifest.ids)
     found = {}
     for layer, columns in loaded.columns.items():
         system = name if len(loaded.columns) == 1 else f"{name}, {layer}"
         about = {"source": name, "layer": layer, "about": loaded.about}
-        found[system] = table.vectors[:, columns], about
+        found[system] = vectors[:, columns], about
     return found
+
+
+def _with_embedding(tables, number):
+    """Which utterances have an embedding of every system, bool (N,)."""
+    kept = np.ones(number, dtype=bool)
+    for of_folds, _ in tables.values():
+        for vectors in of_folds.values():
+            kept &= ~np.isnan(vectors[:, 0])
+    if not kept.all():
+        logger.warning("%d of %d utterances are left out", (~kept).sum(), number)
+    return kept
+
+
+def _rows(tables, kept):
+    return {
+        system: ({fold: vectors[kept] for fold, vectors in of_folds.items()}, about)
+        for system, (of_folds, about) in tables.items()
+    }
 
 
 def _probed(hparams, data, target, tables):

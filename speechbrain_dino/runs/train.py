@@ -10,7 +10,7 @@ from speechbrain.utils.distributed import (
     main_process_only,
 )
 
-from speechbrain_dino.embeddings.export import export_inference_folder
+from speechbrain_dino.embeddings.export import export_inference_folder, mean_embedding
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.training_data import training_data
 from speechbrain_dino.models.modes import unwrapped
@@ -193,8 +193,10 @@ def export(brain, run, results):
     results : dict
         What :func:`evaluate` returned.
     """
-    settings = run.folder / "hyperparams.yaml"
-    export_inference_folder(run.folder, settings, brain.embedder(), results)
+    settings, embedder = run.folder / "hyperparams.yaml", brain.embedder()
+    options = {"device": brain.device, "batch_seconds": run.hparams["batch_seconds"]}
+    mean = mean_embedding(run.crops.manifest, embedder, **options)
+    export_inference_folder(run.folder, settings, embedder, results, mean)
     write_report(run.folder)
     logger.info("Inference folder: %s", run.folder / "inference")
     logger.info("Report: %s", run.folder / "report" / "index.html")

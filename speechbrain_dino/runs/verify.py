@@ -14,6 +14,7 @@ from speechbrain.utils.distributed import (
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import leave_out
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.report import write_report
@@ -69,6 +70,11 @@ def run_verification(hparams, run_opts):
         parts = (model.embedder, model.digest)
         cohort = _cohort(hparams, folder / "cohort", parts, options, manifest)
         table = embed_to_folder(folder / "test", manifest, *parts, **options)
+        lists, skipped = _scorable(lists, table)
+        if any(skipped.values()):
+            about = about[np.isin(manifest.ids, table.ids)].reset_index(drop=True)
+            plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
+            metrics_of = ListMetrics(lists, table, about, hparams["bootstrap"])
         if not if_main_process():
             ddp_barrier()
             return {}
@@ -95,6 +101,8 @@ def run_verification(hparams, run_opts):
             **provenance(hparams["seed"]),
             "model": model.source,
             "precision": hparams["precision"],
+            "bad_audio": table.status,
+            "trials_left_out": skipped,
             "verification": scored[first]["lists"],
             "scorings": scored,
             "ways_left_out": left_out,
@@ -115,7 +123,26 @@ _EMBED = (
     "window_seconds",
     "workers",
     "sample_rate",
+    "on_bad",
+    "channel",
 )
+
+
+def _scorable(lists, table):
+    """The lists without trials of audio that gave no embedding, and their numbers."""
+    absent = table.status.keys() - set(table.ids)
+    usable, skipped = {}, {}
+    for name, trials in lists.items():
+        usable[name], kept = leave_out(trials, absent)
+        skipped[name] = int((~kept).sum())
+        if skipped[name]:
+            logger.warning(
+                "%s: %d of %d trials are left out, as their audio is bad",
+                name,
+                skipped[name],
+                len(kept),
+            )
+    return usable, skipped
 
 
 def _name_of_list(given, lists):
@@ -178,7 +205,11 @@ def _cohort(hparams, folder, parts, options, tested):
     except KeyError:
         labels = None
     _warn_of_overlap(labels, _speakers(tested), source)
+    if options["on_bad"] == "fail":  # it is trials that cannot go without an utterance
+        options = options | {"on_bad": "skip"}
     table = embed_to_folder(folder, manifest, *parts, **options)
+    if labels is not None and len(table) < len(labels):
+        labels = labels[np.isin(manifest.ids, table.ids)]
     name = "speakers outside the lists" if wanted == "train" else str(wanted)
     return Cohort(table.vectors, labels, name)
 

@@ -217,7 +217,7 @@ def _contents(path):
 
 
 def _flushed_size(path):
-    with open(path, "rb") as file:
+    with open(path, "r+b") as file:  # Windows flushes what may be written alone
         os.fsync(file.fileno())
         return os.fstat(file.fileno()).st_size
 

@@ -15,12 +15,15 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
+from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings import export
 from speechbrain_dino.embeddings.export import (
     PARTS,
+    MeanEmbedding,
     export_inference_folder,
     inference_yaml,
 )
-from speechbrain_dino.embeddings.extract import Embedder
+from speechbrain_dino.embeddings.extract import Embedder, embed
 from speechbrain_dino.embeddings.model_card import classifier_card, model_card
 
 RUN = """
@@ -76,6 +79,42 @@ def build(folder, encoder, norm):
     return path, embedder.eval()
 
 
+def embedding_size(embedder):
+    with torch.no_grad():
+        return embedder(torch.zeros(1, 16000)).shape[1]
+
+
+def test_without_a_mean_nothing_is_subtracted(tmp_path):
+    path, embedder = build(tmp_path, LRESNET, MEAN)
+    folder = export_inference_folder(tmp_path, path, embedder)
+    model = EncoderClassifier.from_hparams(
+        source=str(folder), savedir=None, run_opts={"device": "cpu"}
+    )
+    wav = 0.1 * torch.randn(2, 16000)
+    plain = model.encode_batch(wav)
+    assert torch.equal(model.encode_batch(wav, normalize=True), plain)
+
+
+def test_the_mean_is_that_of_spread_utterances(tmp_path, monkeypatch):
+    _, embedder = build(tmp_path, LRESNET, MEAN)
+    rows = []
+    for number in range(7):
+        samples = np.random.default_rng(number).uniform(-0.5, 0.5, 9000 + number)
+        wav = tmp_path / f"{number}.wav"
+        soundfile.write(wav, samples if number else 0 * samples, 16000)
+        row = {"ID": str(number), "duration": 0.5, "wav": str(wav), "start": 0}
+        rows.append(row | {"stop": len(samples)})
+    manifest = Manifest.from_rows(rows)
+    monkeypatch.setattr(export, "MEAN_UTTERANCES", 4)  # 0, which is silent, 2, 4, 6
+    mean = export.mean_embedding(manifest, embedder)
+    expected = embed(manifest.subset([2, 4, 6]), embedder).vectors.mean(0)
+    assert mean.count == 3
+    np.testing.assert_allclose(mean.vector, expected, atol=1e-4)
+    for row in range(7):
+        (tmp_path / f"{row}.wav").unlink()
+    assert export.mean_embedding(manifest, embedder) is None
+
+
 def write_wavs(folder):
     paths = [str(folder / f"{name}.wav") for name in ("one", "two")]
     for path, length in zip(paths, (9000, 12000)):
@@ -107,10 +146,17 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
     run.mkdir()
     path, embedder = build(run, encoder, norm)
     random_state = torch.get_rng_state()
-    folder = export_inference_folder(run, path, embedder)
+    center = np.random.default_rng(0).normal(size=embedding_size(embedder))
+    mean = MeanEmbedding(center.astype(np.float32), 7)
+    folder = export_inference_folder(run, path, embedder, mean=mean)
     assert torch.equal(torch.get_rng_state(), random_state)
-    files = sorted(file.name for file in folder.iterdir())
-    assert files == ["README.md", "embedding_model.ckpt", "hyperparams.yaml"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "README.md",
+        "embedding_model.ckpt",
+        "hyperparams.yaml",
+        "mean_var_norm_emb.ckpt",
+        "owner.json",
+    ]
     assert str(elsewhere) not in (folder / "hyperparams.yaml").read_text(
         encoding="utf-8"
     )
@@ -125,6 +171,8 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
         model = interface.from_hparams(source=str(moved), run_opts={"device": "cpu"})
         actual = model.encode_batch(wav).flatten(1)
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+        normalized = model.encode_batch(wav, normalize=True).flatten(1)
+        torch.testing.assert_close(normalized, actual - torch.from_numpy(mean.vector))
     one, two = write_wavs(elsewhere)
     score, _ = model.verify_files(one, two)
     with torch.no_grad():

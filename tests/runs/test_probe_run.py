@@ -19,7 +19,8 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.export import export_inference_folder
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
-from speechbrain_dino.runs.command_line import run_emotion
+from speechbrain_dino.runs.command_line import launched, run_emotion
+from speechbrain_dino.runs.probe import run_probe
 
 MODEL = """
 compute_features: !new:speechbrain.lobes.features.Fbank
@@ -206,3 +207,43 @@ def test_a_column_that_is_not_there_is_named(run, capsys):
         run("--column=mood")
     told = capsys.readouterr()
     assert "'mood'" in told.out + told.err and "'emotion'" in told.out + told.err
+
+
+def test_bad_audio_is_left_out_of_folds_and_figures(made, in_this_process, capsys):
+    rows = []
+    for path in sorted((made / "corpus" / "AudioWAV").glob("*.wav")):
+        actor, _, emotion, _ = path.stem.split("_")
+        row = {"ID": path.stem, "duration": 0.6, "wav": str(path), "start": 0}
+        rows.append(row | {"stop": 9600, "spk_id": actor, "emotion": emotion})
+    for name, samples in (("silent", np.zeros(9600)), ("nan", np.full(9600, np.nan))):
+        wav = made / f"{name}.wav"
+        soundfile.write(wav, samples, 16000, subtype="FLOAT")
+        rows.insert(20, rows[20] | {"ID": name, "wav": str(wav)})
+    rows.append(rows[0] | {"ID": "missing", "wav": str(made / "nowhere.wav")})
+    Manifest.from_rows(rows).to_csv(made / "all.csv")
+    arguments = [
+        str(ROOT / "recipes" / "VoxCeleb" / "hparams" / "probe.yaml"),
+        f"--manifest={made / 'all.csv'}",
+        f"--model={made}",
+        "--column=emotion",
+        "--bootstrap=0",
+        "--num_folds=3",
+        "--device=cpu",
+    ]
+
+    def probe(*more):
+        launch, hparams = launched([*arguments, *more], "probe")
+        return run_probe(launch, hparams)["probe"]["emotion"]
+
+    found = probe(f"--output_folder={made / 'skipping'}")
+    predicted = pd.read_csv(
+        made / "skipping" / "predictions" / "emotion" / "trained_embedding.csv"
+    )
+    good = {row["ID"] for row in rows} - {"silent", "nan", "missing"}
+    assert sorted(predicted["ID"]) == sorted(good)
+    labels = {row["ID"]: row["emotion"] for row in rows}
+    assert predicted["label"].tolist() == [labels[name] for name in predicted["ID"]]
+    assert sum(fold["test"]["all"] for fold in found["folds"].values()) == len(good)
+    with pytest.raises(SystemExit):
+        probe(f"--output_folder={made / 'failing'}", "--on_bad=fail")
+    assert "'missing' is not there" in "".join(capsys.readouterr())

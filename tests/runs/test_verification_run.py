@@ -2,12 +2,14 @@
 
 import json
 import runpy
+import shutil
 import sys
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from recipe_runs import RECIPE
 from test_pretrained import export
 
@@ -183,3 +185,36 @@ def test_what_the_user_mends_is_one_message(
         text = capfd.readouterr()
         assert message in text.err + text.out
         assert "Traceback" not in text.err + text.out
+
+
+@pytest.mark.recipe
+def test_a_silent_file_stops_the_run_or_its_trials_are_left_out(
+    arguments, tmp_path, tiny_corpus, in_this_process, own_argv, capsys
+):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(tiny_corpus, corpus)
+    trials = read_trials(corpus / "veri_test.txt")
+    name = trials.test[0]
+    (path,) = corpus.rglob(name)
+    soundfile.write(path, np.zeros(soundfile.info(path).frames), 16000)
+    options = {
+        "data_folder": corpus,
+        "trial_lists": "[veri_test.txt]",
+        "metadata": "null",
+    }
+    with pytest.raises(SystemExit):
+        verify(arguments | options)
+    printed = capsys.readouterr()
+    assert f"audio of '{name}' is bad (silent)" in printed.out + printed.err
+    verify(arguments | options | {"on_bad": "skip"})
+    out = tmp_path / "out"
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    pairs = zip(trials.enrol, trials.test)
+    kept = [k for k, pair in enumerate(pairs) if name not in pair]
+    assert results["bad_audio"] == {name: "silent"}
+    left_out = len(trials.enrol) - len(kept)
+    assert results["trials_left_out"] == {"veri_test": left_out} and left_out
+    for folder in ("scores", "scores/as_norm"):
+        written = pd.read_csv(out / folder / "veri_test.txt", sep=" ", header=None)
+        assert written[2].tolist() == [trials.test[k] for k in kept]
+        assert np.isfinite(written[3]).all()
