@@ -3,12 +3,13 @@
 import json
 import logging
 import time
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
-from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.clustering.labels import load_labels, save_labels
 from speechbrain_dino.corpora.preparation import read_summary
@@ -21,7 +22,7 @@ from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.train import finish_run, make_brain
 from speechbrain_dino.scoring.verify import verify_lists
 from speechbrain_dino.training.pseudo_labels import label_change, true_speakers
-from speechbrain_dino.utils.distributed import join_processes
+from speechbrain_dino.utils.distributed import alone_on_main, join_processes
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -58,7 +59,7 @@ def run_rounds(launch, hparams):
     with plain_errors(ValueError, OSError, ImportError):
         _check(hparams)
         state = RoundsState(output / "rounds.json", launch)
-        run_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare"])
         manifest = Manifest.from_csv(Path(hparams["data_save_folder"]) / "train.csv")
         truth = true_speakers(manifest, hparams["truth"])
         _start_line(hparams, launch, state)
@@ -117,9 +118,8 @@ def _round(number, launch, hparams, state, manifest, truth):
     logger.info("Round %d of %d, from %s", number, hparams["rounds"], previous)
     if state.get(number, "cluster") is None:
         table = _embed(folder / "embeddings", previous, launch, hparams, manifest)
-        run_on_main(
-            _cluster, args=[number, folder, launch, hparams, state, table, truth]
-        )
+        about = number, folder, launch, hparams, state, table, truth
+        alone_on_main(partial(_cluster, *about))
         state.reload()
     if state.get(number, "verification") is None:
         _train(number, folder, launch, hparams, state, previous)
