@@ -6,7 +6,7 @@ import os
 from itertools import groupby
 from pathlib import Path
 
-from speechbrain_dino.corpora.preparation import Preparation, usable_audio
+from speechbrain_dino.corpora.preparation import Preparation, remarks_on, usable_audio
 from speechbrain_dino.corpora.trial_lists import find_list, resolve
 from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.data.manifest import Manifest
@@ -16,7 +16,8 @@ LEFT_OUT = "left_out.csv"
 """Files whose audio is bad, and why."""
 
 # A trial cannot be left out of a list, so these stop the preparation.
-_FATAL_IN_TRIALS = ("missing", "empty", "unreadable", "non_finite", "silent")
+_FATAL_IN_TRIALS = ("missing", "denied", "special", "name")
+_FATAL_IN_TRIALS += ("empty", "unreadable", "non_finite", "silent")
 
 
 def prepare_speech(
@@ -94,6 +95,7 @@ def prepare_speech(
         "kept": len(kept),
         "hours": seconds / 3600,
         "left_out": left_out.as_dict(),
+        "remarks": remarks_on(audio.items()).as_dict(),
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
         "trials": {name: len(listed.enrol) for name, (listed, _) in trials.items()},
