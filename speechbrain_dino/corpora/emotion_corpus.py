@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from speechbrain_dino.corpora.emotion_labels import NO_AGREEMENT
-from speechbrain_dino.corpora.preparation import Preparation, usable_audio
+from speechbrain_dino.corpora.preparation import Preparation, remarks_on, usable_audio
 from speechbrain_dino.data.checks import problem_of, reads_samples, report
 from speechbrain_dino.data.folds import PARTS, count_folds, table_of, write_folds
 from speechbrain_dino.data.manifest import Manifest
@@ -62,6 +62,7 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
     sources = [item.source for item in items]
     options = (rate, full, False, arguments["num_workers"])
     audio = usable_audio(sources, save_folder, *options)
+    paths = [source.path for source in sources]
     kept = _keep(list(zip(items, audio)), rate, arguments["min_duration"], left_out)
     report(len(kept), left_out, "labeled utterance")
     manifest = Manifest.from_rows(_row(item, *audio) for item, audio in kept)
@@ -79,6 +80,7 @@ def prepare_emotion(items, tables, make_folds, save_folder, left_out, arguments)
             "kept": len(kept),
             "hours": int(manifest.lengths.sum()) / rate / 3600,
             "left_out": left_out.as_dict(),
+            "remarks": remarks_on(zip(paths, audio)).as_dict(),
             "converted": sum(item.source.path != path for item, (path, _) in kept),
             "classes": dict.fromkeys(labels, 0) | Counter(manifest.column("emotion")),
             "speakers": len(set(manifest.column("spk_id")) - {""}),

@@ -292,7 +292,7 @@ def usable_audio(
     facts = dict(facts_of([s.path for s in in_place]))
     done += converted([s for s in in_place if _differs(facts[s.path], sample_rate)])
     facts |= facts_of([target for _, target, result in done if not result.problem])
-    final, noted = {}, LeftOut()
+    final = {}
     for path, target, result in done:
         if result.problem:
             facts[path] = result
@@ -300,12 +300,21 @@ def usable_audio(
         final[path] = target
         about = {"source_rate": result.source_rate, "notes": result.notes}
         facts[target] = facts[target]._replace(**about)
-        for kind in filter(None, result.notes.split(",")):
-            noted.add(kind, path)
-    if str(noted):
-        logger.warning("Converted with these remarks:\n%s", noted)
     paths = [final.get(s.path, s.path) for s in sources]
-    return [(path, facts[path]) for path in paths]
+    audio = [(path, facts[path]) for path in paths]
+    remarks = remarks_on(zip([s.path for s in sources], audio))
+    if str(remarks):
+        logger.warning("Converted with these remarks:\n%s", remarks)
+    return audio
+
+
+def remarks_on(audio):
+    """Counts what conversion met with, of (file, (path to read, Facts)) each."""
+    remarks = LeftOut()
+    for file, (_, facts) in audio:
+        for kind in filter(None, facts.notes.split(",")):
+            remarks.add(kind, file)
+    return remarks
 
 
 def _differs(facts, sample_rate):

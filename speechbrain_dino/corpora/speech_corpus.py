@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from itertools import groupby
 from pathlib import Path
 
-from speechbrain_dino.corpora.preparation import Preparation, usable_audio
+from speechbrain_dino.corpora.preparation import Preparation, remarks_on, usable_audio
 from speechbrain_dino.corpora.trial_lists import find_list, resolve_all, skip
 from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
 from speechbrain_dino.data.manifest import Manifest
@@ -20,7 +20,8 @@ LEFT_OUT = "left_out.csv"
 logger = logging.getLogger(__name__)
 
 # A trial is not left out of a list unasked, so these stop the preparation.
-_FATAL_IN_TRIALS = ("missing", "empty", "unreadable", "non_finite", "silent")
+_FATAL_IN_TRIALS = ("missing", "denied", "special", "name")
+_FATAL_IN_TRIALS += ("empty", "unreadable", "non_finite", "silent")
 
 
 def prepare_speech(
@@ -115,6 +116,7 @@ def prepare_speech(
         "kept": len(kept),
         "hours": seconds / 3600,
         "left_out": left_out.as_dict(),
+        "remarks": remarks_on(audio.items()).as_dict(),
         "converted": sum(audio[s.path][0] != s.path for s in kept),
         "test": len(named),
         "trials": {name: len(listed.trials.enrol) for name, listed in trials.items()},

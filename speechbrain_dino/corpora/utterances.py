@@ -6,8 +6,6 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from speechbrain.utils.distributed import run_on_main
-
 from speechbrain_dino.corpora.audio_files import is_audio, prepare_audio_files
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
 from speechbrain_dino.corpora.preparation import SUMMARY, list_files
@@ -17,6 +15,7 @@ from speechbrain_dino.data.audio import CHANNELS
 from speechbrain_dino.data.checks import MIN_SECONDS, LeftOut, report
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.utils.distributed import alone_on_main
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +174,7 @@ def add_unlabeled(run, manifest, prepare, folder, fold, min_duration=0.0):
     ValueError
         If there is no such fold, or an utterance has the ID of another one.
     """
-    run_on_main(prepare)
+    alone_on_main(prepare)
     folder = Path(folder)
     labeled = Manifest.from_csv(folder / "utterances.csv")
     folds = {f.name: f for f in read_folds(folder / "folds.json", labeled)}

@@ -41,6 +41,10 @@ def file_problem(path):
         return _kind_of(error, path)
     except ValueError:  # a NUL in the path
         return "name"
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return "name"  # libsndfile takes UTF-8 alone
     return "" if stat.S_ISREG(mode) else "special"
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
@@ -13,7 +12,7 @@ from speechbrain_dino.data.folds import PARTS, Fold, groups_of, read_folds
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import check_targets
-from speechbrain_dino.utils.distributed import on_main_first
+from speechbrain_dino.utils.distributed import alone_on_main, on_main_first
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def prepared_data(prepare, folder):
     ``prepare``, called without arguments by the first process, leaves
     ``utterances.csv``, ``folds.json`` and ``prepare.json`` in the folder.
     """
-    run_on_main(prepare)
+    alone_on_main(prepare)
     folder = Path(folder)
     manifest = Manifest.from_csv(folder / "utterances.csv")
     folds = read_folds(folder / "folds.json", manifest)

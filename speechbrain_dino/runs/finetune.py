@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from speechbrain.utils.distributed import (
-    ddp_barrier,
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.data.folds import read_folds
 from speechbrain_dino.data.manifest import Manifest
@@ -33,6 +29,7 @@ from speechbrain_dino.utils.checked_json import (
     file_digest,
     read_checked,
 )
+from speechbrain_dino.utils.distributed import alone_on_main
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -66,7 +63,7 @@ def run_finetune(launch, hparams):
     started = time.time()
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
-        run_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare"])
         data = Path(hparams["data_save_folder"])
         manifest = Manifest.from_csv(data / "utterances.csv")
         names = [fold.name for fold in read_folds(data / "folds.json", manifest)]

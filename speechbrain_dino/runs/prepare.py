@@ -5,11 +5,7 @@ import os
 from functools import partial
 
 import torch
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import get_rank, if_main_process
 
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
@@ -18,6 +14,7 @@ from speechbrain_dino.runs.resume import check_conditions, run_conditions
 from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.training.log import hours
 from speechbrain_dino.training.run import Run
+from speechbrain_dino.utils.distributed import alone_on_main
 from speechbrain_dino.utils.errors import plain_errors
 
 logger = logging.getLogger(__name__)
@@ -43,8 +40,8 @@ def prepare(hparams, run_opts):
     """
     run = Run(hparams, run_opts)
     with plain_errors(ValueError, OSError, ImportError):
-        run_on_main(hparams["prepare"])
-        run_on_main(hparams["prepare_noise"])
+        alone_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare_noise"])
     folder = run.data_folder
     run.prepared = read_summary(folder)
     # Not what lies in the folder: lists of an earlier run may lie there as well.

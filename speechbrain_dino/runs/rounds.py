@@ -2,12 +2,13 @@
 
 import logging
 import time
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
-from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.clustering.labels import load_labels, save_labels
 from speechbrain_dino.corpora.preparation import read_summary
@@ -26,7 +27,7 @@ from speechbrain_dino.utils.checked_json import (
     read_checked,
     write_checked,
 )
-from speechbrain_dino.utils.distributed import join_processes
+from speechbrain_dino.utils.distributed import alone_on_main, join_processes
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import claim
@@ -65,7 +66,7 @@ def run_rounds(launch, hparams):
     with plain_errors(ValueError, OSError, ImportError):
         _check(hparams)
         state = RoundsState(output / "rounds.json", launch)
-        run_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare"])
         manifest = Manifest.from_csv(Path(hparams["data_save_folder"]) / "train.csv")
         truth = true_speakers(manifest, hparams["truth"])
         _start_line(hparams, launch, state)
@@ -128,9 +129,8 @@ def _round(number, launch, hparams, state, manifest, truth):
         state.check_digest(MODEL.format(number - 1), model.digest, previous)
     if state.get(number, "cluster") is None:
         table = _embed(folder / "embeddings", model, launch, hparams, manifest)
-        run_on_main(
-            _cluster, args=[number, folder, launch, hparams, state, table, truth]
-        )
+        about = number, folder, launch, hparams, state, table, truth
+        alone_on_main(partial(_cluster, *about))
         state.reload()
     _check_labels(state, number, folder)
     if state.get(number, "verification") is None:

@@ -5,11 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from speechbrain.utils.distributed import (
-    ddp_barrier,
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
@@ -24,7 +20,11 @@ from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.conditions import describe, read_metadata
 from speechbrain_dino.scoring.lists import ListMetrics, results_frame, score_lists
 from speechbrain_dino.scoring.verify import read_lists
-from speechbrain_dino.utils.distributed import join_processes, on_main_first
+from speechbrain_dino.utils.distributed import (
+    alone_on_main,
+    join_processes,
+    on_main_first,
+)
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import replacing_folder
@@ -153,7 +153,7 @@ def _name_of_list(given, lists):
 
 def _prepared(hparams):
     """The manifest of the lists' utterances, the lists, and prepare.json."""
-    run_on_main(hparams["prepare"])
+    alone_on_main(hparams["prepare"])
     folder = Path(hparams["data_save_folder"])
     # Not what lies in the folder: lists of an earlier run may lie there as well.
     prepared = read_summary(folder)

@@ -5,13 +5,17 @@ batch: the gradients that flow back are summed over the processes, and
 DistributedDataParallel takes their mean, as it does of the losses.
 """
 
+import itertools
 import os
+import time
 
 import torch
 import torch.distributed as dist
 from speechbrain.utils.distributed import if_main_process, infer_device
 
 from speechbrain_dino.utils.ending import LONGEST_WAIT
+
+_POLL_SECONDS = 0.1
 
 
 def process_count():
@@ -119,7 +123,34 @@ def join_processes(device=None):
 
 def on_main_first(find):
     """What ``find()`` returns, called by the first process before the others."""
-    result = find() if if_main_process() else None
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    result = alone_on_main(find)
     return find() if result is None else result
+
+
+def alone_on_main(work):
+    """What ``work()`` returns to the first process; others wait and get None.
+
+    They wait however long it takes: not in a collective operation, which ends after
+    the time limit of the process group, and on a GPU would keep it busy. Raises
+    SystemExit there if the work failed.
+    """
+    if process_count() == 1:
+        return work()
+    store = dist.distributed_c10d._get_default_store()
+    key = f"speechbrain_dino/alone/{next(_numbers)}"
+    if not if_main_process():
+        while not store.check([key]):
+            time.sleep(_POLL_SECONDS)
+        if store.get(key) != b"done":
+            raise SystemExit(1)
+        return None
+    outcome = "failed"
+    try:
+        result = work()
+        outcome = "done"
+    finally:
+        store.set(key, outcome)
+    return result
+
+
+_numbers = itertools.count()

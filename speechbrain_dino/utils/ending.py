@@ -175,6 +175,8 @@ def wait_long():
     """Lets the processes of a run wait longer for each other than SpeechBrain does."""
     if dist.is_available() and dist.is_initialized():
         dist.distributed_c10d._set_pg_timeout(LONGEST_WAIT, dist.group.WORLD)
+        # Through which NCCL's processes find each other at the first operation.
+        dist.distributed_c10d._get_default_store().set_timeout(LONGEST_WAIT)
 
 
 def leave_processes():
