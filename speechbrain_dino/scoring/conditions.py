@@ -9,8 +9,13 @@ import pandas as pd
 def read_metadata(path):
     """Reads a table (CSV or tabs) with a line per utterance or speaker, all as text.
 
-    Raises ValueError if the file is no table.
+    Raises ValueError if the file is no table, FileNotFoundError if there is none.
     """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"metadata: {path} is no file: give a table with a line per utterance or "
+            "speaker"
+        )
     try:
         with open(path, encoding="utf-8-sig") as file:
             head = file.readline()
