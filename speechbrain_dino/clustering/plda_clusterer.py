@@ -45,9 +45,12 @@ class PLDAClustering:
     threshold : float
         Average cosine at which the first clustering stops, -1 to 1.
     plda_threshold : float, optional
-        Average log-likelihood ratio at which the second clustering stops.
+        Average natural log-likelihood ratio at which the second clustering stops. Its
+        scale is that of the PLDA: first clusters that split speakers leave little
+        variance within, which moves pairs of one speaker far below 0.
     num_clusters : int or "auto", optional
-        Or its number of clusters, ``plda_threshold`` being null.
+        Or its number of clusters, ``plda_threshold`` being null; "auto" chooses it
+        without labels, whatever the scale.
     train_size : list of two int
         Smallest and largest clusters that train LDA and PLDA.
     lda_dim, plda_iterations : int

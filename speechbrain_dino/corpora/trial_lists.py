@@ -68,7 +68,7 @@ def find_list(name, folders, download_folder):
     # Lists from two addresses may have one name.
     origin = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
     target = Path(download_folder, origin, os.path.basename(file_name))
-    places.append(target)
+    places = list(dict.fromkeys([*places, target]))
     for place in places:
         if place.is_file():
             return place

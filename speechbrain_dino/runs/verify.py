@@ -113,6 +113,8 @@ def run_verification(hparams, run_opts):
     )
     page = write_report(output)
     logger.info("%s", results_frame(scored, left_out).to_string(index=False))
+    for way, why in left_out.items():
+        logger.info("%s is left out: %s", way, why)
     logger.info("Report: %s", page)
     return results
 
@@ -190,9 +192,11 @@ def _cohort(hparams, folder, parts, options, tested):
         return None
     data = Path(hparams["data_save_folder"])
     source = data / "train.csv" if wanted == "train" else wanted
-    manifest = on_main_first(
-        lambda: find_utterances(source, folder / "data", hparams["sample_rate"])
-    )
+    rate = hparams["sample_rate"]
+    try:
+        manifest = on_main_first(lambda: find_utterances(source, folder / "data", rate))
+    except ValueError as error:
+        raise ValueError(f"cohort: {source}: {error}") from error
     if not len(manifest):
         logger.warning(
             "The lists name every speaker in data_folder, so there is no cohort: name "

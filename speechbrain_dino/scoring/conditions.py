@@ -9,16 +9,23 @@ import pandas as pd
 def read_metadata(path):
     """Reads a table (CSV or tabs) with a line per utterance or speaker, all as text.
 
-    Raises ValueError if the file is no table.
+    Raises ValueError if the file is no table, FileNotFoundError if there is none.
     """
-    with open(path, encoding="utf-8") as file:
-        head = file.readline()
-    try:
-        table = pd.read_csv(
-            path, sep="\t" if "\t" in head else ",", dtype=str, keep_default_na=False
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"metadata: {path} is no file: give a table with a line per utterance or "
+            "speaker"
         )
-    except pd.errors.ParserError as error:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            head = file.readline()
+            file.seek(0)
+            separator = "\t" if "\t" in head else ","
+            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path} is no table with a header: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from error
     table.columns = [str(name).strip() for name in table.columns]
     return table.apply(lambda column: column.str.strip())
 
@@ -26,8 +33,8 @@ def read_metadata(path):
 def describe(ids, speakers=None, metadata=None):
     """Joins utterances with their metadata; a row each, empty text where unknown.
 
-    The key is the metadata's column that names most of the utterances (by the last
-    three parts of their path, whatever the format) or else most of the speakers. What
+    The key is the metadata's column that names most of the utterances (by their path
+    or the end of it, whatever the format) or else most of the speakers. What
     is the same in all lines of a speaker holds for utterances that have no line. A
     column ``speaker`` of metadata per utterance replaces the speakers given.
 
@@ -62,13 +69,11 @@ def describe(ids, speakers=None, metadata=None):
         n: metadata[n].map(_key).isin(set(utterances)).sum() for n in metadata
     }
     best = max(by_utterance, key=by_utterance.get)
-    by_key = {}
-    if by_utterance[best]:
-        rows = metadata.assign(key=metadata[best].map(_key)).drop_duplicates("key")
-        by_key = rows.set_index("key")
-        if "speaker" in by_key and best != "speaker":
-            given = utterances.map(by_key["speaker"]).fillna("")
-            table["speaker"] = given.where(given != "", table["speaker"])
+    rows = _rows(ids, metadata[best])
+    by_utterance[best] = (rows >= 0).sum()
+    if by_utterance[best] and "speaker" in metadata and best != "speaker":
+        given = _values(metadata["speaker"], rows)
+        table["speaker"] = given.where(given != "", table["speaker"])
     names = set(table["speaker"])
     by_speaker = {n: metadata[n].isin(names).sum() for n in metadata}
     speaker_key = max(by_speaker, key=by_speaker.get)
@@ -82,15 +87,40 @@ def describe(ids, speakers=None, metadata=None):
     for name in metadata:
         if name in keys:
             continue
-        values = pd.Series("", index=table.index)
-        if len(by_key):
-            values = utterances.map(by_key[name]).fillna("")
+        values = _values(metadata[name], rows)
         if by_speaker[speaker_key]:
             own = _of_speakers(metadata, speaker_key, name)
             values = values.where(values != "", table["speaker"].map(own).fillna(""))
         if name.lower() not in table:
             table[name.lower()] = values
     return table
+
+
+def _rows(ids, names):
+    """The row of each utterance in a column of names, -1 where there is none."""
+    rows_of = {}
+    for row, name in enumerate(names):
+        rows_of.setdefault(_key(name), []).append((row, _stem(name)))
+    return np.array([_row(_stem(name), rows_of.get(_key(name), ())) for name in ids])
+
+
+def _row(stem, candidates):
+    """The row whose path is an utterance's, or alone ends like it or in it."""
+    ends = [
+        (row, other)
+        for row, other in candidates
+        if f"/{stem}".endswith(f"/{other}") or f"/{other}".endswith(f"/{stem}")
+    ]
+    same = [row for row, other in ends if other == stem]
+    if same or len({other for _, other in ends}) == 1:
+        return same[0] if same else ends[0][0]
+    return -1
+
+
+def _values(column, rows):
+    """A column's texts at these rows, "" at row -1."""
+    texts = column.to_numpy(dtype=object)
+    return pd.Series([texts[row] if row >= 0 else "" for row in rows], dtype=object)
 
 
 def _of_speakers(metadata, key, name):
@@ -102,7 +132,11 @@ def _of_speakers(metadata, key, name):
 
 def _key(name):
     """Speaker/session/utterance of a path, whatever lies before and its format."""
-    return "/".join(os.path.splitext(str(name))[0].split("/")[-3:])
+    return "/".join(_stem(name).split("/")[-3:])
+
+
+def _stem(name):
+    return os.path.splitext(str(name))[0]
 
 
 def categories(table, most=8):

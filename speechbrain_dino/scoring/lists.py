@@ -115,11 +115,11 @@ def score_folders(scores, ways):
     return {way: scores / (way if number else "") for number, way in enumerate(ways)}
 
 
-def results_frame(scored, left_out=None):
+def results_frame(scored, left_out=()):
     """What `score_lists` returned as a table to print, a row per list and way.
 
-    Ways that were left out (way -> why) have a row of their own. A column ``skipped``
-    counts trials without files, where a list's metrics have such a number.
+    Ways that were left out (names, or way -> why) have a row of their own. A column
+    ``skipped`` counts trials without files, where a list's metrics have such a number.
     """
     lines = []
     names = dict.fromkeys(name for way in scored.values() for name in way["lists"])
@@ -128,9 +128,14 @@ def results_frame(scored, left_out=None):
             if name in about["lists"]:
                 line = {"list": name, "scoring": way}
                 lines.append(line | _line(about["lists"][name], about))
-    for way, why in (left_out or {}).items():
-        lines.append({"list": "-", "scoring": way, "left out": why})
-    return pd.DataFrame(lines).dropna(axis=1, how="all").fillna("-")
+    frame = pd.DataFrame(lines).dropna(axis=1, how="all").fillna("-")
+    if "skipped" in frame and not frame["skipped"].any():
+        frame = frame.drop(columns="skipped")
+    empty = [
+        {**dict.fromkeys(frame, "-"), "scoring": way, "EER %": "left out"}
+        for way in left_out
+    ]
+    return pd.DataFrame([*frame.to_dict("records"), *empty]) if empty else frame
 
 
 def _line(metrics, about):
@@ -147,7 +152,7 @@ def _line(metrics, about):
     for title, key in _OF_RATIOS.items():
         line[title] = round(metrics[key], 4) if "cllr" in metrics else None
     line["trials"] = metrics["trials"]
-    line["skipped"] = metrics.get("skipped")
+    line["skipped"] = metrics.get("skipped", 0)
     line["cohort"] = f"{size} {by}s: {source}" if size else "-"
     return line
 

@@ -108,3 +108,16 @@ def test_what_cannot_be_is_named(options, message):
     vectors, _ = speakers()
     with pytest.raises(ValueError, match=message):
         clusterer(**options)(vectors)
+
+
+def test_the_number_is_chosen_whatever_the_scale_of_the_scores():
+    """First clusters that split speakers move the scores of one speaker's pairs."""
+    vectors, _ = speakers()
+    everything = {"min_posterior": None, "min_size": None, "plda_threshold": None}
+    for threshold in (0.5, 0.8):
+        split = {"threshold": threshold, "train_size": [4, 60]} | everything
+        given = clusterer(num_clusters=60, **split)(vectors)
+        assert given.summary["last_union"] < -1
+        chosen = clusterer(num_clusters="auto", **split)(vectors)
+        # 0.65 to 1.3 times the truth is what the criterion promises.
+        assert 39 <= chosen.summary["clusters"] <= 78

@@ -169,6 +169,76 @@ def test_lists_that_name_every_speaker(
     assert "The lists name every speaker" in text.err + text.out
 
 
+def content(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.recipe
+def test_ways_fail_alone_and_absent_files_are_skipped(
+    arguments, tmp_path, tiny_corpus, in_this_process, own_argv, capfd
+):
+    """A cohort that PLDA cannot learn from; a list of which one file is absent."""
+    out = tmp_path / "out"
+    verify(arguments | {"trial_lists": "[veri_test.txt]"})
+    plain = content(out / "results.json")
+    assert (plain["ways_left_out"], plain["skipped_trials"]) == ({}, {})
+    train = pd.read_csv(out / "data" / "train.csv", dtype=str)
+    cohort = tmp_path / "cohort.csv"
+    train.drop_duplicates("spk_id").to_csv(cohort, index=False)
+    lines = (tiny_corpus / "veri_test.txt").read_text(encoding="utf-8").splitlines()
+    more = [f"0 {lines[0].split()[1]} id99999/s/{n}.wav" for n in range(2)]
+    partly = tmp_path / "partly.txt"
+    partly.write_text("\n".join([more[0], *lines, more[1]]) + "\n", encoding="utf-8")
+    wanted = arguments | {"trial_lists": f"[{partly}]", "cohort": cohort}
+    with pytest.raises(SystemExit):
+        verify(wanted)
+    text = "".join(capfd.readouterr())
+    assert "partly.txt:1: no file is there for 'id99999/s/0.wav', 'id99999/s/1" in text
+    assert f"in 2 of {len(lines) + 2} trials" in text
+    verify(wanted | {"skip_missing": True, "cohort_by": "speaker"})
+    results = content(out / "results.json")
+    assert list(results["scorings"]) == ["cosine", "mean", "s_norm", "as_norm"]
+    why = "at least one speaker with two utterances"
+    assert why in results["ways_left_out"]["plda"]
+    metrics = results["verification"]["partly"]
+    assert (metrics["trials"], metrics["skipped"]) == (len(lines), 2)
+    assert metrics["eer"] == plain["verification"]["veri_test"]["eer"]
+    assert results["skipped_trials"]["partly"]["trials"] == 2
+    text = "".join(capfd.readouterr())
+    table = text[text.index("list scoring") :]
+    assert why in table and "skipped" in table
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "plda is left out" in page
+    assert f"2 of {len(lines) + 2} trials of partly are left out" in page
+
+
+@pytest.mark.recipe
+def test_lists_that_cannot_be_scored_cost_no_embedding(
+    arguments, tmp_path, tiny_corpus, in_this_process, own_argv, monkeypatch, capfd
+):
+    def nothing_to_embed(*arguments, **options):
+        raise AssertionError("embedded")
+
+    monkeypatch.setattr(embedding_folder, "embed_parts", nothing_to_embed)
+    text = (tiny_corpus / "veri_test.txt").read_text(encoding="utf-8")
+    targets = [line for line in text.splitlines() if line[0] == "1"]
+    (tmp_path / "same.txt").write_text("\n".join(targets), encoding="utf-8")
+    (tmp_path / "known").mkdir()
+    known = tmp_path / "known" / "list_test_hard2.txt"
+    known.write_text("\ufeff" + text, encoding="utf-8")
+    said = {"trained_on": {"vox1/dev": {"utterances": 9, "speakers": 3}}}
+    (tmp_path / "run" / "data").mkdir()
+    (tmp_path / "run" / "data" / "prepare.json").write_text(json.dumps(said), "utf-8")
+    for name, message in (
+        (tmp_path / "same.txt", "same.txt: all trials are target trials (one speaker)"),
+        (known, "trained on speakers of the trial lists (list_test_hard2: VoxCeleb1"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            verify(arguments | {"trial_lists": f"[{name}]"})
+        assert stopped.value.code == 1
+        assert message in "".join(capfd.readouterr())
+
+
 @pytest.mark.recipe
 def test_what_the_user_mends_is_one_message(
     arguments, tmp_path, in_this_process, own_argv, capfd

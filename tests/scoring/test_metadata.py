@@ -62,3 +62,25 @@ def test_trials_are_sorted_by_both_sides():
     assert kinds["gender"].tolist() == ["f", "different", "f", ""]
     assert kinds["session"].tolist() == ["different", "different", "same", "different"]
     assert kinds["duration"].tolist() == ["< 2 s", "< 2 s", "4-8 s", "4-8 s"]
+
+
+def test_lines_of_other_files_are_not_taken(tmp_path):
+    """Clean and degraded copies of an utterance have lines of their own."""
+    path = tmp_path / "u.csv"
+    path.write_text(
+        "\ufeffpath,noise\nwav/id1/a/1.flac,none\nwav_degraded/id1/a/1.flac,street\n"
+        "other/id2/a/1.flac,fan\nx/id3/a/1.flac,rain\ny/id3/a/1.flac,car\n",
+        encoding="utf-8",
+    )
+    ids = ["wav_degraded/id1/a/1.flac", "wav/id1/a/1.wav", "/data/wav/id1/a/1.wav"]
+    ids += ["id2/a/1.wav", "wav/id2/a/1.wav", "id3/a/1.wav"]
+    table = describe(ids, metadata=read_metadata(path))
+    assert table["noise"].tolist() == ["street", "none", "none", "fan", "", ""]
+
+
+def test_what_is_no_table_is_named(tmp_path):
+    for content in (b"", b"speaker,gender\nid1,\xe9\n", b'speaker,gender\n"id1,f\n\n'):
+        path = tmp_path / "meta.csv"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"meta\.csv is no"):
+            read_metadata(path)
