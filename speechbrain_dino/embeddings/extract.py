@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from speechbrain_dino.data.audio import read_span
+from speechbrain_dino.embeddings.speech_features import with_vad
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
@@ -99,6 +100,9 @@ def embed_parts(
     vectors : numpy.ndarray, shape (len(part), D)
         float32, in the order of the part.
     """
+    if manifest.names_speech:
+        # It names the speech: what is left would lose some once more.
+        embedder = with_vad(embedder, False)
     precision = resolved_precision(precision, str(device))
     if window_seconds is not None and window_seconds <= 0:
         raise ValueError(

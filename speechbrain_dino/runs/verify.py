@@ -16,7 +16,8 @@ from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
-from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.embeddings.pretrained import load_pretrained, weights_digest
+from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.scoring.backends import Cohort
 from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
@@ -51,7 +52,7 @@ def run_verification(hparams, run_opts):
     started = time.time()
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
-        model = load_pretrained(hparams["model"])
+        model = _loaded(hparams)
         manifest, lists = _prepared(hparams)
         # Before the embedding, so that what is wrong costs no time.
         calibration_list = _name_of_list(hparams["calibration_list"], lists)
@@ -85,6 +86,7 @@ def run_verification(hparams, run_opts):
             **provenance(hparams["seed"]),
             "model": model.source,
             "precision": hparams["precision"],
+            "vad": isinstance(model.embedder.compute_features, SpeechFeatures),
             "verification": scored[first]["lists"],
             "scorings": scored,
             "seconds": round(time.time() - started, 1),
@@ -103,6 +105,15 @@ _EMBED = (
     "workers",
     "sample_rate",
 )
+
+
+def _loaded(hparams):
+    """The model, with or without the VAD where the YAML says so."""
+    model = load_pretrained(hparams["model"])
+    embedder = with_vad(model.embedder, hparams["vad"], hparams["sample_rate"])
+    if embedder is model.embedder:
+        return model
+    return model._replace(embedder=embedder, digest=weights_digest(embedder))
 
 
 def _name_of_list(given, lists):
