@@ -18,12 +18,12 @@ from speechbrain_dino.losses.views import Views
 K, D, E, ITEMS = 12, 6, 20, 40
 
 
-def _ssps(objective, **settings):
+def _ssps(objective, num_views=2, **settings):
     loss = SSPS(
         objective,
         embedding_dim=D,
         target_dim=K,
-        num_views=2,
+        num_views=num_views,
         queue_size=30,
         num_clusters=4,
         first_epoch=2,
@@ -38,10 +38,12 @@ OBJECTIVES = {
     "dino_sinkhorn": lambda: DINO(K, centering="sinkhorn"),
     "sdpn": lambda: SDPN(K),
     "ntxent": lambda: NTXent(0.2, margin=0.1),
+    "ntxent_group": lambda: NTXent(0.2, group=2),
     "moco": lambda: MoCo(K, queue_size=20, temp=0.2),
     "byol": BYOL,
     "vicreg": VICReg,
     "koleo": KoLeo,
+    "koleo_group": lambda: KoLeo(group=2),
     "cosine": CosineDistance,
     "mean_entropy": MeanEntropy,
     "rdino": DimensionRegularizer,
@@ -50,7 +52,13 @@ OBJECTIVES = {
     ),
     "ssps": lambda: _ssps(DINO(K)),
 }
-WITHOUT_TEACHER = ("ntxent", "vicreg", "koleo", "mean_entropy")
+WITHOUT_TEACHER = {
+    name: OBJECTIVES[name]
+    for name in ("ntxent", "ntxent_group", "vicreg", "koleo", "mean_entropy")
+} | {
+    "ntxent_ssps": lambda: _ssps(NTXent(0.2), num_views=4),
+    "sum": lambda: Sum(ntxent=NTXent(0.2), koleo=KoLeo(of="outputs")),
+}
 
 
 def make_views(batch=5, student=4, teacher=2, shared=2, first=0, dtype=None):

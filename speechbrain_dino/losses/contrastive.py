@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from speechbrain_dino.losses.objective import Objective, Result
 from speechbrain_dino.losses.queues import Queue
-from speechbrain_dino.utils.distributed import gathered, own_places
+from speechbrain_dino.utils.distributed import gathered, own_places, same_group
 
 # Far below any cosine by temperature, yet finite: its gradient is 0 and not nan.
 _NEVER = -1e4
@@ -24,14 +24,17 @@ class NTXent(Objective):
     processes; L is the mean over b and the pairs of different views. For two views
     and m = 0 this is the paper's equation 1; m > 0 is the additive margin of Lepage and
     Dehak (2024). Positives and negatives are views of the teacher where there is one.
-    ``temp`` (tau) and ``margin`` (m, on the cosine) may follow schedules.
+    ``temp`` (tau) and ``margin`` (m, on the cosine) may follow schedules. With
+    ``group``, n are the utterances of the same so many that follow each other, as in
+    systems that do not gather: their batch on one GPU.
     """
 
-    def __init__(self, temp=0.1, margin=0.0):
+    def __init__(self, temp=0.1, margin=0.0, group=None):
         super().__init__()
         _check_temp(temp)
         self.temp = temp
         self.margin = margin
+        self.group = group
 
     def forward(self, views):
         """The loss of a batch, in nats."""
@@ -41,11 +44,15 @@ class NTXent(Objective):
             others = F.normalize(views.teacher, dim=-1)
         everyone = gathered(others, 1)
         batch, number = anchors.shape[1], everyone.shape[1]
-        if number < 2:
+        if min(number, self.group or number) < 2:
             raise ValueError(
-                "one utterance in the batch leaves no negatives: raise batch_size"
+                "one utterance in the batch, or the group, leaves no negatives: raise "
+                "batch_size"
             )
         cosines = torch.einsum("sbd,tnd->sbtn", anchors, everyone) / self.temp
+        if self.group is not None:
+            apart = ~same_group(batch, number, self.group, anchors.device)
+            cosines = cosines.masked_fill(apart[:, None], _NEVER)
         own = own_places(batch, anchors.device)[None, :, None, None]
         own = own.expand(*cosines.shape[:3], 1)
         positives = cosines.gather(-1, own).squeeze(-1)

@@ -9,17 +9,19 @@ from speechbrain_dino.losses.regularizers import decorrelation, spread
 class BYOL(Objective):
     """Prediction of the teacher's projection (BYOL, Grill et al. 2020, equation 2).
 
-    L = mean 2 - 2 cos(prediction_s, projection_t) over utterances and pairs of
-    different views. Needs :class:`~speechbrain_dino.models.heads.PredictionHead`, whose
-    output is the student's prediction and which hands out the projection.
+    With l_st = 2 - 2 cos(prediction_s, projection_t), L = l_12 + l_21 for two views,
+    the mean over utterances; for more, twice the mean of l_st over pairs of different
+    views. A mean over the directions would need twice the learning rate under SGD, and
+    the same under Adam. Needs :class:`~speechbrain_dino.models.heads.PredictionHead`,
+    whose output is the student's prediction and which hands out the projection.
     """
 
     def forward(self, views):
-        """The loss of a batch, 0..4."""
+        """The loss of a batch, 0..8."""
         predictions = F.normalize(views.student, dim=-1)
         targets = F.normalize(views.pick("teacher", "projection"), dim=-1)
         cosines = (predictions[:, None] * targets[None]).sum(-1)  # (S, T, B)
-        return Result(2 - 2 * views.mean_of_pairs(cosines.mean(-1)))
+        return Result(2 * (2 - 2 * views.mean_of_pairs(cosines.mean(-1))))
 
 
 class VICReg(Objective):

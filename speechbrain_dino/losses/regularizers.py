@@ -6,19 +6,22 @@ import torch
 import torch.nn.functional as F
 
 from speechbrain_dino.losses.objective import Objective, Result
-from speechbrain_dino.utils.distributed import gathered, own_places
+from speechbrain_dino.utils.distributed import gathered, own_places, same_group
 
 
 class KoLeo(Objective):
     """Spreads embeddings over the sphere (Sablayrolles et al. 2019; DINOv2; SDPN).
 
     L = sum_s mean_b -ln min_n |x_sb - x_sn| over the student's views s, with unit
-    embeddings x and n the other utterances of all processes. ``of``: "embeddings",
-    "outputs", or what the head hands out besides. ``eps`` is added to distances.
+    embeddings x and n the other utterances of all processes; with ``group``, of the
+    same so many that follow each other (a batch on one GPU, in DINOv2 and SDPN).
+    ``of``: "embeddings", "outputs", or what the head hands out besides. ``eps`` is
+    added to distances.
     """
 
-    def __init__(self, of="embeddings", eps=1e-8):
+    def __init__(self, of="embeddings", eps=1e-8, group=None):
         super().__init__()
+        self.group = group
         self.of = of
         self.eps = eps
 
@@ -27,12 +30,14 @@ class KoLeo(Objective):
         unit = F.normalize(views.pick("student", self.of), dim=-1)  # (S, B, D)
         everyone = gathered(unit, 1)
         batch, number = unit.shape[1], everyone.shape[1]
-        if number < 2:
+        if min(number, self.group or number) < 2:
             raise ValueError("KoLeo needs two utterances per batch: raise batch_size")
         with torch.no_grad():
             cosines = unit @ everyone.transpose(1, 2)  # (S, B, N)
-            own = F.one_hot(own_places(batch, unit.device), number).bool()
-            nearest = cosines.masked_fill(own, -2).argmax(-1, keepdim=True)
+            out = F.one_hot(own_places(batch, unit.device), number).bool()
+            if self.group is not None:
+                out = out | ~same_group(batch, number, self.group, unit.device)
+            nearest = cosines.masked_fill(out, -2).argmax(-1, keepdim=True)
         neighbors = everyone.gather(1, nearest.expand(-1, -1, unit.shape[-1]))
         distances = F.pairwise_distance(unit, neighbors, eps=self.eps)
         return Result(-(distances + self.eps).log().mean(1).sum())

@@ -8,7 +8,9 @@ class Branch(nn.Module):
     """Encoder and head: what the student is, and of what the teacher is a copy.
 
     The encoder maps features (N, T, F) to embeddings (N, D) or (N, 1, D), the head
-    those to logits (N, K), or to a dict of such.
+    those to logits (N, K), or to a dict of such. ``head_by_length``: the head's
+    BatchNorm sees the crops of each length apart, as the encoder's does (RDINO, sslsv),
+    and not all at once (Caron et al.).
 
     Example
     -------
@@ -20,8 +22,9 @@ class Branch(nn.Module):
     (torch.Size([4, 8]), torch.Size([4, 32]))
     """
 
-    def __init__(self, encoder, head):
+    def __init__(self, encoder, head, head_by_length=False):
         super().__init__()
+        self.head_by_length = head_by_length
         self.encoder = encoder
         self.head = head
 
@@ -32,8 +35,17 @@ class Branch(nn.Module):
 
     def forward(self, feats):
         """Embeddings (N, D) and outputs of crops, (N_i, T_i, F) for each length."""
-        embeddings = torch.cat([_flat(self.encoder(crops)) for crops in feats])
-        return embeddings, self.head(embeddings)
+        embeddings = [_flat(self.encoder(crops)) for crops in feats]
+        everything = torch.cat(embeddings)
+        if not self.head_by_length:
+            return everything, self.head(everything)
+        return everything, _joined([self.head(part) for part in embeddings])
+
+
+def _joined(outputs):
+    if isinstance(outputs[0], dict):
+        return {k: torch.cat([part[k] for part in outputs]) for k in outputs[0]}
+    return torch.cat(outputs)
 
 
 def _flat(embeddings):

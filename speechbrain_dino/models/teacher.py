@@ -13,8 +13,9 @@ class Teacher(nn.Module):
 
     ``buffers="own"``: BatchNorm statistics are the teacher's own and its mode follows
     ``train()`` and ``eval()`` (the paper). ``"student"``: they are copied from the
-    student at each update and the teacher stays in evaluation mode. Raises ValueError
-    at other values, and when the copy shares memory with the student.
+    student at each update and the teacher stays in evaluation mode. ``same``: name of
+    a part, such as "head.prototypes", whose weights are the student's (SDPN). Raises
+    ValueError at other values, and when the copy shares memory with the student.
 
     Example
     -------
@@ -26,7 +27,7 @@ class Teacher(nn.Module):
     True
     """
 
-    def __init__(self, student, buffers="own"):
+    def __init__(self, student, buffers="own", same=None):
         super().__init__()
         if buffers not in ("own", "student"):
             raise ValueError(f"buffers is {buffers!r}; expected 'own' or 'student'")
@@ -34,6 +35,9 @@ class Teacher(nn.Module):
         student = unwrapped(student)
         self.branch = copy.deepcopy(student)
         self.branch.requires_grad_(False)
+        self.same = same
+        if same is not None and not self._same(self.branch):
+            raise ValueError(f"same is {same!r}; the student has no weights so named")
         for parameter in self.branch.parameters():
             parameter.grad = None
         shared = _shared_tensors(self.branch, student)
@@ -71,6 +75,8 @@ class Teacher(nn.Module):
             # Not lerp, whose weight the host would have to know. Exact at 0 and 1.
             torch._foreach_mul_(own, momentum)
             torch._foreach_add_(own, torch._foreach_mul(others, 1 - momentum))
+        for own, other in zip(self._same(self.branch), self._same(student)):
+            own.copy_(other)
         if self.buffers_from == "student":
             for own, other in zip(self.branch.buffers(), student.buffers()):
                 own.copy_(other)
@@ -87,6 +93,11 @@ class Teacher(nn.Module):
             lengths += torch._foreach_norm(others)
         gap = torch.stack([norm.float() for norm in gaps]).norm()
         return gap / torch.stack([norm.float() for norm in lengths]).norm()
+
+    def _same(self, branch):
+        """Weights of a branch that student and teacher have in common."""
+        named = branch.named_parameters() if self.same else ()
+        return [p for name, p in named if name.startswith(f"{self.same}.")]
 
     def _pairs(self, student):
         """Lists of own and student's weights, one pair of lists a dtype and device."""

@@ -57,7 +57,8 @@ class TrainingBrain(sb.Brain):
     the fractional epoch): ``lr_schedule``, ``weight_decay_schedule``, and any
     ``<name>_schedule`` for an attribute ``name`` of the loss; further ``clip_norm``,
     ``clip_per_tensor``, ``seed`` and ``log_every``. With a checkpointer ``hparams``
-    also holds ``keep_checkpoints``.
+    also holds ``keep_checkpoints``; ``feature_augment``, if there, changes the log-mels
+    of augmented crops (:class:`~speechbrain_dino.augment.erasing.FeatureErasing`).
 
     Arguments
     ---------
@@ -114,7 +115,7 @@ class TrainingBrain(sb.Brain):
     def init_optimizers(self):
         """Builds the optimizer: no weight decay on biases and 1-D parameters."""
         groups = parameter_groups(
-            self.trained, self.schedules.at("weight_decay", 0.0, 0.0)
+            self.trained, self.schedules.at("weight_decay", 0.0, 0.0), *self.apart()
         )
         self.optimizer = self.opt_class(groups)
         start_momentum(self.optimizer)
@@ -185,10 +186,17 @@ class TrainingBrain(sb.Brain):
         with torch.autocast(self.device_type, enabled=False):
             waves = view.flatten(0, 1).float() / 32768
             lengths = torch.ones(len(waves), device=waves.device)
-            if draws is not None:
-                draws = draws.flatten(0, 1)
-                waves = augmented(self.modules.augment, waves, lengths, draws)
-            return self.modules.mean_var_norm(self.modules.compute_features(waves))
+            if draws is None:
+                return self.modules.mean_var_norm(self.modules.compute_features(waves))
+            erase = getattr(self.hparams, "feature_augment", None)
+            others = draws.shape[-1] - (0 if erase is None else erase.num_draws)
+            of_waves = draws[..., :others].flatten(0, 1)
+            waves = augmented(self.modules.augment, waves, lengths, of_waves)
+            feats = self.modules.compute_features(waves)
+            if erase is not None:
+                feats = feats.unflatten(0, view.shape[:2])
+                feats = erase(feats, draws[..., others:]).flatten(0, 1)
+            return self.modules.mean_var_norm(feats)
 
     def fit_batch(self, batch):
         """Prepares a step, takes it, and writes its metrics."""
@@ -220,6 +228,10 @@ class TrainingBrain(sb.Brain):
         """Parameters that take no part in this step."""
         return ()
 
+    def apart(self):
+        """Parameters without weight decay and clipping, the factor of their rate."""
+        return (), 1.0
+
     def optimizers_step(self):
         """Clips over all groups, then steps unless loss or gradients are not finite."""
         self.scaler.unscale_(self.optimizer)
@@ -229,6 +241,7 @@ class TrainingBrain(sb.Brain):
             unwrapped(self.trained).parameters(),
             self.hparams.clip_norm,
             self.hparams.clip_per_tensor,
+            free=self.apart()[0],
         )
         self.finite = self.finite & norm.isfinite()
         if self.scaler.is_enabled():

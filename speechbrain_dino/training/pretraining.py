@@ -24,7 +24,8 @@ class PretrainingBrain(TrainingBrain):
     teacher's crops stay without augmentation), ``momentum_schedule`` and
     ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
     them, each called with (brain, epoch) before an epoch and after resuming within
-    one.
+    one; ``prototype_lr_factor``: the head's prototypes have so many times the learning
+    rate, no weight decay and no clipping (SDPN).
     """
 
     networks = ("student", "teacher")
@@ -153,11 +154,18 @@ class PretrainingBrain(TrainingBrain):
 
     def held_still(self):
         """The prototypes, in the first epochs."""
+        frozen = self.now.progress < self.hparams.freeze_last_layer_epochs
+        return self._prototypes() if frozen else ()
+
+    def apart(self):
+        """The prototypes, if their learning rate has a factor of its own."""
+        factor = getattr(self.hparams, "prototype_lr_factor", None)
+        return ((), 1.0) if factor is None else (self._prototypes(), factor)
+
+    def _prototypes(self):
         head = unwrapped(self.modules.student).head
-        if self.now.progress < self.hparams.freeze_last_layer_epochs:
-            prototypes = getattr(head, "prototypes", None)
-            return () if prototypes is None else prototypes.parameters()
-        return ()
+        prototypes = getattr(head, "prototypes", None)
+        return [] if prototypes is None else list(prototypes.parameters())
 
 
 def _by_view(side, result, number):

@@ -5,8 +5,11 @@ import torch
 from speechbrain_dino.utils.distributed import summed
 
 
-def parameter_groups(module, weight_decay):
+def parameter_groups(module, weight_decay, apart=(), lr_factor=1.0):
     """Two optimizer groups: matrices with weight decay, biases and other 1-D without.
+
+    Parameters ``apart``, if any, are a third, without weight decay as well, whose
+    learning rate is ``lr_factor`` times that of the others.
 
     Example
     -------
@@ -14,11 +17,17 @@ def parameter_groups(module, weight_decay):
     >>> [(group["weight_decay"], len(group["params"])) for group in groups]
     [(0.1, 1), (0.0, 1)]
     """
+    apart = list(apart)
+    taken = {id(p) for p in apart}
     trained = [p for p in module.parameters() if p.requires_grad]
-    return [
+    trained = [p for p in trained if id(p) not in taken]
+    groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if apart:
+        groups += [{"params": apart, "weight_decay": 0.0, "lr_factor": lr_factor}]
+    return groups
 
 
 def start_momentum(optimizer):
@@ -46,7 +55,7 @@ def start_momentum(optimizer):
 
 
 @torch.no_grad()
-def clip_gradients(parameters, max_norm=None, per_tensor=False):
+def clip_gradients(parameters, max_norm=None, per_tensor=False, free=()):
     """Clips gradients; returns the norm of all before clipping, on their device.
 
     Arguments
@@ -58,6 +67,8 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False):
     per_tensor : bool
         Whether each tensor has the bound for itself (the habit of DINO's authors)
         or all of them together.
+    free : iterable of torch.nn.Parameter
+        Those among the parameters that are not clipped.
 
     Example
     -------
@@ -74,12 +85,17 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False):
     grads = [p.grad for p in parameters]
     if not grads:
         raise ValueError("no parameter has a gradient: call backward() before this.")
-    total = torch.nn.utils.get_total_norm(grads, foreach=True)
+    total = norm = torch.nn.utils.get_total_norm(grads, foreach=True)
+    free = {id(p) for p in free}
+    if free:
+        parameters = [p for p in parameters if id(p) not in free]
+        grads = [p.grad for p in parameters]
+        norm = torch.nn.utils.get_total_norm(grads, foreach=True)
     if max_norm is not None and per_tensor:
         scale = max_norm / (torch.stack(torch._foreach_norm(grads)) + 1e-6)
         torch._foreach_mul_(grads, list(scale.clamp(max=1.0).unbind()))
     elif max_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total, foreach=True)
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=True)
     return total
 
 

@@ -54,6 +54,47 @@ def linear_ramp(t, start, end, ramp):
     return start + (end - start) * t / ramp
 
 
+def warmup_exponential(t, peak, final, warmup, total):
+    """An exponential from ``peak`` at 0 to ``final`` at ``total`` epochs and after.
+
+    In the first ``warmup`` epochs times t / warmup, so that ``peak`` itself is never
+    reached (wespeaker's "ExponentialDecrease").
+
+    Example
+    -------
+    >>> [warmup_exponential(t, 1.0, 0.0625, warmup=2, total=4) for t in (0, 1, 2, 4, 9)]
+    [0.0, 0.25, 0.25, 0.0625, 0.0625]
+    """
+    if t >= total:
+        return final
+    value = peak * (final / peak) ** (t / total)
+    return value * t / warmup if t < warmup else value
+
+
+def steps(t, start, factor, every):
+    """``start``, times ``factor`` after each ``every`` epochs (PyTorch's StepLR).
+
+    Example
+    -------
+    >>> [round(steps(t, 0.2, 0.95, every=5), 4) for t in (0, 4.9, 5, 10)]
+    [0.2, 0.2, 0.19, 0.1805]
+    """
+    return start * factor ** (t // every)
+
+
+def by_epoch(t, schedule):
+    """The value that another schedule has at the start of the epoch, all through it.
+
+    Example
+    -------
+    >>> from functools import partial
+    >>> ramp = partial(linear_ramp, start=0.0, end=1.0, ramp=4)
+    >>> [by_epoch(t, ramp) for t in (0, 0.9, 1, 3.5, 4)]
+    [0.0, 0.0, 0.25, 0.75, 1.0]
+    """
+    return schedule(math.floor(t))
+
+
 def constant(t, value):
     """``value``, whatever ``t`` is: the schedule of what does not change."""
     return value
@@ -134,9 +175,11 @@ class Schedules:
         for name, owner in self.owners.items():
             setattr(owner, name, self.functions[name](progress))
         groups = optimizer.param_groups
-        for group in groups:
-            group["lr"] = self.at("lr", progress, group["lr"])
-        # The other group holds biases and the like.
+        if "lr" in self.functions:
+            rate = self.functions["lr"](progress)
+            for group in groups:
+                group["lr"] = rate * group.get("lr_factor", 1.0)
+        # The other groups have none.
         groups[0]["weight_decay"] = self.at(
             "weight_decay", progress, groups[0]["weight_decay"]
         )

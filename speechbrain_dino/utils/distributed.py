@@ -59,7 +59,12 @@ def gathered(x, dim=0):
     if x.requires_grad:
         from torch.distributed.nn.functional import all_gather
 
-        return torch.cat(all_gather(x.contiguous()), dim)
+        parts = all_gather(x.contiguous())
+        for part in parts:
+            # gloo fills memory in the order of the gradient's strides: after an einsum
+            # numbers would land in other places than they came from.
+            part.register_hook(torch.Tensor.contiguous)
+        return torch.cat(parts, dim)
     parts = [torch.empty_like(x) for _ in range(process_count())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts, dim)
@@ -83,6 +88,25 @@ def own_places(batch, device=None):
     """
     first = dist.get_rank() * batch if process_count() > 1 else 0
     return torch.arange(first, first + batch, device=device)
+
+
+def same_group(batch, number, group, device=None):
+    """Which of all ``number`` utterances are in the group of each of this process'.
+
+    bool (batch, number); groups are ``group`` utterances in their gathered order, the
+    last one more if some are left over.
+
+    Example
+    -------
+    >>> same_group(batch=4, number=4, group=2).int()
+    tensor([[1, 1, 0, 0],
+            [1, 1, 0, 0],
+            [0, 0, 1, 1],
+            [0, 0, 1, 1]], dtype=torch.int32)
+    """
+    last = max(number // group - 1, 0)
+    groups = (torch.arange(number, device=device) // group).clamp(max=last)
+    return groups[own_places(batch, device)][:, None] == groups
 
 
 def join_processes(device=None):

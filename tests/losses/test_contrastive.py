@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from objective_cases import K, make_views
+from objective_cases import K, chosen, make_views
 
 from speechbrain_dino.losses.contrastive import MoCo, NTXent
 from speechbrain_dino.losses.views import Views
@@ -51,6 +51,21 @@ def test_ntxent_of_two_views_is_the_papers_cross_entropy():
     partner = torch.arange(12).roll(6)
     expected = torch.nn.functional.cross_entropy(logits, partner)
     torch.testing.assert_close(NTXent(0.2)(views).loss, expected)
+
+
+@pytest.mark.parametrize("teacher, shared", [(0, 0), (2, 2)])
+def test_groups_are_batches_of_their_own(teacher, shared):
+    # 7 utterances in groups of 3: three, and four with the one left over.
+    views = make_views(batch=7, student=2, teacher=teacher, shared=shared)
+    parts = [chosen(views, items=torch.tensor(p)) for p in ([0, 1, 2], [3, 4, 5, 6])]
+    losses = [NTXent(0.2)(part).loss for part in parts]
+    expected = (3 * losses[0] + 4 * losses[1]) / 7
+    torch.testing.assert_close(NTXent(0.2, group=3)(views).loss, expected)
+    torch.testing.assert_close(
+        NTXent(0.2, group=9)(views).loss, NTXent(0.2)(views).loss
+    )
+    with pytest.raises(ValueError, match="no negatives"):
+        NTXent(0.2, group=1)(views)
 
 
 def test_a_margin_makes_it_harder():

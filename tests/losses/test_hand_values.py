@@ -46,7 +46,7 @@ BYOL_VIEWS = Views(UNIT, -UNIT, teacher_extras={"projection": -UNIT}, shared=2)
             Views(torch.eye(3).repeat(2, 1, 1)),
             math.log(1 + 4 / math.e),
         ),
-        (BYOL(), BYOL_VIEWS, 4.0),
+        (BYOL(), BYOL_VIEWS, 8.0),
         (VICReg(25.0, 25.0, 1.0), Views(ZEROS), 2 * 25 * 0.99),
         (KoLeo(of="outputs"), Views(OPPOSITE), -math.log(2)),
         (CosineDistance(), Views(UNIT, UNIT, UNIT, -UNIT, shared=2), 2.0),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from objective_cases import make_views
+from objective_cases import chosen, make_views
 
 from speechbrain_dino.losses.regularizers import (
     CosineDistance,
@@ -31,6 +31,16 @@ def test_koleo_equals_the_formula(of):
         np.fill_diagonal(distances, np.inf)
         expected -= np.log(distances.min(1)).mean()
     assert KoLeo(of)(views).loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_koleo_looks_for_neighbors_within_groups():
+    views = make_views(batch=7)
+    parts = [chosen(views, items=torch.tensor(p)) for p in ([0, 1, 2], [3, 4, 5, 6])]
+    losses = [KoLeo()(part).loss for part in parts]
+    expected = (3 * losses[0] + 4 * losses[1]) / 7
+    torch.testing.assert_close(KoLeo(group=3)(views).loss, expected)
+    with pytest.raises(ValueError, match="raise batch_size"):
+        KoLeo(group=1)(views)
 
 
 def test_koleo_drives_neighbors_apart():

@@ -175,3 +175,20 @@ def test_branch_calls_the_encoder_once_a_length_and_keeps_the_order(keepdim):
 def test_branch_names_an_encoder_without_pooling():
     with pytest.raises(ValueError, match="does it pool over time"):
         Branch(nn.Identity(), small_head())([torch.randn(4, 10, 6)])
+
+
+@pytest.mark.parametrize("head", [small_head(), RDINOHead(6, 8, 16, 12, 4)])
+def test_the_head_may_see_the_crops_of_each_length_apart(head):
+    norm = nn.BatchNorm1d(6, affine=False)
+    branch = Branch(Pooling(False), nn.Sequential(norm, head.eval()), True)
+    long, short = torch.randn(4, 10, 6), 5 + torch.randn(8, 5, 6)
+    embeddings, outputs = branch([long, short])
+    torch.testing.assert_close(embeddings, torch.cat([long.mean(1), short.mean(1)]))
+    apart = [head(norm(part.mean(1))) for part in (long, short)]
+    if isinstance(outputs, dict):
+        assert list(outputs) == ["outputs", "expanded", "bottleneck"]
+        for name, value in outputs.items():
+            expected = torch.cat([part[name] for part in apart])
+            torch.testing.assert_close(value, expected)
+    else:
+        torch.testing.assert_close(outputs, torch.cat(apart))

@@ -160,3 +160,19 @@ def test_wrong_use_is_named():
             teacher.update(student, momentum)
     with pytest.raises(ValueError, match="differ in number or shape"):
         teacher.update(nn.Linear(3, 3), 0.9)
+
+
+def test_a_part_may_be_the_students():
+    student = nn.ModuleDict({"body": network(), "head": nn.Linear(2, 3)})
+    teacher = Teacher(student, same="head")
+    body = teacher.branch["body"][0].weight.clone()
+    move(student)
+    teacher.update(student, 0.75)
+    for own, other in zip(
+        teacher.branch["head"].parameters(), student["head"].parameters()
+    ):
+        assert torch.equal(own, other) and own.data_ptr() != other.data_ptr()
+    moved = 0.75 * body + 0.25 * student["body"][0].weight.detach()
+    torch.testing.assert_close(teacher.branch["body"][0].weight, moved)
+    with pytest.raises(ValueError, match="same is 'prototypes'"):
+        Teacher(student, same="prototypes")

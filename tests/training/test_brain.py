@@ -297,3 +297,62 @@ def test_speechbrains_augmenter_stands_in(build, tmp_path):
     fit(brain, loader)
     epoch = brain.curves.read()[-1]
     assert epoch["kind"] == "epoch" and epoch["nonfinite"] == 0
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_prototypes_may_stand_apart(build, monkeypatch, per_tensor):
+    brain, loader = build(
+        opt_class=SGD,
+        weight_decay=0.3,
+        clip_norm=1e-3,
+        clip_per_tensor=per_tensor,
+        prototype_lr_factor=4.0,
+        freeze_last_layer_epochs=0,
+        number_of_epochs=1,
+        warmup_epochs=0,
+        teacher="""!new:speechbrain_dino.models.teacher.Teacher
+    student: !ref <student>
+    same: head.prototypes""",
+    )
+    student, teacher = brain.modules.student, brain.modules.teacher.branch
+    prototypes = student.head.prototypes.weight
+    seen = each_step(
+        brain,
+        monkeypatch,
+        lambda: (
+            prototypes.grad.clone(),
+            prototypes.detach().clone(),
+            [group["lr"] for group in brain.optimizer.param_groups],
+            teacher.head.prototypes.weight.clone(),
+        ),
+    )
+    fit(brain, loader)
+    momentum = torch.zeros_like(prototypes)
+    weight = seen[0][1]
+    for gradient, before, rates, teachers in seen:
+        assert gradient.norm() > 1e-3  # not clipped
+        assert torch.equal(teachers, before)  # one set for both
+        torch.testing.assert_close(before, weight)
+        assert rates == pytest.approx([rates[0], rates[0], 4 * rates[0]])
+        momentum = 0.9 * momentum + gradient  # no decay
+        weight = before - 4 * rates[0] * momentum
+    torch.testing.assert_close(prototypes.detach(), weight)
+
+
+def test_log_mels_are_erased_where_crops_are_augmented(build):
+    brain, loader = build(
+        feature_augment="""!new:speechbrain_dino.augment.erasing.FeatureErasing
+    prob: 1.0
+    floor: -777.0""",
+    )
+    brain.modules["mean_var_norm"] = torch.nn.Identity()
+    batch = next(iter(loader))
+    number = vars(brain.hparams)["augment"].num_draws
+    for view, draws in zip(batch.views, batch.draws):
+        assert draws.shape[-1] == number + 5
+        assert (brain.features(view, draws) == -777.0).any()
+        assert not (brain.features(view) == -777.0).any()
+        erased = brain.features(view, draws).unflatten(0, view.shape[:2])
+        draws[0, :, number] = 1.0  # the first crop decides
+        assert not (brain.features(view, draws) == -777.0).any()
+        assert (erased == -777.0).any((0, 2, 3)).all()

@@ -15,6 +15,7 @@ from speechbrain_dino.training.safe_step import (
     start_momentum,
     step_if,
 )
+from speechbrain_dino.training.schedules import Schedules
 
 TRUE, FALSE = torch.tensor(True), torch.tensor(False)
 
@@ -42,6 +43,21 @@ def test_vectors_have_no_decay_and_every_parameter_has_one_group():
     assert {id(p) for p in plain["params"]} == {id(p) for p in vectors}
 
 
+def test_what_stands_apart_has_a_group_of_its_own():
+    module = network()
+    apart = [module[3].weight]
+    groups = parameter_groups(module, 0.3, apart, 4.0)
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0, 0.0]
+    assert [len(group["params"]) for group in groups] == [1, 4, 1]
+    assert groups[2]["params"][0] is module[3].weight
+    sgd = torch.optim.SGD(groups, lr=0.0)
+    schedules = Schedules({"lr_schedule": lambda t: 0.1 * t}, nn.Module())
+    for t in (1.0, 2.0):  # the factor does not pile up
+        schedules.apply(t, sgd)
+        rates = [group["lr"] for group in sgd.param_groups]
+        assert rates == pytest.approx([0.1 * t, 0.1 * t, 0.4 * t])
+
+
 def test_shared_parameters_appear_once():
     layer = nn.Linear(2, 2, bias=False)
     decayed, plain = parameter_groups(nn.Sequential(layer, layer), 0.1)
@@ -67,6 +83,24 @@ def test_clipping_equals_torch_over_all_groups(max_norm, scale):
     torch.testing.assert_close(norm, expected)
     for own, other in zip(module.parameters(), twin.parameters()):
         torch.testing.assert_close(own.grad, other.grad)
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_free_parameters_are_not_clipped_and_count_for_no_bound(per_tensor):
+    module = network()
+    backward(module, 100.0)
+    twin = copy.deepcopy(module)
+    for own, other in zip(module.parameters(), twin.parameters()):
+        other.grad = own.grad.clone()
+    free = module[3].weight
+    norm = clip_gradients(module.parameters(), 0.5, per_tensor, [free])
+    whole = torch.cat([p.grad.flatten() for p in twin.parameters()]).norm()
+    torch.testing.assert_close(norm, whole)  # what tells that a step is not finite
+    assert torch.equal(free.grad, twin[3].weight.grad)
+    others = [p for p in twin.parameters() if p is not twin[3].weight]
+    clip_gradients(others, 0.5, per_tensor)
+    for own, other in zip(module.parameters(), twin.parameters()):
+        assert torch.equal(own.grad, other.grad)
 
 
 @given(st.floats(1e-3, 1e3))

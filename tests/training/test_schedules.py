@@ -1,15 +1,21 @@
 """Schedules against the arrays of the original DINO code."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
 
 from speechbrain_dino.training.schedules import (
+    by_epoch,
     constant,
     cosine,
     in_turn,
     linear_ramp,
+    steps,
     warmup_cosine,
+    warmup_exponential,
 )
 
 
@@ -27,12 +33,12 @@ def original(base, final, epochs, steps_an_epoch, warmup_epochs=0):
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 10])
-@pytest.mark.parametrize("steps", [1, 7, 100])
-def test_learning_rate_of_each_step_is_the_originals(warmup, steps):
-    expected = original(0.0025, 1e-6, 20, steps, warmup)
+@pytest.mark.parametrize("count", [1, 7, 100])
+def test_learning_rate_of_each_step_is_the_originals(warmup, count):
+    expected = original(0.0025, 1e-6, 20, count, warmup)
     values = [
-        warmup_cosine(step / steps, 0.0025, 1e-6, warmup, 20)
-        for step in range(20 * steps)
+        warmup_cosine(step / count, 0.0025, 1e-6, warmup, 20)
+        for step in range(20 * count)
     ]
     np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-15)
 
@@ -41,6 +47,31 @@ def test_teacher_momentum_of_each_step_is_the_originals():
     expected = original(0.996, 1.0, 70, 13)
     values = [cosine(step / 13, 0.996, 1.0, 70) for step in range(70 * 13)]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_steps_are_those_of_torchs_step_lr():
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.2)
+    torchs = torch.optim.lr_scheduler.StepLR(sgd, step_size=5, gamma=0.95)
+    for epoch in range(30):
+        for t in (epoch, epoch + 0.5, epoch + 0.999):
+            assert steps(t, 0.2, 0.95, 5) == pytest.approx(torchs.get_last_lr()[0])
+        sgd.step(), torchs.step()
+
+
+def test_exponential_is_a_straight_line_in_logarithms_after_the_warm_up():
+    t = np.linspace(0, 150, 301)
+    values = [warmup_exponential(x, 0.8, 4e-4, 6, 150) for x in t]
+    line = np.exp(np.interp(t, [0, 150], np.log([0.8, 4e-4])))
+    np.testing.assert_allclose(values, line * np.minimum(t / 6, 1), rtol=1e-9)
+    assert warmup_exponential(0, 0.8, 4e-4, 0, 150) == 0.8
+    assert warmup_exponential(151, 0.8, 4e-4, 0, 150) == 4e-4
+
+
+def test_by_epoch_is_numpys_linspace():
+    ramp = partial(linear_ramp, start=0.05, end=0.2, ramp=9)
+    values = [by_epoch(t, ramp) for t in np.arange(0, 14, 0.5)]
+    expected = np.append(np.linspace(0.05, 0.2, 10), [0.2] * 4)
+    np.testing.assert_allclose(values, expected.repeat(2))
 
 
 def test_ramp_is_numpys_interpolation():
