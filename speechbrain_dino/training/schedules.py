@@ -95,6 +95,22 @@ def by_epoch(t, schedule):
     return schedule(math.floor(t))
 
 
+def warmup_halving(t, peak, final, warmup, hold, half_life):
+    """From 0 in a straight line to ``peak``, held, then halved, never below ``final``.
+
+    The peak is reached after ``warmup`` epochs and held until ``hold``; then the value
+    is halved every ``half_life`` epochs, steadily.
+
+    Example
+    -------
+    >>> [warmup_halving(t, 8.0, 1.5, 2, 4, half_life=3) for t in (1, 2, 4, 7, 10, 99)]
+    [4.0, 8.0, 8.0, 4.0, 2.0, 1.5]
+    """
+    if t < warmup:
+        return peak * t / warmup
+    return max(peak * 0.5 ** (max(t - hold, 0.0) / half_life), final)
+
+
 def constant(t, value):
     """``value``, whatever ``t`` is: the schedule of what does not change."""
     return value
