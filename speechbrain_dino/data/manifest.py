@@ -155,6 +155,11 @@ class Manifest:
         """Names of the utterances, list-like, without an object per row."""
         return self._columns["ID"]
 
+    @property
+    def names_speech(self):
+        """Whether utterances come with the speech in them, and the rest is not read."""
+        return "speech" in self._columns
+
     @cached_property
     def lengths(self):
         """Usable samples of each utterance, int64 (N,): its speech where known."""

@@ -20,6 +20,13 @@ from speechbrain_dino.utils.ownership import replacing_folder
 logger = logging.getLogger(__name__)
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
+_SPEECH = """\
+# Trained without silence: what the energy VAD leaves out is left out here, too.
+compute_features: !new:speechbrain_dino.embeddings.speech_features.SpeechFeatures
+    features: !ref <features_of_speech>
+    followers: [!ref <mean_var_norm>, !ref <embedding_model>]
+    sample_rate: {sample_rate}
+"""
 
 
 def export_inference_folder(
@@ -122,6 +129,8 @@ def inference_yaml(
 ):
     """Returns the HyperPyYAML of a run cut down to the three parts for inference.
 
+    Where the run's key ``vad`` is True the features are those of the speech.
+
     Arguments
     ---------
     hyperparams_yaml : str or path
@@ -147,13 +156,19 @@ def inference_yaml(
     text.write(
         "# Made by training; load with SpeechBrain's from_hparams(source=...).\n"
     )
-    ruamel.dump({name: run[name] for name in PARTS}, text)
+    vad = bool(run.get("vad", False))
+    names = {"compute_features": "features_of_speech"} if vad else {}
+    ruamel.dump({names.get(name, name): run[name] for name in PARTS}, text)
+    if vad:
+        text.write(_SPEECH.format(sample_rate=run.get("sample_rate", 16000)))
     text.write(more_text)
     text.write("modules:\n")
     text.writelines(f"    {name}: !ref <{name}>\n" for name in (*PARTS, *more_modules))
     text.write("pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer\n")
     text.write("    loadables:\n")
-    text.writelines(f"        {name}: !ref <{name}>\n" for name in learned)
+    text.writelines(
+        f"        {name}: !ref <{names.get(name, name)}>\n" for name in learned
+    )
     return text.getvalue()
 
 

@@ -15,6 +15,7 @@ from speechbrain_dino.embeddings.bad_audio import (
     check_on_bad,
     of_utterances,
 )
+from speechbrain_dino.embeddings.speech_features import with_vad
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
@@ -146,6 +147,9 @@ def embed_parts(
         Of str: what is wrong with each utterance's audio, "" where nothing is.
     """
     check_on_bad(on_bad)
+    if manifest.names_speech:
+        # It names the speech: what is left would lose some once more.
+        embedder = with_vad(embedder, False)
     precision = resolved_precision(precision, str(device))
     if window_seconds is not None and window_seconds <= 0:
         raise ValueError(

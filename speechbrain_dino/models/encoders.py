@@ -29,6 +29,23 @@ class LeanECAPA(ECAPA_TDNN):
                 layer.conv.padding = (dilation * (kernel - 1) // 2,)
 
 
+class ECAPAWithNorm(ECAPA_TDNN):
+    """SpeechBrain's ECAPA-TDNN with batch normalization of the embedding (wespeaker).
+
+    Arguments are the same; the embedding's dimensions have one scale, which cosine
+    scoring and self-distillation gain from.
+    """
+
+    def __init__(self, *args, lin_neurons=192, **kwargs):
+        super().__init__(*args, lin_neurons=lin_neurons, **kwargs)
+        self.embedding_norm = nn.BatchNorm1d(lin_neurons)
+
+    def forward(self, x, lengths=None):
+        """Embeddings (batch, 1, lin_neurons) of log-mels (batch, frames, bands)."""
+        embeddings = super().forward(x, lengths)
+        return self.embedding_norm(embeddings.squeeze(1)).unsqueeze(1)
+
+
 class MaskedResNet(nn.Module):
     """A residual network over log-mels whose embeddings do not depend on padding.
 

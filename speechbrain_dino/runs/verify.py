@@ -12,7 +12,8 @@ from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.data.trials import leave_out
 from speechbrain_dino.embeddings.cache import embed_to_folder
-from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.embeddings.pretrained import load_pretrained, weights_digest
+from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.seen_speakers import check_unseen
 from speechbrain_dino.scoring.backends import Cohort
@@ -53,7 +54,7 @@ def run_verification(hparams, run_opts):
     started = time.time()
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
-        model = load_pretrained(hparams["model"])
+        model = _loaded(hparams)
         manifest, lists, prepared = _prepared(hparams)
         seen = check_unseen(model.source, prepared, hparams["allow_seen_speakers"])
         # Before the embedding, so that what is wrong costs no time.
@@ -103,6 +104,7 @@ def run_verification(hparams, run_opts):
             "precision": hparams["precision"],
             "bad_audio": table.status,
             "trials_left_out": skipped,
+            "vad": isinstance(model.embedder.compute_features, SpeechFeatures),
             "verification": scored[first]["lists"],
             "scorings": scored,
             "ways_left_out": left_out,
@@ -145,6 +147,15 @@ def _scorable(lists, table):
                 len(kept),
             )
     return usable, skipped
+
+
+def _loaded(hparams):
+    """The model, with or without the VAD where the YAML says so."""
+    model = load_pretrained(hparams["model"])
+    embedder = with_vad(model.embedder, hparams["vad"], hparams["sample_rate"])
+    if embedder is model.embedder:
+        return model
+    return model._replace(embedder=embedder, digest=weights_digest(embedder))
 
 
 def _name_of_list(given, lists):

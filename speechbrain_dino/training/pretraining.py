@@ -24,8 +24,9 @@ class PretrainingBrain(TrainingBrain):
     teacher's crops stay without augmentation), ``momentum_schedule`` and
     ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
     them, each called with (brain, epoch) before an epoch and after resuming within
-    one; ``prototype_lr_factor``: the head's prototypes have so many times the learning
-    rate, no weight decay and no clipping (SDPN).
+    one; ``views_apart``: BatchNorm sees one view of the utterances at a time (sslsv),
+    not all of one length; ``prototype_lr_factor``: the head's prototypes have so many
+    times the learning rate, no weight decay and no clipping (SDPN).
     """
 
     networks = ("student", "teacher")
@@ -107,10 +108,14 @@ class PretrainingBrain(TrainingBrain):
         teacher = {}
         if has_teacher:
             feats = self.features(batch.views[0]) if clean else crops[0]
-            teacher = _by_view("teacher", self.modules.teacher([feats]), num_global)
+            taught = self.modules.teacher(self._passes([feats], [num_global]))
+            teacher = _by_view("teacher", taught, num_global)
             teacher["project"] = getattr(self._teacher_head(), "prototypes", None)
         student_views = num_views - num_global if apart else num_views
-        student = self.modules.student(crops[1:] if apart else crops)
+        counts = [len(view) for view in batch.views]
+        student = self.modules.student(
+            self._passes(crops[apart:], counts[apart:])  # without the global ones
+        )
         return Views(
             **_by_view("student", student, student_views),
             **teacher,
@@ -118,6 +123,13 @@ class PretrainingBrain(TrainingBrain):
             shared=num_global if has_teacher and not apart else 0,
             reference=self._reference(batch.views[0]),
         )
+
+    def _passes(self, crops, counts):
+        """Log-mels as they go through the encoder: by length, or each view apart."""
+        if not getattr(self.hparams, "views_apart", False):
+            return crops
+        views = zip(crops, counts)
+        return [view for feats, count in views for view in feats.chunk(count)]
 
     def _teacher_head(self):
         return unwrapped(self.modules.teacher).branch.head

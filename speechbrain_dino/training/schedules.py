@@ -96,21 +96,20 @@ def by_epoch(t, schedule):
     return schedule(math.floor(t))
 
 
-def hold_halve(t, peak, final, warmup, hold, half_life):
-    """From 0 in a straight line to ``peak``, held, then halved again and again.
+def warmup_halving(t, peak, final, warmup, hold, half_life):
+    """From 0 in a straight line to ``peak``, held, then halved, never below ``final``.
 
-    The peak is reached after ``warmup`` epochs and held until epoch ``hold``; from
-    there it is halved every ``half_life`` epochs, down to ``final``.
+    The peak is reached after ``warmup`` epochs and held until ``hold``; then the value
+    is halved every ``half_life`` epochs, steadily.
 
     Example
     -------
-    >>> schedule = dict(peak=1.0, final=0.1, warmup=2, hold=4, half_life=3)
-    >>> [hold_halve(t, **schedule) for t in (0, 1, 2, 4, 7, 10, 99)]
-    [0.0, 0.5, 1.0, 1.0, 0.5, 0.25, 0.1]
+    >>> [warmup_halving(t, 8.0, 1.5, 2, 4, half_life=3) for t in (1, 2, 4, 7, 10, 99)]
+    [4.0, 8.0, 8.0, 4.0, 2.0, 1.5]
     """
     if t < warmup:
         return peak * t / warmup
-    return max(final, peak * 0.5 ** (max(t - hold, 0) / half_life))
+    return max(peak * 0.5 ** (max(t - hold, 0.0) / half_life), final)
 
 
 def constant(t, value):

@@ -16,6 +16,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.vad import energy_vad
 from speechbrain_dino.embeddings import export
 from speechbrain_dino.embeddings.export import (
     PARTS,
@@ -25,6 +26,8 @@ from speechbrain_dino.embeddings.export import (
 )
 from speechbrain_dino.embeddings.extract import Embedder, embed
 from speechbrain_dino.embeddings.model_card import classifier_card, model_card
+from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.embeddings.speech_features import with_vad
 
 RUN = """
 seed: 7
@@ -184,6 +187,86 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
         torch.cosine_similarity(*pair).item(), abs=1e-5
     )
     assert model.verify_files(one, one)[0].item() == pytest.approx(1, abs=1e-5)
+
+
+def spoken(rows=3):
+    """Bursts of noise of several lengths in faint noise, (rows, 32000)."""
+    waves = 1e-4 * torch.randn(rows, 32000)
+    bounds = [(3000 + 2000 * n, 9000 + 7000 * n) for n in range(rows)]
+    for wave, (start, stop) in zip(waves, bounds):
+        wave[start:stop] += 0.1 * torch.randn(stop - start)
+    return (waves * 32768).round() / 32768
+
+
+def cut(wave):
+    """The speech alone, as the preparation of training data finds it."""
+    speech = energy_vad((wave.numpy() * 32768).astype(np.int16))
+    return torch.cat([wave[start:stop] for start, stop in speech.tolist()])
+
+
+@pytest.mark.parametrize("padding", [0, 8000])
+def test_a_model_trained_without_silence_drops_it(elsewhere, padding):
+    path, embedder = build(elsewhere, LRESNET, MEAN)
+    path.write_text(f"vad: True\n{path.read_text('utf-8')}", "utf-8")
+    folder = export_inference_folder(elsewhere, path, embedder)
+    waves = spoken()
+    assert all(len(cut(wave)) < 0.8 * len(wave) for wave in waves)
+    with torch.no_grad():
+        expected = torch.cat([embedder(cut(wave)[None]) for wave in waves])
+        whole = embedder(waves)
+    assert (torch.cosine_similarity(expected, whole) < 0.99).all()
+    model = EncoderClassifier.from_hparams(str(folder), run_opts={"device": "cpu"})
+    padded = torch.nn.functional.pad(waves, (0, padding))
+    lengths = torch.full((3,), 32000 / padded.shape[1])
+    close = {"atol": 1e-4, "rtol": 1e-4}
+    for result in (
+        model.encode_batch(padded, lengths).flatten(1),
+        torch.cat([model.encode_batch(wave[None]).flatten(1) for wave in waves]),
+        load_pretrained(folder).embedder(padded, torch.full((3,), 32000)),
+    ):
+        torch.testing.assert_close(result.detach(), expected, **close)
+
+
+def test_encoders_that_do_not_mask_padding_get_speech_alone(elsewhere):
+    path, embedder = build(elsewhere, ECAPA, SENTENCE)
+    path.write_text(f"vad: True\n{path.read_text('utf-8')}", "utf-8")
+    loaded = load_pretrained(export_inference_folder(elsewhere, path, embedder))
+    waves = spoken()
+    with torch.no_grad():
+        expected = torch.cat([embedder(cut(wave)[None]) for wave in waves])
+        result = loaded.embedder(waves)
+        plain = with_vad(loaded.embedder, False)(waves)
+        again = with_vad(embedder, True)(waves)
+    torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(again, expected)
+    torch.testing.assert_close(plain, embedder(waves))
+
+
+def test_silence_alone_is_embedded_as_it_is(elsewhere):
+    _, embedder = build(elsewhere, LRESNET, MEAN)
+    wave = torch.zeros(1, 8000)
+    with torch.no_grad():
+        torch.testing.assert_close(with_vad(embedder, True)(wave), embedder(wave))
+
+
+def test_speech_that_a_manifest_names_is_not_cut_again(tmp_path):
+    _, embedder = build(tmp_path, LRESNET, MEAN)
+    wav = str(tmp_path / "a.wav")
+    soundfile.write(wav, spoken()[0].numpy(), 16000)
+    row = {"ID": "a", "duration": 2.0, "wav": wav, "start": 0, "stop": 32000}
+    half = Manifest.from_rows([{**row, "speech": "0-16000"}])
+    expected = embed(half, embedder).vectors
+    np.testing.assert_array_equal(
+        embed(half, with_vad(embedder, True)).vectors, expected
+    )
+    whole = Manifest.from_rows([row])
+    speech = energy_vad(soundfile.read(wav, dtype="int16")[0])
+    text = ";".join(f"{start}-{stop}" for start, stop in speech.tolist())
+    np.testing.assert_allclose(
+        embed(whole, with_vad(embedder, True)).vectors,
+        embed(Manifest.from_rows([{**row, "speech": text}]), embedder).vectors,
+        atol=1e-5,
+    )
 
 
 OFFLINE = """

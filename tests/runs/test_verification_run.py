@@ -15,9 +15,11 @@ from test_pretrained import export
 
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.data.trials import read_trials, trial_rows
-from speechbrain_dino.embeddings import cache as embedding_folder
+from speechbrain_dino.embeddings import cache as embedding_folder, speech_features
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.pretrained import load_pretrained
+from speechbrain_dino.embeddings.speech_features import with_vad
+from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.metrics.verification import eer
 from speechbrain_dino.scoring.cosine import as_norm, cosine_scores
 from speechbrain_dino.utils.ownership import claim
@@ -288,3 +290,23 @@ def test_a_silent_file_stops_the_run_or_its_trials_are_left_out(
         written = pd.read_csv(out / folder / "veri_test.txt", sep=" ", header=None)
         assert written[2].tolist() == [trials.test[k] for k in kept]
         assert np.isfinite(written[3]).all()
+
+
+@pytest.mark.recipe
+def test_silence_is_left_out_where_the_yaml_says_so(
+    arguments, tmp_path, in_this_process, own_argv, monkeypatch
+):
+    def first_half(samples, sample_rate):
+        return np.array([[0, len(samples) // 2]])
+
+    monkeypatch.setattr(speech_features, "energy_vad", first_half)
+    for vad in (None, True):
+        verify({**arguments, "vad": vad} if vad else arguments)
+        results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+        assert results["vad"] == bool(vad)
+    embedder = load_pretrained(tmp_path / "run" / "inference").embedder
+    test = Manifest.from_csv(tmp_path / "out" / "data" / "test.csv")
+    table = EmbeddingTable.load(tmp_path / "out" / "embeddings" / "test")
+    expected = embed(test, with_vad(embedder, True)).vectors
+    np.testing.assert_allclose(table.vectors, expected, atol=1e-4)
+    assert np.abs(expected - embed(test, embedder).vectors).max() > 1e-3

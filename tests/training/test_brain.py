@@ -356,3 +356,27 @@ def test_log_mels_are_erased_where_crops_are_augmented(build):
         draws[0, :, number] = 1.0  # the first crop decides
         assert not (brain.features(view, draws) == -777.0).any()
         assert (erased == -777.0).any((0, 2, 3)).all()
+
+
+def test_views_may_go_through_apart(build):
+    """BatchNorm then sees one view of the utterances at a time (sslsv)."""
+    by_length = """!new:speechbrain_dino.models.branch.Branch
+    encoder: !ref <embedding_model>
+    head: !ref <head>
+    head_by_length: True"""
+    together, loader = build(student=by_length)
+    apart, _ = build(student=by_length, views_apart=True)
+    batch = next(iter(loader))
+    views = apart.compute_forward(batch, None)
+    expected = together.compute_forward(batch, None)
+    assert views.student.shape == expected.student.shape == (4, 4, 32)
+    assert not torch.allclose(views.student[:2], expected.student[:2], atol=1e-3)
+    for number, crop in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        length, place = crop
+        view = batch.views[length][place : place + 1]
+        draws = batch.draws[length][place : place + 1]
+        _, alone = apart.modules.student([apart.features(view, draws)])
+        torch.testing.assert_close(views.student[number], alone)
+        if length == 0:
+            _, alone = apart.modules.teacher([apart.features(view, draws)])
+            torch.testing.assert_close(views.teacher[place], alone)
