@@ -65,7 +65,6 @@ def draw(values):
 
 def test_res2net_embeds_and_learns_as_the_original():
     original = ORIGINAL["res2net50"]
-    encoder = Res2Net50(40, [16, 32, 64, 128], scale=8, lin_neurons=24)
     encoder = Res2Net50(
         40, [16, 32, 64, 128], scale=8, lin_neurons=24, activation="relu6"
     )
@@ -123,7 +122,7 @@ def test_learning_rate_of_loss_gated_learning_is_fixed():
 def gated_problem():
     """Inputs, labels, a linear encoder, an output layer."""
     rng = np.random.RandomState(5)
-    inputs, labels = draw(rng.normal(0, 1, (24, 10))), rng.randint(0, 6, 24)
+    inputs, _ = draw(rng.normal(0, 1, (24, 10))), rng.randint(0, 6, 24)
     labels = torch.tensor(ORIGINAL["loss_gate"]["labels"])
     encoder = nn.Linear(10, 8, bias=False)
     encoder.weight.data = draw(rng.normal(0, 1, (8, 10)) / 3)
@@ -198,11 +197,9 @@ def test_phases_change_in_the_originals_epochs(run):
 def test_the_dynamic_gate_is_that_of_the_public_code(number):
     rng = np.random.RandomState(3)
     for wrong in ORIGINAL["dynamic_gate"]["wrong"][: number + 1]:
-        logs = np.where(
-            rng.rand(4000) < wrong,
-            rng.normal(2.2, 0.5, 4000),
-            rng.normal(-1, 1.2, 4000),
-        )
+        is_wrong = rng.rand(4000) < wrong
+        high, low = rng.normal(2.2, 0.5, 4000), rng.normal(-1, 1.2, 4000)
+        logs = np.where(is_wrong, high, low)
     gate = math.log(DynamicGate(start_epoch=2).choose(np.exp(logs)))
     # Theirs is a point of a grid of 1,000 between the lowest and the highest loss.
     step = (logs.max() - logs.min()) / 999

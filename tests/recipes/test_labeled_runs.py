@@ -16,7 +16,7 @@ GATE = """!new:speechbrain_dino.losses.label_gates.DynamicGate
     least_separation: 0.0"""
 CORRECT = """!new:speechbrain_dino.losses.label_gates.LabelCorrection
     start_epoch: 2
-    lead: 0.05"""
+    lead: 0.001"""
 
 
 @pytest.fixture(scope="module")
