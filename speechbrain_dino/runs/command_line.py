@@ -39,7 +39,7 @@ from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
-from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.errors import plain_errors, said_once
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.precision import (
     bf16_support,
@@ -98,7 +98,7 @@ class Launch(NamedTuple):
         except _MISTAKES as error:
             if sys.flags.dev_mode:
                 raise
-            raise SystemExit(_line(self.hparams_file, error)) from error
+            raise said_once(_line(self.hparams_file, error)) from error
 
 
 def _line(hparams_file, error):
@@ -232,17 +232,17 @@ def read_arguments(argv):
     try:
         arguments = split_arguments(argv)
     except ValueError as error:
-        raise SystemExit(f"{error}.") from None
+        raise said_once(f"{error}.") from None
     hparams_file = arguments.hparams_file
     if not Path(hparams_file).is_file():
-        raise SystemExit(
+        raise said_once(
             f"{hparams_file} is no file: name a recipe's YAML first; --help lists them."
         )
     try:
         recipe = read_recipe(hparams_file)
     except (ValueError, OSError, YAMLError) as error:
         text = " ".join(str(error).split())
-        raise SystemExit(f"{hparams_file} is no recipe: {text}") from error
+        raise said_once(f"{hparams_file} is no recipe: {text}") from error
     try:
         keys = YAML(typ="rt").load(recipe)
         texts, words = texts_of(arguments, keys)
@@ -260,7 +260,7 @@ def read_arguments(argv):
             )
         overrides = read_keys(recipe, texts)
     except ValueError as error:
-        raise SystemExit(_line(hparams_file, error)) from error
+        raise said_once(_line(hparams_file, error)) from error
     launch = Launch(recipe, overrides, hparams_file, run_opts, allowed)
     return launch, own.get("precision")
 
@@ -299,7 +299,7 @@ def _settle_precision(launch, hparams, asked):
     try:
         choice = choose_precision(asked, *ddp_broadcast(facts))
     except ValueError as error:
-        raise SystemExit(f"{error}.") from error
+        raise said_once(f"{error}.") from error
     if "precision" in hparams:
         launch = launch.changed(precision=choice.precision)
     else:
@@ -341,7 +341,7 @@ def _on_main(check):
             outcome = None, f"{error}."
     result, message = ddp_broadcast(outcome)
     if message:
-        raise SystemExit(message if if_main_process() else 1)
+        raise said_once(message)
     return result
 
 

@@ -20,6 +20,7 @@ from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.output_folder import RUN_FILES
 from speechbrain_dino.runs.prepare import prepare
+from speechbrain_dino.runs.resume import check_conditions, folds_digest
 from speechbrain_dino.runs.train import make_brain
 from speechbrain_dino.training.checkpoints import best_checkpoint
 from speechbrain_dino.training.class_validator import ClassValidator, class_logits
@@ -66,7 +67,9 @@ def run_finetune(launch, hparams):
         alone_on_main(hparams["prepare"])
         data = Path(hparams["data_save_folder"])
         manifest = Manifest.from_csv(data / "utterances.csv")
-        names = [fold.name for fold in read_folds(data / "folds.json", manifest)]
+        folds = read_folds(data / "folds.json", manifest)
+        names = [fold.name for fold in folds]
+        check_conditions(hparams, {"data": folds_digest(manifest, folds)})
         for number, name in enumerate(names, 1):
             logger.info("Fold %s, %d of %d", name, number, len(names))
             _run_fold(launch, hparams, name, output / "folds" / name)
@@ -101,6 +104,8 @@ def _run_fold(launch, hparams, name, folder):
 def _finish_fold(brain, run, name):
     """Tests the best epoch; predictions.csv last, as it says that all is done."""
     best = best_checkpoint(brain.checkpointer.find_checkpoints())
+    # With --debug and the like the end may come before the first validation.
+    best = best or brain.checkpointer.find_checkpoint()
     state = torch.load(best.paramfiles["student"], map_location="cpu")
     unwrapped(brain.trained).load_state_dict(state)
     manifest, labels = run.tested

@@ -103,7 +103,10 @@ def check_unchanged(launch, folder, also=()):
     """
     stored = Path(folder) / "hyperparams.yaml"
     now = YAML(typ="rt").load(launch.resolved())
-    if not begun(folder, now.get("save_folder")) or not stored.exists():
+    if not begun(folder, now.get("save_folder")):
+        return {}
+    if not stored.exists():
+        logger.warning("%s is gone: the values of before are not known", stored)
         return {}
     before = _read(stored)
     free = {*MAY_CHANGE, *launch.allow_changed, *also}
@@ -238,6 +241,21 @@ def manifest_digest(manifest):
     ids = "\n".join(map(str, manifest.ids)).encode()
     samples = (manifest.column("start"), manifest.lengths)
     return _digest(ids + b"".join(part.astype("<i8").tobytes() for part in samples))
+
+
+def folds_digest(manifest, folds):
+    """A short text that differs where utterances or folds do.
+
+    Arguments
+    ---------
+    manifest : speechbrain_dino.data.manifest.Manifest
+        The utterances.
+    folds : list of speechbrain_dino.data.folds.Fold
+        Rows of the manifest.
+    """
+    rows = [part for fold in folds for part in (fold.train, fold.valid, fold.test)]
+    content = [manifest_digest(manifest), *(_digest(r.astype("<i8")) for r in rows)]
+    return _digest("".join(content).encode())
 
 
 def _list_digest(path):

@@ -3,11 +3,9 @@
 import logging
 import time
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from ruamel.yaml import YAML
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.clustering.labels import load_labels, save_labels
@@ -18,6 +16,7 @@ from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.rounds import log_table, write_rounds_report
 from speechbrain_dino.runs.output_folder import RUN_FILES
 from speechbrain_dino.runs.prepare import prepare
+from speechbrain_dino.runs.resume import check_conditions, manifest_digest
 from speechbrain_dino.runs.train import finish_run, make_brain
 from speechbrain_dino.scoring.verify import verify_lists
 from speechbrain_dino.training.pseudo_labels import label_change, true_speakers
@@ -65,9 +64,10 @@ def run_rounds(launch, hparams):
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
         _check(hparams)
-        state = RoundsState(output / "rounds.json", launch)
+        state = RoundsState(output / "rounds.json")
         alone_on_main(hparams["prepare"])
         manifest = Manifest.from_csv(Path(hparams["data_save_folder"]) / "train.csv")
+        check_conditions(hparams, {"data": manifest_digest(manifest)})
         truth = true_speakers(manifest, hparams["truth"])
         _start_line(hparams, launch, state)
         for number in range(1, hparams["rounds"] + 1):
@@ -234,14 +234,6 @@ def _write(output, state, hparams, started):
     logger.info("Report: %s", write_rounds_report(output, state.lines()))
 
 
-# What may change between two sessions of one run: it does not touch the results, or,
-# as precision on another machine, it has to, and is logged.
-FREE = ("rounds", "stop_below", "num_workers", "log_every", "tensorboard", "truth")
-FREE += ("ckpt_interval_minutes", "keep_checkpoints", "validate_every", "set_up")
-FREE += ("output_folder", "save_folder", "data_save_folder", "epoch_counter")
-FREE += ("precision",)
-
-
 class RoundsState:
     """Notes of finished stages, by round; round 0 is the model at the start.
 
@@ -249,39 +241,22 @@ class RoundsState:
     ---------
     path : str or path
         The JSON.
-    launch : speechbrain_dino.runs.command_line.Launch
-        Configuration of the run; a file of another one is refused.
-
-    Raises
-    ------
-    ValueError
-        If the file holds rounds of another configuration.
     """
 
-    def __init__(self, path, launch):
+    def __init__(self, path):
         self.path = Path(path)
-        self.configuration = _plain(launch)
         self.reload()
 
     def reload(self):
         """Reads what another process may have noted."""
-        self.state = {"configuration": self.configuration, "rounds": [], "digests": {}}
+        self.state = {"rounds": [], "digests": {}}
         if not self.path.exists():
             return
         self.state |= read_checked(self.path, REMEDY)
-        kinds = {key: type(value) for key, value in self.state.items()}
-        if kinds != {"configuration": dict, "rounds": list, "digests": dict}:
+        if not isinstance(self.state["rounds"], list) or not isinstance(
+            self.state["digests"], dict
+        ):
             raise DamagedFileError(f"{self.path} holds no rounds: {REMEDY}")
-        found = self.state["configuration"]
-        keys = sorted(found.keys() | self.configuration.keys())
-        other = [k for k in keys if found.get(k) != self.configuration.get(k)]
-        if other:
-            key = other[0]
-            raise ValueError(
-                f"{self.path} holds rounds made with {key} {found.get(key)}, and now "
-                f"{key} is {self.configuration.get(key)}: give the old value back, or "
-                "another --output_folder"
-            )
 
     def get(self, number, stage):
         """What was noted of a stage, None if it is not finished."""
@@ -326,17 +301,3 @@ class RoundsState:
     def lines(self):
         """All rounds, a dict each."""
         return self.state["rounds"]
-
-
-def _plain(launch):
-    """The keys that results depend on, their values as one line of YAML."""
-    yaml = YAML(typ="rt")
-    yaml.width = 4096
-    keys = {}
-    for key, value in yaml.load(launch.resolved()).items():
-        if key not in FREE:
-            text = StringIO()
-            yaml.dump({key: value}, text)
-            lines = text.getvalue().removeprefix(f"{key}:").splitlines()
-            keys[key] = " ".join(line.strip() for line in lines).strip()
-    return keys

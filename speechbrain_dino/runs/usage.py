@@ -7,13 +7,15 @@ from pathlib import Path
 
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_dino.runs.arguments import REFUSED
-from speechbrain_dino.runs.recipe_yaml import recipe_files
+from speechbrain_dino.runs.arguments import REFUSED, TRAINING
+from speechbrain_dino.runs.recipe_yaml import read_recipe, recipe_files
+from speechbrain_dino.runs.resume import CONDITIONS
 from speechbrain_dino.runs.rules import RULES
 
 _KEY = re.compile(r"^(\w+):(?: +(.*?))?(?: +#\s*(.*))?$")
 _SECTION = re.compile(r"^# (.+?) -{3,}$")
 _WIDTH = 88
+ALLOW_CHANGED = f"keys that may differ from before, and {', '.join(CONDITIONS)}"
 
 
 def help_asked(argv):
@@ -43,8 +45,13 @@ def print_help(argv):
     print(f"\n{path}\n{textwrap.indent(_head(path), '  ')}")
     lines = key_lines(path)
     print("\n".join(lines))
+    trains = re.search("^brain:", read_recipe(path), re.MULTILINE)
+    if trains:
+        print("\nTo continue a run that began with other values:")
+        print(_columns("--allow_changed KEY,KEY", ALLOW_CHANGED))
     print("\nRun options of SpeechBrain:")
     keys = {line.split()[0] for line in lines if line.startswith("  --")}
+    keys |= set() if trains else {f"--{name}" for name in TRAINING}
     print("\n".join(option_lines(left_out=keys)))
 
 

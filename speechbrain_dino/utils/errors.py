@@ -1,6 +1,7 @@
 """Errors of the user: one line each."""
 
 import logging
+import os
 import sys
 from contextlib import contextmanager
 
@@ -37,3 +38,19 @@ def plain_errors(*kinds):
         else:
             print(error, file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def said_once(message):
+    """An exception that ends the program; one of several processes says why.
+
+    Arguments
+    ---------
+    message : str
+        What is wrong in all of them alike, and what to do.
+
+    Returns
+    -------
+    SystemExit
+        To be raised.
+    """
+    return SystemExit(message if os.environ.get("RANK", "0") == "0" else 1)
