@@ -72,7 +72,8 @@ READERS = {
     "clustering.json": (lambda path: read_clustering(path.parent), '{"clusters": 3}'),
     "metadata.csv": (metadata_of,
                      "file,speaker,gender\nid1/s/0.wav,id1,f\nid1/s/1.wav,id1,f\n"),
-    "VideoDemographics.csv": (read_people, "ActorID,Age,Sex\n1001,51,Male\n1002,21,F\n"),
+    "VideoDemographics.csv": (read_people,
+                              "ActorID,Age,Sex\n1001,51,Male\n1002,21,F\n"),
     "summaryTable.csv": (lambda path: read_votes(path, "VoiceVote"),
                          '"FileName","VoiceVote"\n"1001_DFA_ANG_XX","A"\n'
                          '"1001_DFA_SAD_XX","S:N"\n'),
