@@ -152,8 +152,8 @@ def _check_classes(path, labels):
     gaps = np.flatnonzero(classes != np.arange(len(classes)))
     if len(gaps):
         raise ValueError(
-            f"{path} holds labels up to {classes[-1]} and none that is {gaps[0]}: number "
-            "the classes without gaps"
+            f"{path} holds labels up to {classes[-1]} and none that is {gaps[0]}: "
+            "number the classes without gaps"
         )
 
 
