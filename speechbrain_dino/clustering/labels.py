@@ -143,16 +143,17 @@ def _check_classes(path, labels):
             f"{path} holds the label {labels.min()}: labels are 0 and more, or -1 for "
             "utterances that are left out"
         )
-    counts = np.bincount(labels[labels >= 0])
-    if len(counts) < 2:
+    classes = np.unique(labels[labels >= 0])
+    if len(classes) < 2:
         raise ValueError(
-            f"{path} holds {len(counts)} classes: at least two are needed to learn "
+            f"{path} holds {len(classes)} classes: at least two are needed to learn "
             "anything"
         )
-    if not counts.all():
+    gaps = np.flatnonzero(classes != np.arange(len(classes)))
+    if len(gaps):
         raise ValueError(
-            f"{path} holds labels up to {len(counts) - 1} and none that is "
-            f"{np.flatnonzero(counts == 0)[0]}: number the classes without gaps"
+            f"{path} holds labels up to {classes[-1]} and none that is {gaps[0]}: "
+            "number the classes without gaps"
         )
 
 

@@ -77,7 +77,7 @@ def find_utterances(
         If the CSV is malformed, or there is no usable audio.
     """
     found = find_audio(data, save_folder, sample_rate, data_root, channel)
-    if not found.folder:  # the preparation of a folder has reported
+    if found.left_out and not found.folder:  # of a folder its preparation reports
         left_out = LeftOut.of((kind, file) for _, file, kind in found.left_out)
         report(len(found.manifest), left_out, "usable utterance")
     return found.manifest

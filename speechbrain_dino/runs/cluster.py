@@ -158,7 +158,12 @@ def read_truth(path, column):
                 f"truth: {path} has no column {sorted(missing)[0]!r}, but "
                 f"{rows.fieldnames}; name the column with truth_column"
             )
-        return {row["ID"]: row[column] for row in rows}
+        truth = {}
+        for row in rows:
+            if row["ID"] is None or row[column] is None:
+                raise ValueError(f"truth: {path}, line {rows.line_num} is cut short")
+            truth[row["ID"]] = row[column]
+        return truth
 
 
 def _speakers(truth, ids, path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from audio_files import write
 
 from speechbrain_dino.data.fold_makers import Fold
 from speechbrain_dino.data.manifest import Manifest
@@ -27,7 +28,8 @@ def table(number=60, **columns):
 
 @pytest.fixture
 def csv(tmp_path):
-    table().to_csv(tmp_path / "m.csv")
+    wav = write(tmp_path / "a.wav", 1.0)
+    table(wav=[wav] * 60).to_csv(tmp_path / "m.csv")
     return tmp_path / "m.csv"
 
 
