@@ -17,6 +17,7 @@ def prepare_audio_folder(
     vad=False,
     check="full",
     num_workers=None,
+    skip_missing=False,
 ):
     """Writes train.csv, test.csv and trials/ of a folder of speech.
 
@@ -30,7 +31,7 @@ def prepare_audio_folder(
     trial_lists : sequence of str
         Lists of ``label enrol test``: paths, or names of files in the folder. They
         name files relative to the folder, and these stay out of training.
-    vad, save_folder, sample_rate, min_duration, check, num_workers
+    vad, save_folder, sample_rate, min_duration, check, num_workers, skip_missing
         See `voxceleb.prepare_voxceleb`, as for what is returned and raised.
 
     Example
@@ -78,4 +79,5 @@ def prepare_audio_folder(
         left_out=left_out,
         hold_out_speakers=False,
         arguments=arguments,
+        skip_missing=skip_missing,
     )

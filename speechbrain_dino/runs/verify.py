@@ -82,7 +82,7 @@ def run_verification(hparams, run_opts):
         )
         first = next(iter(scored))
         scored |= plan.run(scored, metrics_of, left_out)
-        skipped = prepared["skipped"]
+        skipped = prepared.get("skipped", {})
         _note_skipped(scored, skipped)
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
