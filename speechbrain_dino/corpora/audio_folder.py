@@ -18,6 +18,7 @@ def prepare_audio_folder(
     check="full",
     num_workers=None,
     channel=None,
+    skip_missing=False,
 ):
     """Writes train.csv, test.csv and trials/ of a folder of speech.
 
@@ -33,7 +34,7 @@ def prepare_audio_folder(
         name files relative to the folder, and these stay out of training.
     channel : int, optional
         Channel to take of files with several; their mean if None.
-    vad, save_folder, sample_rate, min_duration, check, num_workers
+    vad, save_folder, sample_rate, min_duration, check, num_workers, skip_missing
         See `voxceleb.prepare_voxceleb`, as for what is returned and raised.
 
     Example
@@ -83,4 +84,5 @@ def prepare_audio_folder(
         left_out=left_out,
         hold_out_speakers=False,
         arguments=arguments,
+        skip_missing=skip_missing,
     )

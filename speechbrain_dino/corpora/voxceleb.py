@@ -198,7 +198,7 @@ def _of_splits(sources, splits, left_out, required):
 
 def _kept_apart(source):
     """A source whose converted audio, if any, replaces that of no other."""
-    digest = hashlib.blake2b(source.path.encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(os.fsencode(source.path), digest_size=8).hexdigest()
     return source._replace(name=f"others/{digest}")
 
 

@@ -32,7 +32,11 @@ def card_keys(prepared):
     splits = sorted(splits - {"other"})
     if not splits:
         return {}
-    return {"train_splits": splits, "held_out_lists": list(prepared.get("trials", ()))}
+    lists = list(prepared.get("trials", ()))
+    # A model to begin with has seen what its own training did not hold out.
+    held_out = prepared.get("start_held_out", lists)
+    lists = [name for name in lists if name in held_out]
+    return {"train_splits": splits, "held_out_lists": lists}
 
 
 def training_data(source):

@@ -203,9 +203,12 @@ def export(brain, run, results):
 
 
 def _started_on(model):
-    """Splits that the model was trained on with which the training began."""
-    splits = training_data(model).splits if model else ()
-    return {"started_on": sorted(splits)} if splits else {}
+    """What the model was trained on with which the training began."""
+    said = training_data(model) if model else None
+    if not (said and said.splits):
+        return {}
+    held_out = list(said.held_out)
+    return {"started_on": sorted(said.splits), "start_held_out": held_out}
 
 
 def _load_average(brain, number):

@@ -58,9 +58,7 @@ def run_verification(hparams, run_opts):
         manifest, lists, prepared = _prepared(hparams)
         seen = check_unseen(model.source, prepared, hparams["allow_seen_speakers"])
         # Before the embedding, so that what is wrong costs no time.
-        calibration_list = _name_of_list(hparams["calibration_list"], lists)
-        wanted = calibration_list, hparams["fuse"]
-        plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
+        plan = _plan(hparams, lists, output)
         about = _described(manifest, hparams)
         metrics_of = ListMetrics(lists, manifest, about, hparams["bootstrap"])
         options = {
@@ -71,29 +69,18 @@ def run_verification(hparams, run_opts):
         parts = (model.embedder, model.digest)
         cohort = _cohort(hparams, folder / "cohort", parts, options, manifest)
         table = embed_to_folder(folder / "test", manifest, *parts, **options)
-        lists, skipped = _scorable(lists, table)
-        if any(skipped.values()):
+        lists, bad_trials = _scorable(lists, table)
+        if any(bad_trials.values()):
             about = about[np.isin(manifest.ids, table.ids)].reset_index(drop=True)
-            plan = CalibrationPlan(*wanted, lists, list(hparams["scorings"]), output)
+            plan = _plan(hparams, lists, output)
             metrics_of = ListMetrics(lists, table, about, hparams["bootstrap"])
         if not if_main_process():
             ddp_barrier()
             return {}
         about.to_csv(folder / "test" / "metadata.csv", index=False)
-        scorings = hparams["scorings"]
-        left_out = {}
-        with (
-            replacing_folder(output / "scores", "scoring") as scores,
-            replacing_folder(output / "calibration", "calibration") as calibration,
-        ):
-            into = scores.parent  # score_lists adds "scores"
-            scored = score_lists(
-                lists, table, scorings, cohort, into, metrics_of, left_out
-            )
-            first = next(iter(scored))
-            scored |= plan.run(scored, metrics_of, left_out, scores, calibration)
-        skipped = prepared["skipped"]
-        _note_skipped(scored, skipped)
+        to_score = lists, table, hparams["scorings"], cohort
+        scored, left_out = _scored(to_score, plan, metrics_of, output)
+        _note_skipped(scored, prepared.get("skipped", {}))
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(
@@ -102,13 +89,13 @@ def run_verification(hparams, run_opts):
             **provenance(hparams["seed"]),
             "model": model.source,
             "precision": hparams["precision"],
-            "bad_audio": table.status,
-            "trials_left_out": skipped,
             "vad": isinstance(model.embedder.compute_features, SpeechFeatures),
-            "verification": scored[first]["lists"],
+            "verification": next(iter(scored.values()))["lists"],
             "scorings": scored,
             "ways_left_out": left_out,
-            "skipped_trials": skipped,
+            "skipped_trials": prepared.get("skipped", {}),
+            "bad_audio": table.status,
+            "trials_left_out": bad_trials,
             "seen_speakers": seen,
             "seconds": round(time.time() - started, 1),
         },
@@ -119,6 +106,26 @@ def run_verification(hparams, run_opts):
         logger.info("%s is left out: %s", way, why)
     logger.info("Report: %s", page)
     return results
+
+
+def _plan(hparams, lists, output):
+    """What is calibrated and fused."""
+    calibration_list = _name_of_list(hparams["calibration_list"], lists)
+    ways = list(hparams["scorings"])
+    return CalibrationPlan(calibration_list, hparams["fuse"], lists, ways, output)
+
+
+def _scored(to_score, plan, metrics_of, output):
+    """Metrics of all ways to score, the first one raw; and why others are left out."""
+    left_out = {}
+    with (
+        replacing_folder(output / "scores", "scoring") as scores,
+        replacing_folder(output / "calibration", "calibration") as calibration,
+    ):
+        # score_lists adds "scores".
+        scored = score_lists(*to_score, scores.parent, metrics_of, left_out)
+        scored |= plan.run(scored, metrics_of, left_out, scores, calibration)
+    return scored, left_out
 
 
 _EMBED = (

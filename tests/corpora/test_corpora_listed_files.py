@@ -7,6 +7,7 @@ from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.voxceleb import prepare_voxceleb
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import read_trials
 
 SMALL = {"min_duration": 0.5, "num_workers": 1, "check": "headers"}
 
@@ -20,6 +21,16 @@ def files_of(folder, names, save, prepare=prepare_voxceleb, **options):
     test = Manifest.from_csv(save / "test.csv")
     wavs = {row.id: row.wav.removeprefix(f"{folder}/") for row in test}
     return [wavs[name] for name in names]
+
+
+def test_names_with_spaces(tmp_path):
+    names = ["wav/a b/my talk/part 1.wav", "wav/c/s/1.wav", "wav/d/s/1.wav"]
+    data = tree(tmp_path / "data", names)
+    given = ["a b/my talk/part 1.wav", "wav/a b/my talk/part 1.wav", "c/s/1.wav"]
+    wanted = [names[0], names[0], names[1]]
+    assert files_of(data, given, tmp_path / "save") == wanted
+    listed = read_trials(tmp_path / "save" / "trials" / "save.txt")
+    assert listed.enrol == given and listed.labels.tolist() == [0, 0, 0]
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_layout_and_format(corpus):
         assert (info.samplerate, info.channels) == (16000, 1)
         assert (info.format, info.subtype) == ("WAV", "PCM_16")
         assert 3.0 <= info.duration <= 6.0
-        assert path.relative_to(corpus).parts[1].startswith("id1")
+        assert path.relative_to(corpus).parts[1].startswith("id9")
     assert {path.name for path in corpus.iterdir()} == {
         "wav",
         "noise",

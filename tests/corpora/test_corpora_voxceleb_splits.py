@@ -5,10 +5,13 @@ from collections import Counter
 
 import pytest
 from audio_files import tree
+from recipe_runs import RECIPE
+from ruamel.yaml import YAML
 
 from speechbrain_dino.corpora.voxceleb import prepare_voxceleb
 from speechbrain_dino.corpora.voxceleb_splits import SPLITS, split_of_speaker
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 SMALL = {"min_duration": 0.05, "num_workers": 1, "check": "headers"}
 PEOPLE = {
@@ -138,6 +141,13 @@ def test_lists_may_name_files_of_all_splits(tmp_path):
     left = {*PEOPLE["vox1/dev"], *PEOPLE["vox2/dev"]} - {"id10001"}
     assert set(speakers) == left
     assert summary["tested_on"] == {"list_test_hard2": ["vox1/dev", "vox1/test"]}
+
+
+@pytest.mark.parametrize("name", ["dino", "dino_ecapa", "sdpn", "pseudo_labels"])
+def test_recipes_for_voxceleb_train_on_voxceleb2_dev(name):
+    keys = YAML().load(read_recipe(RECIPE / "hparams" / f"{name}.yaml"))
+    assert keys["train_splits"] == ["vox2/dev"]
+    assert keys["prepare"]["train_splits"].value == "<train_splits>"
 
 
 def test_numbers_of_published_speakers():

@@ -229,6 +229,8 @@ MISTAKES = {
     ),
     "abbreviated option": (["--dev", "cpu"], "--dev is short for --device"),
     "no such list": (["--trial_lists", "[mine.txt]"], "mine.txt"),
+    "no such split": (["--train_splits", "[vox3/dev]"], "vox3/dev is no split"),
+    "targets alone": (["--trial_lists", "[{}/same.txt]"], "trials are target trials"),
 }
 
 
@@ -236,7 +238,11 @@ MISTAKES = {
 def test_a_mistake_gives_one_clear_message(launcher, tiny_corpus, tmp_path, mistake):
     options, message = MISTAKES[mistake]
     recipe = runs.write_recipe(tmp_path / "tiny.yaml")
+    lines = (tiny_corpus / "veri_test.txt").read_text(encoding="utf-8").splitlines()
+    same = "\n".join(line for line in lines if line[0] == "1")
+    (tmp_path / "same.txt").write_text(same, encoding="utf-8")
     given = [] if options is None else ["--data_folder", tiny_corpus, *options]
+    given = [str(text).replace("{}", str(tmp_path)) for text in given]
     if mistake == "no such data_folder":
         given = options
     run = launcher.run(recipe, "--output_folder", tmp_path / "out", *given)

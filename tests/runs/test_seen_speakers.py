@@ -51,6 +51,13 @@ def test_the_card_names_corpora_and_splits():
     assert "train_splits" not in plain and "datasets" not in plain
 
 
+def test_a_model_to_begin_with_counts_as_well(tmp_path):
+    began = {"started_on": ["vox1/dev"], "start_held_out": ["O"]}
+    data = {"trained_on": {"vox2/dev": COUNTS}, "trials": {"O": 1, "H": 1}} | began
+    said = training_data(model(tmp_path, data))
+    assert (said.splits, said.held_out) == (("vox1/dev", "vox2/dev"), ("O",))
+
+
 def test_nothing_said_is_no_error(tmp_path):
     assert training_data(tmp_path) == TrainingData()
     (tmp_path / "README.md").write_text("---\n: [\n---\nno card", encoding="utf-8")
