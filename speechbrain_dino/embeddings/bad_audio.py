@@ -1,10 +1,14 @@
 """Audio that gives no embedding worth the name: found while it is read."""
 
+import logging
+
 import numpy as np
 
 from speechbrain_dino.data.audio import CHANNELS, read_span
 from speechbrain_dino.data.audio_facts import inspect, is_silent
-from speechbrain_dino.data.checks import MIN_SECONDS, REMEDIES
+from speechbrain_dino.data.checks import MIN_SECONDS, REMEDIES, LeftOut
+
+logger = logging.getLogger(__name__)
 
 ON_BAD = ("skip", "fail", "keep")
 """What to do with bad audio: leave it out, stop, embed what can be embedded."""
@@ -91,6 +95,16 @@ def first_failure(status):
         f"({kind}). Remedy: {REMEDIES[kind]}; or on_bad: skip leaves such utterances "
         "out and names them"
     )
+
+
+def report_left_out(left_out, on_bad):
+    """Logs the files, (ID, file, kind), whose audio is bad; ``fail``: ValueError."""
+    if not left_out:
+        return
+    if on_bad == "fail":
+        raise ValueError(first_failure({name: kind for name, _, kind in left_out}))
+    counts = LeftOut.of((kind, file) for _, file, kind in left_out)
+    logger.warning("%d utterances are left out:\n%s", len(left_out), counts)
 
 
 def no_embedding(trials, status, kept):

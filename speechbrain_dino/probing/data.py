@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_dino.corpora.preparation import read_summary
-from speechbrain_dino.corpora.utterances import find_utterances
+from speechbrain_dino.corpora.utterances import find_audio
 from speechbrain_dino.data.folds import PARTS, Fold, groups_of, read_folds
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.embeddings.bad_audio import report_left_out
 from speechbrain_dino.probing.inner_folds import inner_folds
 from speechbrain_dino.probing.inputs import check_targets
 from speechbrain_dino.utils.distributed import alone_on_main, on_main_first
@@ -63,7 +64,14 @@ def prepared_data(prepare, folder):
 
 
 def divided_data(
-    source, folder, label, group=SPEAKER, num_folds=5, seed=0, sample_rate=16000
+    source,
+    folder,
+    label,
+    group=SPEAKER,
+    num_folds=5,
+    seed=0,
+    sample_rate=16000,
+    on_bad="skip",
 ):
     """The `ProbeData` of any utterances, divided into folds by groups.
 
@@ -86,8 +94,13 @@ def divided_data(
         Fewer where there are fewer groups.
     seed : int
         Of the division.
+    on_bad : str
+        ``fail``: ValueError if there are files whose audio is bad; else they are left
+        out.
     """
-    manifest = on_main_first(lambda: find_utterances(source, folder, sample_rate))
+    found = on_main_first(lambda: find_audio(source, folder, sample_rate))
+    report_left_out(found.left_out, on_bad)
+    manifest = found.manifest
     first = labels_of(label)[0]
     if group in labels_of(label):
         raise ValueError(
