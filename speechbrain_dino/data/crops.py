@@ -7,7 +7,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechbrain_dino.data.audio import read_span
-from speechbrain_dino.utils.ending import end_with_parent
+from speechbrain_dino.data.worker_memory import (
+    PREFETCH,
+    PipeLoader,
+    as_bytes,
+    shared_memory_suffices,
+    start_worker,
+)
 from speechbrain_dino.utils.randomness import CROPS, ORDER, generator
 
 PLACEMENTS = ("independent", "disjoint")
@@ -120,6 +126,11 @@ class MultiCropDataset(Dataset):
         seconds = [s(max(epoch - 1, 0)) if callable(s) else s for s in self.seconds]
         return [round(value * self.sample_rate) for value in seconds]
 
+    def bytes_of_an_item(self):
+        """Memory that an utterance takes in a batch of the first epoch."""
+        samples = np.dot(self.counts, self.samples(1))
+        return int(2 * samples + 4 * sum(self.counts) * self.num_draws)
+
     def batch(self, keys):
         """The :class:`CropBatch`, on the CPU, of (epoch, row) keys of one epoch.
 
@@ -218,15 +229,17 @@ def crop_loader(dataset, batch_size, num_workers=2, rank=0, world_size=1, pin=Fa
         Whether to read into page-locked memory (for a GPU).
     """
     batches = EpochBatches(len(dataset), batch_size, dataset.seed, rank, world_size)
-    return DataLoader(
+    size = batch_size * dataset.bytes_of_an_item()
+    shared = not num_workers or shared_memory_suffices(size, num_workers)
+    return (DataLoader if shared else PipeLoader)(
         dataset,
         batch_sampler=batches,
-        collate_fn=_as_read,
+        collate_fn=_as_read if shared else as_bytes,
         num_workers=num_workers,
-        pin_memory=pin,
-        prefetch_factor=4 if num_workers else None,
+        pin_memory=pin and shared,
+        prefetch_factor=PREFETCH if num_workers else None,
         persistent_workers=num_workers > 0,
-        worker_init_fn=end_with_parent,
+        worker_init_fn=start_worker,
     )
 
 

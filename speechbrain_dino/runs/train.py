@@ -20,6 +20,7 @@ from speechbrain_dino.runs.prepare import crops_of, prepare
 from speechbrain_dino.training.checkpoints import WholeCheckpointer, average_checkpoints
 from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.training.validation import Validator
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -81,6 +82,8 @@ def make_brain(run):
     with plain_errors(ValueError, OSError):
         checkpointer = WholeCheckpointer(hparams["save_folder"], recoverables)
         checkpointer.check()
+        if if_main_process() and (run.folder / "results.json").exists():
+            read_checked(run.folder / "results.json")
         brain = hparams["brain"](
             curves=Curves(run.folder, hparams["tensorboard"]),
             on_epoch_end=validator,

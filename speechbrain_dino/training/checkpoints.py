@@ -1,5 +1,6 @@
 """Checkpoints that are whole or not there: a run can be killed at any moment."""
 
+import errno
 import json
 import logging
 import math
@@ -54,6 +55,10 @@ class WholeCheckpointer(Checkpointer):
     def save_checkpoint(self, *args, **kwargs):
         """Saves as SpeechBrain does; the checkpoint appears once it is whole."""
         if if_main_process():
+            if not self.checkpoints_dir.is_dir():
+                # SpeechBrain would make it again, beside a run whose rest is gone.
+                gone = errno.ENOENT
+                raise FileNotFoundError(gone, os.strerror(gone), self.checkpoints_dir)
             # Now, not when opened: someone may look at a run that is saving.
             for prefix in (_DRAFT, _LEAVING):
                 for left in self.checkpoints_dir.glob(f"{prefix}*"):

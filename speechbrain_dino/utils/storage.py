@@ -65,6 +65,18 @@ def storage_message(error, folder=None):
     return f"{cause}: {path} ({free / 1e9:.1f} GB free {where}). {remedy}. {_MORE}"
 
 
+def _of_workers(error):
+    """What it means that a process which loads data has died; None for other errors."""
+    if not (isinstance(error, RuntimeError) and "DataLoader worker" in str(error)):
+        return None
+    why = " ".join(str(error).split())
+    return (
+        f"a process that loads data died ({why}), out of memory or of shared memory "
+        "perhaps: lower num_workers or batch_size, or give the container more (docker "
+        f"run --shm-size). {_MORE}"
+    )
+
+
 def _cause(error):
     """Cause in words and file of the first error of the disk behind an error."""
     seen = set()
@@ -104,7 +116,7 @@ def tell_storage_errors(folder):
     before = sys.excepthook
 
     def hook(kind, error, traceback):
-        message = storage_message(error, folder)
+        message = storage_message(error, folder) or _of_workers(error)
         if message is None:
             before(kind, error, traceback)
             return

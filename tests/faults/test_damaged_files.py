@@ -227,6 +227,7 @@ def test_a_run_goes_on_or_refuses(launcher, trained, tmp_path, name):
         else:
             ended, expected = (runs.results(each) for each in (folder, whole))
             assert ended["verification"] == expected["verification"]
-            for key, value in runs.tensors(runs.states(whole)).items():
+            one, other = (runs.tensors(runs.states(x)) for x in (whole, folder))
+            for key, value in one.items():
                 if torch.is_tensor(value):
-                    assert torch.equal(runs.tensors(runs.states(folder))[key], value)
+                    assert torch.equal(other[key], value), key

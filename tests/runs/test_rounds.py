@@ -1,6 +1,7 @@
 """Rounds of pseudo-labeling: embed, cluster, train, evaluate; killed ones too."""
 
 import json
+import shutil
 
 import pytest
 import recipe_runs as runs
@@ -161,3 +162,20 @@ def test_a_mistake_gives_one_clear_message(launcher, recipe, tmp_path, mistake):
     assert run.status == 1, run.output
     assert message in run.output.splitlines()[-1]
     assert "Traceback" not in run.output
+
+
+def test_labels_that_change_between_two_rounds_are_refused(
+    launcher, recipe, finished, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    labels = folder / "round1" / "clusters" / "labels.csv"
+    text = labels.read_text(encoding="utf-8")
+    labels.write_text(text.replace(",0\n", ",1\n", 1), encoding="utf-8")
+    run = launcher.run(recipe, "--output_folder", folder, script="rounds.py")
+    assert run.status == 1, run.output
+    assert "Traceback" not in run.output
+    assert f"{labels} was changed" in run.output.splitlines()[-1]
+    labels.write_text(text, encoding="utf-8")
+    run = launcher.run(recipe, "--output_folder", folder, script="rounds.py")
+    assert run.status == 0, run.output
