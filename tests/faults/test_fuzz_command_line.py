@@ -38,8 +38,8 @@ brain: !name:torch.nn.Module
 KEYS = re.findall(r"^(\w+):", RECIPE, re.MULTILINE)
 _PIECES = (
     "1 -1 0.5 1e3 1e999 nan inf yes no on None null ~ auto [ ] { } [a,b] {a:1} a: b - "
-    "? | > # % @ ` & * &a *a ! !! !new: !name: !apply: !new:torch.nn.Identity ' \" \\ , "
-    "= !name:os.system !!python/object/apply:os.system !ref !copy <seed> <x> / + -- "
+    "? | > # % @ ` & * &a *a ! !! !new: !name: !apply: !new:torch.nn.Identity ' \" \\ "
+    ", = !name:os.system !!python/object/apply:os.system !ref !copy <seed> <x> / + -- "
     "<by_round[batch_size]> <brain.x> 2024-11-26 cpu cuda:0 é \udce9 \x00 \x1b \ufeff"
 )
 PIECES = _PIECES.split(" ")
@@ -80,7 +80,7 @@ def one_line_at_most():
 
 @settings(max_examples=EXAMPLES)
 @given(words=lines)
-@example(words=["--seed", "!ref <seed> ** <seed> ** <seed>"])
+@example(words=["--seed", "!ref <batch_size> ** <batch_size> ** <batch_size>"])
 @example(words=["--gate", "[" * 3000])
 @example(words=["--scorings", "{a: &a [*a]}"])
 def test_words_start_a_run_or_end_in_one_line(recipe, words):
