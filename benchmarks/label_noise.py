@@ -54,7 +54,7 @@ correction: !new:speechbrain_dino.losses.label_gates.LabelCorrection
 def prepared(folder, data, seconds):
     """Segments of the training part, in ``train.csv`` beside the trial lists."""
     keys = {"data_folder": str(data), "data_save_folder": str(folder)}
-    Launch(read_recipe(YAML), "", str(YAML), None).changed(**keys).build()["prepare"]()
+    Launch(read_recipe(YAML), {}, str(YAML), None).changed(**keys).build()["prepare"]()
     manifest = Manifest.from_csv(folder / "train.csv")
     counts = Counter(manifest.column("spk_id"))
     rows = []

@@ -258,7 +258,7 @@ def read_arguments(argv):
                 f"--allow_changed {unknown[0]}: expected keys of the recipe, or "
                 f"{', '.join(CONDITIONS)}"
             )
-        overrides = read_keys(recipe, texts)
+        overrides = read_keys(keys, texts)
     except ValueError as error:
         raise said_once(_line(hparams_file, error)) from error
     launch = Launch(recipe, overrides, hparams_file, run_opts, allowed)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from speechbrain_dino.runs.keys import checked
+
 
 def read_recipe(path):
     """Reads a recipe and what it extends, as one HyperPyYAML text.
@@ -47,6 +49,8 @@ def read_recipe(path):
     first, *others = files.values()
     for own in others:
         for key, value in own.items():
+            if isinstance(first.get(key), bool) and isinstance(value, str):
+                value = checked(key, value, first[key])  # no and off, texts to YAML 1.2
             first[key] = value
     stream = io.StringIO()
     yaml.dump(first, stream)

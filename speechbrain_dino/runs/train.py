@@ -164,7 +164,8 @@ def evaluate(brain, run):
             "verification": verification,
             "data": {**run.prepared, **_started_on(hparams.get("start_model"))},
             "seconds": _seconds(run.folder, run.started),
-            "epochs": hparams["epoch_counter"].current,
+            # With --test_only the counter has not been loaded.
+            "epochs": max([hparams["epoch_counter"].current, *filter(None, averaged)]),
             "averaged_epochs": averaged,
             "health": epochs[-1] if epochs else {},
         },

@@ -22,7 +22,8 @@ def warmup_cosine(t, peak, final, warmup, total):
     """
     if not 0 <= warmup <= total:
         raise ValueError(
-            f"warmup is {warmup} of total {total} epochs; expected 0..total"
+            f"warmup is {warmup} of total {total} epochs; expected 0..total: give "
+            "fewer epochs of warm-up, or more in total"
         )
     if t < warmup:
         return peak * t / warmup

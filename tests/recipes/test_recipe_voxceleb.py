@@ -152,6 +152,52 @@ def test_a_finished_run_is_not_trained_again(launcher, recipe, finished):
     assert after["seconds"] > before["seconds"]
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--base_lr", 0.5], "base_lr 0.2, and now base_lr is 0.5"),
+        (["--seed", 5], "seed 1234, and now seed is 5"),
+        (["--precision", "bf16"], "precision fp32, and now precision is bf16"),
+        (["--grad_accumulation_factor", 2], "accumulated batches changed since it beg"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_values(
+    launcher, recipe, finished, options, message
+):
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.glob("*.json")}
+    run = launcher.run(recipe, *options)
+    assert run.status == 1 and message in run.output.splitlines()[-1]
+    assert "Traceback" not in run.output
+    assert {path: path.read_bytes() for path in folder.glob("*.json")} == before
+
+
+def test_changes_that_are_allowed_are_kept_in_the_results(
+    launcher, recipe, finished, tmp_path
+):
+    folder = shutil.copytree(finished[0], tmp_path / "copy")
+    options = ["--output_folder", folder, "--number_of_epochs", 4, "--base_lr", 0.1]
+    run = launcher.run(recipe, *options, "--allow_changed", "base_lr")
+    assert run.status == 0, run.output
+    assert "goes on with another base_lr: 0.1, before 0.2" in run.output
+    results = runs.results(folder)
+    keys = results["changes"][0]["keys"]
+    assert keys["base_lr"] == [0.2, 0.1] and keys["number_of_epochs"] == [3, 4]
+    assert results["epochs"] == 4
+    assert "base_lr: 0.1" in (folder / "hyperparams.yaml").read_text(encoding="utf-8")
+
+
+def test_only_what_was_trained_is_tested(launcher, recipe, finished, tmp_path):
+    run = launcher.run(recipe, "--output_folder", tmp_path / "new", "--test_only")
+    assert run.status == 1 and "holds no trained network" in run.output.splitlines()[-1]
+    assert not (tmp_path / "new" / "inference").exists()
+    folder = shutil.copytree(finished[0], tmp_path / "copy")
+    run = launcher.run(recipe, "--output_folder", folder, "--test_only")
+    assert run.status == 0, run.output
+    for key in ("verification", "verification_before", "averaged_epochs", "epochs"):
+        assert runs.results(folder)[key] == runs.results(finished[0])[key], key
+
+
 def test_a_folder_of_audio_without_lists(launcher, tmp_path):
     rng = np.random.default_rng(3)
     for number in range(8):

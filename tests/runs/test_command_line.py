@@ -140,7 +140,8 @@ def test_schedules_are_tried_before_anything_is_prepared():
     with pytest.raises(SystemExit) as stop:
         launch.changed(epochs=1).build()
     assert stop.value.code == (
-        "recipe.yaml: lr_schedule: warmup is 2 of total 1 epochs; expected 0..total"
+        "recipe.yaml: lr_schedule: warmup is 2 of total 1 epochs; expected 0..total: "
+        "give fewer epochs of warm-up, or more in total"
     )
 
 

@@ -95,6 +95,16 @@ def test_training_stops_when_validation_does_not_rise(run, tmp_path):
         assert max(row["epoch"] for row in rows) <= 4
 
 
+def test_debug_ends_before_the_first_validation(run, tmp_path):
+    results = run(tmp_path / "out", debug="yes", debug_epochs=1, validate_every=3)
+    assert results["finetune"]["epochs"] == [1, 1, 1]
+    assert results["finetune"]["uar_valid"] == [None] * 3
+    # Another one begins anew, with other values, too.
+    keys = {"base_lr": 0.01, "validate_every": 1}
+    results = run(tmp_path / "out", debug="yes", debug_epochs=1, **keys)
+    assert None not in results["finetune"]["uar_valid"]
+
+
 def test_margin_softmax_and_no_weights(run, tmp_path):
     keys = {"class_weight": "null", "main_epochs": 1}
     results = run(tmp_path / "out", **keys, from_scratch=True, copy_paste="null")

@@ -171,3 +171,14 @@ def test_of_several_files_the_later_replaces_the_earlier(tmp_path):
     assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 3, "d": 4}
     own.write_text("extends: [task.yaml, model.yaml]\nd: 4\n", encoding="utf-8")
     assert load_hyperpyyaml(read_recipe(own)) == {"a": 1, "b": 2, "c": 2, "d": 4}
+
+
+@pytest.mark.parametrize("word, value", [("no", "False"), ("On", "True")])
+def test_words_for_yes_and_no_in_a_recipe(tmp_path, word, value):
+    (tmp_path / "base.yaml").write_text("vad: True\n", encoding="utf-8")
+    top = tmp_path / "top.yaml"
+    top.write_text(f"extends: base.yaml\nvad: {word}\n", encoding="utf-8")
+    assert read_recipe(top).lower().strip() == f"vad: {value}".lower()
+    top.write_text("extends: base.yaml\nvad: maybe\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="vad maybe: expected True or False"):
+        read_recipe(top)
