@@ -30,13 +30,16 @@ class GatePhases(nn.Module):
     patience : int
         Validations that decide, the best one included: 4 ends a phase at the third
         one after the best.
+    from_epoch : int
+        First epoch that is watched. A fresh output layer may spoil the embedding of a
+        good first model for some epochs, which is no stall.
     """
 
-    def __init__(self, figure="neighbor_agreement", patience=4):
+    def __init__(self, figure="neighbor_agreement", patience=4, from_epoch=1):
         super().__init__()
         if patience < 2:
             raise ValueError(f"patience is {patience}: 2 validations at least")
-        self.figure, self.patience = figure, patience
+        self.figure, self.patience, self.from_epoch = figure, patience, from_epoch
         self.gated = self.ended = False
         self._begin()
 
@@ -60,7 +63,7 @@ class GatePhases(nn.Module):
         Returns whether it is the best of the phase, and whether the phase has stalled.
         """
         value = ddp_broadcast(value, src=0)
-        if value is None:
+        if value is None or epoch < self.from_epoch:
             return False, False
         sign = -1 if self.figure.startswith("eer/") else 1
         if sign * value > sign * self.best or math.isnan(self.best):

@@ -29,6 +29,12 @@ def test_epochs_that_were_not_validated_do_not_count():
     assert [stalled for _, stalled in seen] == [False] * 5 + [True]
 
 
+def test_the_first_epochs_may_be_left_out():
+    seen = followed(GatePhases(patience=2, from_epoch=3), [0.9, 0.1, 0.2, 0.3, 0.2])
+    assert [best for best, _ in seen] == [False, False, True, True, False]
+    assert [stalled for _, stalled in seen] == [False] * 4 + [True]
+
+
 def test_a_phase_that_never_stalls_ends_with_its_best_weights_and_a_warning(caplog):
     phases, network = GatePhases(patience=3), torch.nn.Linear(1, 1)
     for epoch, value in enumerate([0.1, 0.3, 0.2], start=1):
