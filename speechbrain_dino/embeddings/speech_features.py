@@ -69,7 +69,14 @@ class SpeechFeatures(nn.Module):
 
 
 def with_vad(embedder, vad, sample_rate=16000):
-    """The embedder with the VAD (True), without it (False), or as it is (None)."""
+    """The embedder with the VAD (True), without it (False), or as it is (None).
+
+    ValueError at another ``vad``.
+    """
+    if vad not in (None, True, False):
+        raise ValueError(
+            f"vad is {vad!r}; expected True, False or null, which is as the model says"
+        )
     features = embedder.compute_features
     has = isinstance(features, SpeechFeatures)
     if vad is None or vad == has:

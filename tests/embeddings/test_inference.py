@@ -195,6 +195,14 @@ def test_encoders_that_do_not_mask_padding_get_speech_alone(elsewhere):
     torch.testing.assert_close(plain, embedder(waves))
 
 
+def test_other_wishes_for_the_vad_are_named(tmp_path):
+    _, embedder = build(tmp_path, LRESNET, MEAN)
+    with pytest.raises(
+        ValueError, match="vad is 'maybe'; expected True, False or null"
+    ):
+        with_vad(embedder, "maybe")
+
+
 def test_silence_alone_is_embedded_as_it_is(elsewhere):
     _, embedder = build(elsewhere, LRESNET, MEAN)
     wave = torch.zeros(1, 8000)
