@@ -59,7 +59,7 @@ class SpeechFeatures(nn.Module):
         if ends is None:
             ends = [wavs.shape[1]] * len(wavs)
             if len(wavs) > 1:
-                ends = [np.flatnonzero(row)[-1:].sum() + 1 for row in samples]
+                ends = [len(np.trim_zeros(row, "b")) or len(row) for row in samples]
         rows = []
         for wav, row, end in zip(wavs, samples, ends):
             runs = energy_vad(row[: int(end)], self.sample_rate)

@@ -25,7 +25,7 @@ from speechbrain_dino.embeddings.export import (
 from speechbrain_dino.embeddings.extract import Embedder, embed
 from speechbrain_dino.embeddings.model_card import classifier_card, model_card
 from speechbrain_dino.embeddings.pretrained import load_pretrained
-from speechbrain_dino.embeddings.speech_features import with_vad
+from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
 
 RUN = """
 seed: 7
@@ -208,6 +208,9 @@ def test_silence_alone_is_embedded_as_it_is(elsewhere):
     wave = torch.zeros(1, 8000)
     with torch.no_grad():
         torch.testing.assert_close(with_vad(embedder, True)(wave), embedder(wave))
+    features = SpeechFeatures(embedder.compute_features)
+    rows = features.speech(torch.cat([wave, torch.ones(1, 8000) * 1e-3]))
+    assert [len(row) for row in rows] == [8000, 8000]
 
 
 def test_speech_that_a_manifest_names_is_not_cut_again(tmp_path):
