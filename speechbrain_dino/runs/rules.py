@@ -93,7 +93,7 @@ _GROUPS = (
     (
         _POSITIVE,
         "global_seconds local_seconds chunk_seconds large_margin_seconds embed_seconds "
-        "temp scale gate_bound plda_means",
+        "temp scale gate_bound plda_means f_max steps_per_epoch",
     ),
     (
         _SHARE,
@@ -102,7 +102,7 @@ _GROUPS = (
     (_COUNT._replace(nullable=True), "out_dim patience lda_dim min_size max_size"),
     (_AMOUNT._replace(nullable=True), "clip_norm window_seconds"),
     (_SHARE._replace(nullable=True), "pca_variance min_posterior"),
-    (_POSITIVE._replace(nullable=True), "num_means"),
+    (_POSITIVE._replace(nullable=True), "num_means noise_max_hours"),
     (Rule(float, nullable=True), "threshold plda_threshold"),
     (_TEXT._replace(several=True), "data_folder"),
     (_TEXT, "output_folder save_folder data_save_folder embedding_folder"),
@@ -122,6 +122,7 @@ RULES = {
     "placement": Rule(str, choices=("independent", "disjoint")),
     "student_crops": Rule(str, choices=("all", "local")),
     "check_audio": Rule(str, choices=("headers", "full")),
+    "teacher_buffers": Rule(str, choices=("own", "student", "averaged")),
     "start_from": Rule(str, choices=("fresh", "first", "previous")),
     "precision": Rule(str, choices=("auto", "bf16", "fp16", "fp32")),
     "on_bad": Rule(str, choices=("skip", "fail", "keep")),
