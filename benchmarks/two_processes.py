@@ -3,14 +3,17 @@
 
     python benchmarks/two_processes.py --data_folder F --noise_folder N --rir_folder R
 
-Trains each recipe for ``--steps`` in one process and in two with half the batch each,
-on the CPU, and prints the lowest cosine of their gradients (before clipping), and the
-largest relative difference of the losses. BatchNorm takes its statistics from all
-processes, as on GPUs, where SyncBatchNorm does it. Further options go to the recipes.
+Trains each recipe for ``--steps`` in one process, then takes the same steps in two with
+half the batch each, on the CPU, and prints the lowest cosine of their gradients (before
+clipping) and the largest relative difference of the losses. Two processes begin each
+step from the weights that one had: rounding, which Adam's first steps blow up, does not
+add up. BatchNorm takes its statistics from all processes, as SyncBatchNorm on GPUs.
+Further options go to the recipes.
 """
 
 import argparse
 import contextlib
+import copy
 import subprocess
 import sys
 import tempfile
@@ -56,8 +59,11 @@ class SyncedNorm(nn.BatchNorm1d):
         return centered * scale.view(shape)
 
 
-def train(out, steps, arguments):
-    """Takes the steps, in one of torchrun's processes; saves losses and gradients."""
+def train(out, steps, states, arguments):
+    """Takes the steps, in one of torchrun's processes; saves losses and gradients.
+
+    States before the steps are taken from the file ``states``, or saved with the rest.
+    """
     hparams, run_opts = start_run(arguments)
     run = prepare(hparams, run_opts)
     brain = make_brain(run)
@@ -65,25 +71,35 @@ def train(out, steps, arguments):
         for module in brain.modules[name].modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.__class__ = SyncedNorm
-    losses, gradients = [], []
-    step, backward = brain.optimizers_step, brain.backward
+    losses, gradients, saved = [], [], []
+    given = torch.load(states)[2] if states else None
+    step, backward, fit_batch = brain.optimizers_step, brain.backward, brain.fit_batch
+
+    def placed(batch):
+        modules = {k: unwrapped(brain.modules[k]) for k in (*brain.networks, "loss")}
+        if given is None:
+            saved.append(copy.deepcopy({k: m.state_dict() for k, m in modules.items()}))
+        else:
+            for name, module in modules.items():
+                module.load_state_dict(given[len(gradients)][name])
+        return fit_batch(batch)
 
     def noted(loss):
         losses.append(gathered(loss.detach().reshape(1)).mean().item())
         backward(loss)
 
-    def optimizers_step():
+    def noted_step():
         weights = unwrapped(brain.trained).parameters()
         gradients.append(torch.cat([p.grad.flatten() for p in weights]))
         step()
         if len(gradients) == steps:
             raise Enough
 
-    brain.backward, brain.optimizers_step = noted, optimizers_step
+    brain.backward, brain.optimizers_step, brain.fit_batch = noted, noted_step, placed
     with contextlib.suppress(Enough):
         brain.fit(hparams["epoch_counter"], run.loader)
     if not getattr(brain, "rank", None):
-        torch.save((losses, torch.stack(gradients)), out)
+        torch.save((losses, torch.stack(gradients), saved), out)
 
 
 def measured(recipe, processes, folder, options, others):
@@ -91,13 +107,15 @@ def measured(recipe, processes, folder, options, others):
     out = folder / f"{recipe}_{processes}.pt"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={processes}", __file__, "--out", str(out)]
+    if processes > 1:
+        command += ["--states", str(folder / f"{recipe}_1.pt")]
     command += ["--steps", str(options.steps), str(HPARAMS / f"{recipe}_mini.yaml")]
     command += ["--output_folder", str(folder / f"{recipe}_{processes}"), *others]
     command += ["--batch_size", str(options.batch_size), "--precision", "fp32"]
     command += ["--data_save_folder", str(folder / "data"), "--device", "cpu"]
     command += ["--trial_lists", "[]"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    losses, gradients = torch.load(out)
+    losses, gradients, _ = torch.load(out)
     return torch.tensor(losses), gradients
 
 
@@ -121,9 +139,10 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--out", help=argparse.SUPPRESS)
+    parser.add_argument("--states", help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args()
     if given.out:
-        train(given.out, given.steps, rest)
+        train(given.out, given.steps, given.states, rest)
     else:
         with tempfile.TemporaryDirectory() as scratch:
             lowest = compared(Path(scratch), given, rest)
