@@ -59,7 +59,7 @@ class SpeechFeatures(nn.Module):
         if ends is None:
             ends = [wavs.shape[1]] * len(wavs)
             if len(wavs) > 1:
-                ends = [np.flatnonzero(row)[-1:].sum() + 1 for row in samples]
+                ends = [len(np.trim_zeros(row, "b")) or len(row) for row in samples]
         rows = []
         for wav, row, end in zip(wavs, samples, ends):
             runs = energy_vad(row[: int(end)], self.sample_rate)
@@ -69,7 +69,14 @@ class SpeechFeatures(nn.Module):
 
 
 def with_vad(embedder, vad, sample_rate=16000):
-    """The embedder with the VAD (True), without it (False), or as it is (None)."""
+    """The embedder with the VAD (True), without it (False), or as it is (None).
+
+    ValueError at another ``vad``.
+    """
+    if vad not in (None, True, False):
+        raise ValueError(
+            f"vad is {vad!r}; expected True, False or null, which is as the model says"
+        )
     features = embedder.compute_features
     has = isinstance(features, SpeechFeatures)
     if vad is None or vad == has:

@@ -7,13 +7,16 @@ from torch import nn
 
 from speechbrain_dino.models.modes import unwrapped
 
+BUFFERS = ("own", "student", "averaged")
+
 
 class Teacher(nn.Module):
     """Exponential moving average of a student, wrapped or not, with weights of its own.
 
     ``buffers="own"``: BatchNorm statistics are the teacher's own and its mode follows
-    ``train()`` and ``eval()`` (the paper). ``"student"``: they are copied from the
-    student at each update and the teacher stays in evaluation mode. ``same``: name of
+    ``train()`` and ``eval()`` (the paper). The teacher stays in evaluation mode where
+    they are the student's: ``"student"``, copied at each update, or ``"averaged"`` as
+    the weights are (Cai et al., SSRL, 2025). ``same``: name of
     a part, such as "head.prototypes", whose weights are the student's (SDPN). Raises
     ValueError at other values, and when the copy shares memory with the student.
 
@@ -29,8 +32,8 @@ class Teacher(nn.Module):
 
     def __init__(self, student, buffers="own", same=None):
         super().__init__()
-        if buffers not in ("own", "student"):
-            raise ValueError(f"buffers is {buffers!r}; expected 'own' or 'student'")
+        if buffers not in BUFFERS:
+            raise ValueError(f"buffers is {buffers!r}; expected one of {BUFFERS}")
         self.buffers_from = buffers
         student = unwrapped(student)
         self.branch = copy.deepcopy(student)
@@ -52,7 +55,7 @@ class Teacher(nn.Module):
     def train(self, mode=True):
         """Sets the mode; with the student's statistics the teacher stays in eval."""
         super().train(mode)
-        if self.buffers_from == "student":
+        if self.buffers_from != "own":
             self.branch.eval()
         return self
 
@@ -77,8 +80,14 @@ class Teacher(nn.Module):
             torch._foreach_add_(own, torch._foreach_mul(others, 1 - momentum))
         for own, other in zip(self._same(self.branch), self._same(student)):
             own.copy_(other)
-        if self.buffers_from == "student":
-            for own, other in zip(self.branch.buffers(), student.buffers()):
+        if self.buffers_from != "own":
+            self._move_buffers(student, momentum)
+
+    def _move_buffers(self, student, momentum):
+        for own, other in zip(self.branch.buffers(), student.buffers()):
+            if self.buffers_from == "averaged" and own.is_floating_point():
+                own.mul_(momentum).add_(other * (1 - momentum))
+            else:
                 own.copy_(other)
 
     @torch.no_grad()

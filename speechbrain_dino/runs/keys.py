@@ -99,7 +99,7 @@ _GROUPS = (
     (
         _POSITIVE,
         "global_seconds local_seconds chunk_seconds large_margin_seconds embed_seconds "
-        "temp scale gate_bound plda_means",
+        "temp scale gate_bound plda_means f_max steps_per_epoch",
     ),
     (
         _SHARE,
@@ -108,7 +108,7 @@ _GROUPS = (
     (_COUNT._replace(nullable=True), "out_dim patience lda_dim min_size max_size"),
     (_AMOUNT._replace(nullable=True), "clip_norm window_seconds"),
     (_SHARE._replace(nullable=True), "pca_variance min_posterior"),
-    (_POSITIVE._replace(nullable=True), "num_means"),
+    (_POSITIVE._replace(nullable=True), "num_means noise_max_hours"),
     (Rule(float, nullable=True), "threshold plda_threshold"),
     (_TEXT, "data_folder output_folder save_folder data_save_folder"),
     (
@@ -123,6 +123,7 @@ _GROUPS = (
 RULES = {
     **{key: rule for rule, keys in _GROUPS for key in keys.split()},
     "num_clusters": Rule(int, low=1, nullable=True, words=("auto",)),
+    "teacher_buffers": Rule(str, choices=("own", "student", "averaged")),
     "placement": Rule(str, choices=("independent", "disjoint")),
     "student_crops": Rule(str, choices=("all", "local")),
     "check_audio": Rule(str, choices=("headers", "full")),

@@ -25,7 +25,7 @@ from speechbrain_dino.embeddings.export import (
 from speechbrain_dino.embeddings.extract import Embedder, embed
 from speechbrain_dino.embeddings.model_card import classifier_card, model_card
 from speechbrain_dino.embeddings.pretrained import load_pretrained
-from speechbrain_dino.embeddings.speech_features import with_vad
+from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
 
 RUN = """
 seed: 7
@@ -195,11 +195,22 @@ def test_encoders_that_do_not_mask_padding_get_speech_alone(elsewhere):
     torch.testing.assert_close(plain, embedder(waves))
 
 
+def test_other_wishes_for_the_vad_are_named(tmp_path):
+    _, embedder = build(tmp_path, LRESNET, MEAN)
+    with pytest.raises(
+        ValueError, match="vad is 'maybe'; expected True, False or null"
+    ):
+        with_vad(embedder, "maybe")
+
+
 def test_silence_alone_is_embedded_as_it_is(elsewhere):
     _, embedder = build(elsewhere, LRESNET, MEAN)
     wave = torch.zeros(1, 8000)
     with torch.no_grad():
         torch.testing.assert_close(with_vad(embedder, True)(wave), embedder(wave))
+    features = SpeechFeatures(embedder.compute_features)
+    rows = features.speech(torch.cat([wave, torch.ones(1, 8000) * 1e-3]))
+    assert [len(row) for row in rows] == [8000, 8000]
 
 
 def test_speech_that_a_manifest_names_is_not_cut_again(tmp_path):

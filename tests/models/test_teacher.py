@@ -100,7 +100,21 @@ def test_students_statistics_are_copied_at_each_update():
         assert torch.equal(own, other) and own.data_ptr() != other.data_ptr()
 
 
-@pytest.mark.parametrize("buffers, follows", [("own", True), ("student", False)])
+def test_averaged_statistics_follow_the_student_as_the_weights_do():
+    student = network()
+    teacher = Teacher(student, buffers="averaged").train()
+    start = teacher.branch[1].running_mean.clone()
+    student(torch.randn(50, 3) + 5)
+    teacher.update(student, 0.75)
+    teacher(torch.randn(50, 3) - 5)
+    expected = 0.75 * start + 0.25 * student[1].running_mean
+    torch.testing.assert_close(teacher.branch[1].running_mean, expected)
+    assert teacher.branch[1].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize(
+    "buffers, follows", [("own", True), ("student", False), ("averaged", False)]
+)
 def test_mode_follows_train_and_eval(buffers, follows):
     teacher = Teacher(network(), buffers=buffers)
     assert teacher.branch[1].training is follows
@@ -152,7 +166,7 @@ def test_state_dict_comes_back():
 
 def test_wrong_use_is_named():
     student = network()
-    with pytest.raises(ValueError, match="expected 'own' or 'student'"):
+    with pytest.raises(ValueError, match=r"expected one of \('own', 'student', '"):
         Teacher(student, buffers="both")
     teacher = Teacher(student)
     for momentum in (-0.1, 1.5, float("nan")):

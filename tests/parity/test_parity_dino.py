@@ -185,3 +185,25 @@ def test_ranges_of_the_snr(method, sounds):
         assert low <= lowest < low + 0.05 * (high - low)
         assert high - 0.05 * (high - low) < highest <= high
         assert mean == pytest.approx((low + high) / 2, abs=0.1 * (high - low))
+
+
+@pytest.mark.parametrize(
+    "method, first",
+    [("pseudo_labels_dlg_lc", "dino_ecapa"), ("pseudo_labels_lgl", "simclr")],
+)
+def test_first_models_fit_what_starts_from_them(method, first):
+    """Recipes whose heads name a first model start from its encoder and features."""
+    kept = ("embedding_model", "embedding_dim", "compute_features", "mean_var_norm")
+    kept += ("n_mels", "f_max", "sample_rate")
+    one, other = (recipe(name, lambda k, _: k in kept) for name in (method, first))
+    shapes = [
+        {
+            name: value.shape
+            for name, value in part["embedding_model"].state_dict().items()
+        }
+        for part in (one, other)
+    ]
+    assert shapes[0] == shapes[1]
+    wave = torch.randn(1, 64000)
+    feats = [p["mean_var_norm"](p["compute_features"](wave)) for p in (one, other)]
+    torch.testing.assert_close(*feats)
