@@ -6,9 +6,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 from speechbrain.lobes.features import MFCC, Fbank
 from speechbrain.processing.features import Filterbank, InputNormalization
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torchaudio.transforms import MelSpectrogram
 
-from speechbrain_dino.models.features import MeanNorm, move_constants
+from speechbrain_dino.models.features import MeanNorm, WindowedFbank, move_constants
 
 
 def slow(feats, window):
@@ -109,3 +111,37 @@ def test_moved_statistics_of_the_input_stay_on_one_device(tmp_path):
     # What is recovered from a checkpoint follows.
     norm._load(tmp_path / "norm.ckpt")
     assert norm.glob_mean.device.type == norm.glob_std.device.type == "meta"
+
+
+def voices(seconds=2.0, rate=16000):
+    """Low, loud harmonics of a gliding pitch with pauses, and faint noise."""
+    rng = np.random.default_rng(1)
+    t = np.arange(int(seconds * rate)) / rate
+    phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * t)) / rate
+    wave = sum(np.sin(k * phase) / k**2 for k in range(1, 20))
+    wave = wave * (np.sin(3 * np.pi * t) > -0.3) + 1e-4 * rng.standard_normal(len(t))
+    return torch.from_numpy(0.1 * wave).float()[None]
+
+
+@pytest.mark.parametrize("window", ["hann", "hamming"])
+def test_features_of_voxceleb_trainers_descendants(window):
+    """Log-mels of torchaudio and InstanceNorm1d, as sslsv and 3D-Speaker have them."""
+    sizes = {"n_fft": 512, "n_mels": 40, "sample_rate": 16000}
+    functions = {"hann": torch.hann_window, "hamming": torch.hamming_window}
+    theirs = MelSpectrogram(
+        win_length=400, hop_length=160, window_fn=functions[window], **sizes
+    )
+    expected = nn.InstanceNorm1d(40)((theirs(voices()) + 1e-6).log()).transpose(1, 2)
+    similar = {}
+    for name in functions:
+        ours = WindowedFbank(name, f_min=0, f_max=8000, **sizes)
+        feats = MeanNorm(variance=True)(ours(voices()))
+        assert feats.shape == expected.shape
+        similar[name] = torch.cosine_similarity(feats, expected, dim=1).min().item()
+    other = "hann" if window == "hamming" else "hamming"
+    assert similar[window] > 0.95 > similar[other]  # of each mel over time
+
+
+def test_unknown_windows_are_refused():
+    with pytest.raises(ValueError, match="window is 'kaiser'"):
+        WindowedFbank("kaiser")
