@@ -110,7 +110,12 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
     folder = export_inference_folder(run, path, embedder)
     assert torch.equal(torch.get_rng_state(), random_state)
     files = sorted(file.name for file in folder.iterdir())
-    assert files == ["README.md", "embedding_model.ckpt", "hyperparams.yaml"]
+    assert files == [
+        "README.md",
+        "embedding_model.ckpt",
+        "hyperparams.yaml",
+        "owner.json",
+    ]
     assert str(elsewhere) not in (folder / "hyperparams.yaml").read_text(
         encoding="utf-8"
     )
