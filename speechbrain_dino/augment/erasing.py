@@ -55,5 +55,7 @@ class FeatureErasing:
         in_time = (place >= first[:, None]) & (place < last[:, None])
         bins = np.arange(mels)
         in_band = (bins >= lowest[:, None]) & (bins < highest[:, None])
+        # Joined on the device, to which less has to go then.
+        in_time, in_band = (on_device(m, feats.device) for m in (in_time, in_band))
         mask = in_time[..., None] | in_band[:, None]
-        return torch.where(on_device(mask, feats.device), self.floor, feats)
+        return torch.where(mask, self.floor, feats)
