@@ -125,8 +125,11 @@ def compared(folder, options, others):
     print("| recipe | steps | lowest cosine | losses differ by |\n|---|---|---|---|")
     for recipe in options.recipes:
         one, two = (measured(recipe, n, folder, options, others) for n in (1, 2))
-        cosine = torch.cosine_similarity(one[1].double(), two[1].double(), dim=1).min()
-        apart = ((one[0] - two[0]) / one[0]).abs().max()
+        cosine = torch.cosine_similarity(one[1].double(), two[1].double(), dim=1)
+        # MoCo's queue is empty in the first step: neither has a loss to descend.
+        moved = one[1].any(1) | two[1].any(1)
+        cosine = cosine[moved].min()
+        apart = ((one[0] - two[0]) / one[0])[moved].abs().max()
         lowest = min(lowest, float(cosine))
         row = f"| {recipe} | {len(one[0])} | {cosine:.6f} | {apart:.0e} |"
         print(row, flush=True)
