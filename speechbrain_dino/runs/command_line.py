@@ -205,7 +205,7 @@ def launched(argv, command="training"):
     free = ("precision",) if auto else ()
     owner = command_of(hparams, command)
     changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))
-    with plain_errors(OSError):
+    with plain_errors(ValueError, OSError):
         _make_output_folder(Path(folder), launch, changes)
     tell_storage_errors(folder)
     if if_main_process():

@@ -127,7 +127,8 @@ def check_unchanged(launch, folder, also=()):
     return {
         key: (_shown(before, key), _shown(now, key))
         for key in (k for k in {**before, **now} if k in free)
-        if _value(before, key) != _value(now, key)
+        # Loggers follow from folders.
+        if _value(before, key) != _value(now, key) and key != "train_logger"
     }
 
 

@@ -200,7 +200,7 @@ def _missing(path, recoverables):
     for name, (size, _) in written.items():
         file = path / name
         if not file.exists() or file.stat().st_size != size:
-            return f"{name} is missing or cut"
+            return f"{name}, which {CONTENTS} names, is missing or cut"
     return ""
 
 
@@ -210,7 +210,7 @@ def _damaged(path):
         return ""
     for name, (_, digest) in _contents(path).items():
         if digest is not None and file_digest(path / name) != digest:
-            return f"{name} is damaged"
+            return f"{name} is not what {CONTENTS} says"
     return ""
 
 

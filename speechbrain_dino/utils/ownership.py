@@ -67,9 +67,9 @@ def check_owner(folder, command, names=None):
     if mark is not None:
         if mark["command"] != command:
             raise NotOwnedError(
-                f"{folder} holds files of {_named(mark['command'])} "
-                f"({mark.get('run', 'of an unknown run')}), which {_named(command)} "
-                "would replace: give another output folder"
+                f"{folder} holds files of {_named(mark['command'])} (its {MARK} names "
+                f"the run {mark.get('run', '?')}), which {_named(command)} would "
+                "replace: give another output folder"
             )
         return
     inside = sorted(os.listdir(folder)) if names is None else names

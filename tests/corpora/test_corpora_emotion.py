@@ -85,6 +85,7 @@ def test_manifest_folds_and_summary(corpus, caplog):
         "kept": 12,
         "hours": 6 / 3600,
         "left_out": {},
+        "remarks": {},
         "converted": 0,
         "classes": {"sad": 6, "angry": 6},
         "speakers": 3,

@@ -12,7 +12,6 @@ import recipe_runs as runs
 import torch
 
 from speechbrain_dino.corpora.preparation import Preparation, read_summary
-from speechbrain_dino.runs.command_line import Launch
 from speechbrain_dino.runs.compare.plan import Plan
 from speechbrain_dino.runs.rounds import RoundsState
 from speechbrain_dino.training.checkpoints import WholeCheckpointer
@@ -68,13 +67,12 @@ def test_results(tmp_path):
 
 def test_rounds(tmp_path):
     path = tmp_path / "rounds.json"
-    launch = Launch("rounds: 2\nmargin: 0.2\n", "", "recipe.yaml", None)
-    state = RoundsState(path, launch)
+    state = RoundsState(path)
     state.note(1, cluster={"clusters": 40, "label_change": 0.25}, model="round1/x")
     state.note_digest("labels of round 1", "0123")
 
     def read():
-        state = RoundsState(path, launch)
+        state = RoundsState(path)
         return state.lines(), state.state["digests"]
 
     assert_named_or_harmless(path, read, ValueError)
@@ -220,7 +218,7 @@ def test_a_run_goes_on_or_refuses(launcher, trained, tmp_path, name):
             text = path.read_bytes()
         path.write_bytes(text)
         run = launcher.run(recipe, "--output_folder", folder)
-        assert "Traceback" not in run.output
+        assert "Traceback" not in run.output, run.output
         assert path.name in run.output
         if run.status:
             assert path.read_bytes() == text, "what is damaged was touched"
