@@ -5,7 +5,6 @@ retrieving emotional speech from existing podcast recordings", IEEE Transactions
 Affective Computing 10, 2019. https://ecs.utdallas.edu/research/researchlabs/msp-lab/
 """
 
-import json
 import math
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from speechbrain_dino.corpora.emotion_labels import (
 )
 from speechbrain_dino.corpora.preparation import Source, list_files
 from speechbrain_dino.data.fold_makers import official
+from speechbrain_dino.utils.checked_json import read_checked
 
 CODES = {
     "A": "angry",
@@ -178,7 +178,10 @@ def read_labels(path):
         rows = read_table(path, *_COLUMNS)
         return [(f"{path}, line {number}", *fields) for number, *fields in rows]
     rows = []
-    for name, entry in json.loads(path.read_text(encoding="utf-8-sig")).items():
+    labels = read_checked(path, "give the file as it is distributed")
+    for name, entry in labels.items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: {name} holds {entry!r}: expected its labels")
         missing = [column for column in _COLUMNS[1:] if column not in entry]
         if missing:
             raise ValueError(

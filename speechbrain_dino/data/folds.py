@@ -4,11 +4,11 @@ import json
 import logging
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -173,12 +173,11 @@ def write_folds(path, folds, manifest, labels, group="spk_id"):
 def read_folds(path, manifest):
     """Folds of :func:`write_folds`, checked again, as rows of a manifest in any order.
 
-    Raises ValueError if an ID is not in the manifest, or at :func:`check_folds`.
+    Raises ValueError if the file is damaged, an ID is not in the manifest, or at
+    :func:`check_folds`.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
-    missing = [key for key in ("folds", "group", "labels") if key not in content]
-    if missing:
-        raise ValueError(f"{path} lacks {missing}: it is no file of folds")
+    content = read_checked(path, "prepare the data again")
+    _check_content(path, content)
     row_of = {name: row for row, name in enumerate(manifest.ids)}
     folds = []
     for entry in content["folds"]:
@@ -193,7 +192,34 @@ def read_folds(path, manifest):
                 )
             rows.append(np.array([row_of[name] for name in entry[part]], np.int64))
         folds.append(Fold(entry["name"], *rows))
-    return check_folds(folds, manifest, content["group"], content["labels"])
+    try:
+        return check_folds(folds, manifest, content["group"], content["labels"])
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {error.args[0]}") from error
+
+
+def _check_content(path, content):
+    """Raises ValueError unless a JSON has the form of :func:`write_folds`."""
+    missing = [key for key in ("folds", "group", "labels") if key not in content]
+    if missing:
+        raise ValueError(f"{path} lacks {missing}: it is no file of folds")
+    folds = content["folds"]
+    if not (
+        isinstance(folds, list)
+        and all(isinstance(fold, dict) and "name" in fold for fold in folds)
+        and isinstance(content["group"], str)
+        and _are_texts(content["labels"])
+        and _are_texts([fold["name"] for fold in folds])
+        and all(_are_texts(fold.get(part)) for fold in folds for part in PARTS)
+    ):
+        raise ValueError(
+            f"{path} is damaged: expected folds with a name and lists of IDs in "
+            f"{', '.join(PARTS)}; prepare the data again"
+        )
+
+
+def _are_texts(values):
+    return isinstance(values, list) and all(isinstance(v, str) for v in values)
 
 
 def count_folds(folds, manifest, labels):

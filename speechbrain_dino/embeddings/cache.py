@@ -219,11 +219,11 @@ def _clear(folder, parts):
         logger.info("%s holds other embeddings: they are recomputed", folder)
         (folder / TABLE).unlink()
     remove_parts(folder, but=parts)
-    parts.create()
 
 
 def _embed_own(parts, plan, manifest, embedder, options):
     """Embeds the missing parts of this process."""
+    parts.create()
     world = int(os.environ.get("WORLD_SIZE", 1))
     own = range(get_rank() or 0, len(plan), world)
     left = [number for number in own if not parts.whole(number, len(plan[number]))]

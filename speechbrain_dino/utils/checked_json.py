@@ -45,7 +45,7 @@ def read_checked(path, remedy="restore it, or move it away and run the command a
         If there is no such file.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{path} is not JSON ({error}): {remedy}") from error
     if not isinstance(content, dict):

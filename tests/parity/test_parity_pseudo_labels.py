@@ -26,7 +26,7 @@ ORIGINAL = json.loads((HERE / "pseudo_labels.json").read_text(encoding="utf-8"))
 def recipe(name, **keys):
     """The objects of a YAML."""
     path = HPARAMS / name
-    launch = Launch(read_recipe(path), "", str(path), None)
+    launch = Launch(read_recipe(path), {}, str(path), None)
     return launch.changed(data_folder="nowhere", **keys).build()
 
 
