@@ -53,7 +53,7 @@ def prepare_audio_files(
     }
     return prepare_speech(
         sources=[_source(number, name) for number, name in enumerate(names)],
-        index_of=lambda name: None,
+        find=lambda name: None,
         folders=[],
         save_folder=save_folder,
         left_out=LeftOut(),

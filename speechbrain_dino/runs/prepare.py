@@ -105,14 +105,14 @@ def crops_of(manifest, hparams, **changed):
     keys = ("global_crops", "global_seconds", "local_crops", "local_seconds")
     keys += ("sample_rate", "placement", "seed")
     arguments = {key: hparams[key] for key in keys}
-    arguments["num_draws"] = _draws_of(hparams)
+    arguments["num_draws"] = draws_of(hparams)
     return MultiCropDataset(manifest, **{**arguments, **changed})
 
 
 def _training_crops(manifest, hparams):
     """Crops with what changes of speed and CopyPaste need, where they are on."""
     speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
-    changed = {"num_draws": _draws_of(hparams)}
+    changed = {"num_draws": draws_of(hparams)}
     if speeds is not None:
         longer = partial(_longer, hparams["global_seconds"], speeds.longest)
         changed["global_seconds"] = longer
@@ -122,7 +122,7 @@ def _training_crops(manifest, hparams):
     return crops_of(manifest, hparams, **changed)
 
 
-def _draws_of(hparams):
+def draws_of(hparams):
     """Random numbers that the augmentation of one crop takes."""
     used = (hparams["augment"], hparams.get("feature_augment"))
     return sum(getattr(part, "num_draws", 0) for part in used)

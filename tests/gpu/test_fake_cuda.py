@@ -37,6 +37,7 @@ from speechbrain_dino.losses.ssps import SSPS, nearest_others, spherical_kmeans
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
 from speechbrain_dino.runs.finetune import take_encoder, weigh_classes
+from speechbrain_dino.runs.prepare import draws_of
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.classifier_setup import set_up_classifier
 from speechbrain_dino.training.run import Run
@@ -147,7 +148,7 @@ def batch_of(hparams):
     seconds = [hparams["global_seconds"], hparams["local_seconds"]]
     seconds = [value(0) if callable(value) else value for value in seconds]
     counts = [hparams["global_crops"], hparams["local_crops"]]
-    num_draws = hparams["augment"].num_draws
+    num_draws = draws_of(hparams)
     speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
     if speeds is not None:
         seconds, num_draws = [speeds.longest * seconds[0]], num_draws + 1

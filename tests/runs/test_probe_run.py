@@ -1,6 +1,5 @@
 """A whole run of the probe on a small corpus."""
 
-import json
 from itertools import product
 
 import numpy as np
@@ -21,6 +20,7 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.runs.command_line import launched, run_emotion
 from speechbrain_dino.runs.probe import run_probe
+from speechbrain_dino.utils.checked_json import read_checked
 
 MODEL = """
 compute_features: !new:speechbrain.lobes.features.Fbank
@@ -113,7 +113,7 @@ def expected(vectors, targets, folds, chosen):
 def test_figures_are_those_of_scikit_learn(run, made):
     results = run()
     output = made / "out"
-    assert json.loads((output / "results.json").read_text(encoding="utf-8")) == results
+    assert read_checked(output / "results.json") == results
     probe = results["probe"]["emotion"]
     assert list(probe["systems"]) == [
         "chance",
