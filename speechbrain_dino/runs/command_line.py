@@ -3,11 +3,8 @@
 import atexit
 import contextlib
 import logging
-import shutil
 import sys
-import tempfile
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +13,6 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from speechbrain.core import DEFAULT_LOG_CONFIG
 from speechbrain.utils.distributed import (
     ddp_broadcast,
     if_main_process,
@@ -26,21 +22,23 @@ from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_dino.runs.arguments import read_options, split_arguments, texts_of
 from speechbrain_dino.runs.keys import read_keys
-from speechbrain_dino.runs.output_folder import command_of, take_output_folder
+from speechbrain_dino.runs.output_folder import (
+    command_of,
+    make_output_folder,
+    take_output_folder,
+)
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.runs.references import resolved
 from speechbrain_dino.runs.resume import (
     CONDITIONS,
     check_unchanged,
     forget_notes,
-    note_changes,
 )
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
 from speechbrain_dino.utils.errors import plain_errors, said_once
-from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.precision import (
     bf16_support,
     choose_precision,
@@ -206,7 +204,7 @@ def launched(argv, command="training"):
     owner = command_of(hparams, command)
     changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))
     with plain_errors(ValueError, OSError):
-        _make_output_folder(Path(folder), launch, changes)
+        make_output_folder(Path(folder), launch, changes)
     tell_storage_errors(folder)
     if if_main_process():
         logger.info("%s: results go to %s", launch.hparams_file, folder)
@@ -343,46 +341,6 @@ def _on_main(check):
     if message:
         raise said_once(message)
     return result
-
-
-def _make_output_folder(folder, launch, changes):
-    """SpeechBrain's, but for the merged recipe and the script that the user started."""
-    with tempfile.TemporaryDirectory() as scratch:
-        log_config = launch.run_opts.log_config
-        if log_config is None:
-            log_config = Path(scratch) / "log-config.yaml"
-            _write_log_config(log_config)
-        sb.create_experiment_directory(folder, log_config=str(log_config))
-    if not if_main_process():
-        return
-    (folder / Path(__file__).name).unlink()
-    if Path(sys.argv[0]).suffix == ".py":
-        shutil.copy(sys.argv[0], folder)
-    note_changes(folder, changes)  # before what they are changes from is replaced
-    head = f"# Generated {date.today()} from:\n# {Path(launch.hparams_file).resolve()}"
-    with replacing(folder / "hyperparams.yaml") as draft:
-        draft.write_text(f"{head}\n# yamllint disable\n{launch.resolved()}", "utf-8")
-
-
-def _write_log_config(path):
-    """SpeechBrain's, but that its own news and names of loggers go to log.txt alone."""
-    yaml = YAML()
-    config = yaml.load(Path(DEFAULT_LOG_CONFIG).read_text("utf-8"))
-    config["formatters"]["console"]["format"] = "%(message)s"
-    config["filters"] = {"for_people": {"()": f"{__name__}.ForPeople"}}
-    config["handlers"]["console"]["filters"] = ["for_people"]
-    yaml.dump(config, path)
-
-
-class ForPeople(logging.Filter):
-    """Passes warnings, and what this package tells."""
-
-    def filter(self, record):
-        """Whether a record is shown in the terminal."""
-        if not record.name.startswith("speechbrain."):
-            return True
-        known = "Saving an empty state_dict" in record.getMessage()
-        return record.levelno >= logging.WARNING and not known
 
 
 def run_emotion(argv):

@@ -1,15 +1,26 @@
 """The output folder of a run, in which it replaces nothing but its own files."""
 
+import logging
+import shutil
 import sys
+import tempfile
+from datetime import date
 from pathlib import Path
 
+import speechbrain as sb
+from ruamel.yaml import YAML
+from speechbrain.core import DEFAULT_LOG_CONFIG
+from speechbrain.utils.distributed import if_main_process
+
+from speechbrain_dino.runs.resume import note_changes
+from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import check_owner, claim
 
 RUN_FILES = ("hyperparams.yaml", "results.json", "log.txt", "env.log", "seconds.json")
 RUN_FILES += ("curves.jsonl", "curves.crc", "train_log.txt", "tensorboard", "save")
 RUN_FILES += ("report", "scores", "calibration", "inference", "predictions")
 RUN_FILES += ("predictions.csv", "labels.csv", "clustering.json", "clusters.png")
-RUN_FILES += ("rounds.json", "folds", "command_line.py")
+RUN_FILES += ("rounds.json", "folds", "output_folder.py")
 """What runs write into their output folder, beside ``data`` and ``embeddings``, which
 runs may share and which carry marks of their own."""
 
@@ -38,3 +49,43 @@ def command_of(hparams, default):
     if run is None:
         return default
     return getattr(run, "func", run).__name__.removeprefix("run_")
+
+
+def make_output_folder(folder, launch, changes):
+    """SpeechBrain's, but for the merged recipe and the script that the user started."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log_config = launch.run_opts.log_config
+        if log_config is None:
+            log_config = Path(scratch) / "log-config.yaml"
+            _write_log_config(log_config)
+        sb.create_experiment_directory(folder, log_config=str(log_config))
+    if not if_main_process():
+        return
+    (folder / Path(__file__).name).unlink()
+    if Path(sys.argv[0]).suffix == ".py":
+        shutil.copy(sys.argv[0], folder)
+    note_changes(folder, changes)  # before what they are changes from is replaced
+    head = f"# Generated {date.today()} from:\n# {Path(launch.hparams_file).resolve()}"
+    with replacing(folder / "hyperparams.yaml") as draft:
+        draft.write_text(f"{head}\n# yamllint disable\n{launch.resolved()}", "utf-8")
+
+
+def _write_log_config(path):
+    """SpeechBrain's, but that its own news and names of loggers go to log.txt alone."""
+    yaml = YAML()
+    config = yaml.load(Path(DEFAULT_LOG_CONFIG).read_text("utf-8"))
+    config["formatters"]["console"]["format"] = "%(message)s"
+    config["filters"] = {"for_people": {"()": f"{__name__}.ForPeople"}}
+    config["handlers"]["console"]["filters"] = ["for_people"]
+    yaml.dump(config, path)
+
+
+class ForPeople(logging.Filter):
+    """Passes warnings, and what this package tells."""
+
+    def filter(self, record):
+        """Whether a record is shown in the terminal."""
+        if not record.name.startswith("speechbrain."):
+            return True
+        known = "Saving an empty state_dict" in record.getMessage()
+        return record.levelno >= logging.WARNING and not known

@@ -79,7 +79,8 @@ def check_owner(folder, command, names=None):
             f"{folder / in_the_way[0]} is in the way: {_named(command)} would replace "
             f"it, and {folder} has no {MARK}, so somebody else wrote it. Move it away "
             "or give another output folder; if an earlier version of this program "
-            f'wrote it: echo \'{{"command": "{command}"}}\' > "{folder / MARK}"'
+            f'wrote it, write {{"command": "{command}"}} into {folder / MARK} and run '
+            "this again"
         )
 
 

@@ -50,7 +50,7 @@ def storage_message(error, folder=None):
     Example
     -------
     >>> storage_message(OSError(errno.ENOSPC, "No space left on device", "a.ckpt"))
-    'the disk is full: a.ckpt (... GB free there). Free space ...'
+    'the disk is full: a.ckpt (... GB free there...). Free space...'
     >>> storage_message(ValueError("a.wav is empty"))
     """
     cause, path = _cause(error)

@@ -22,8 +22,8 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 
 CLOCK = ("wait", "utt_per_s", "time", "seconds", "minutes", "date", "host", "memory")
 SMALL_PARTS = """
-import functools, speechbrain_dino.runs.embed as embed
-embed.embed_to_folder = functools.partial(embed.embed_to_folder, part_seconds=2.0)
+import functools, speechbrain_dino.runs.audio_input as steps
+steps.embed_to_folder = functools.partial(steps.embed_to_folder, part_seconds=2.0)
 """
 PREPARE = """
 import sys
@@ -154,7 +154,8 @@ def of_rounds(folder):
         one = folder / f"round{number}"
         decided[f"labels{number}"] = (one / "clusters" / "labels.csv").read_bytes()
         decided[f"training{number}"] = of_training(one)
-    lines = json.loads((folder / "rounds.json").read_text(encoding="utf-8"))["rounds"]
+    text = (folder / "rounds.json").read_text(encoding="utf-8")
+    lines = json.loads(text.replace(str(folder), ""))["rounds"]
     decided["rounds"] = [_timeless(line) for line in lines]
     return decided
 
@@ -184,7 +185,10 @@ def _content(path):
     """Tensors of a saved module as bytes; other files as they are."""
     with contextlib.suppress(pickle.UnpicklingError):
         leaves = runs.tensors(torch.load(path, weights_only=True))
-        return {name: value.numpy().tobytes() for name, value in leaves.items()}
+        return {
+            name: value.numpy().tobytes() if torch.is_tensor(value) else value
+            for name, value in leaves.items()
+        }
     return path.read_bytes()
 
 

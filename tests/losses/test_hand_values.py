@@ -92,7 +92,7 @@ def test_gates_and_correction():
     even = TwoGaussians(np.array([0.5, 0.5]), np.array([0.0, 4.0]), np.ones(2))
     assert crossing(even) == 2.0
     cosines = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.3, 0.3]])
-    labels, sure = LabelCorrection(threshold=0.5)(cosines)
+    labels, sure = LabelCorrection(lead=0.5)(cosines)
     assert labels[0] == 0 and sure.tolist() == [True, False]
 
 

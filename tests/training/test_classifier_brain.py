@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 STEPS, EPOCHS = 6, 3
 GATE = """!new:speechbrain_dino.losses.label_gates.FixedGate
     bound: 5.0"""
+OPEN = GATE.replace("5.0", "99.0")
 LATER = GATE.replace("5.0", "9.0\n    start_epoch: 2")
 SHUT = """!new:speechbrain_dino.losses.label_gates.FixedGate
     bound: 0.000001
@@ -263,7 +264,7 @@ def test_the_gate_is_set_and_the_round_ends_where_the_figure_stalls(
     build, monkeypatch, tmp_path
 ):
     keys = {"validate_every": 1, "affine_epochs": 0, "large_margin_epochs": 0}
-    keys |= {"main_epochs": 9, "global_seconds": 0.5, "gate": GATE}
+    keys |= {"main_epochs": 9, "global_seconds": 0.5, "gate": OPEN}
     keys |= {"phases": PHASES.replace("FIGURE", "neighbor_agreement")}
     options = ("--ckpt_interval_minutes", "0")
     figures = [0.2, 0.3, 0.3, 0.9, 0.8, 0.7]
@@ -287,7 +288,7 @@ def test_the_gate_is_set_and_the_round_ends_where_the_figure_stalls(
 
     monkeypatch.setattr(brain, "on_stage_start", on_stage_start)
     fit(brain, loader)
-    assert [gate for gate, _ in started] == [float("inf")] * 3 + [5.0] * 2
+    assert [gate for gate, _ in started] == [float("inf")] * 3 + [99.0] * 2
     # Epoch 3 is no better than 2: its weights begin the gated phase, in epoch 4. That
     # is the best of its phase, and at 5 training ends.
     for now, best in (

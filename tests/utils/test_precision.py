@@ -207,9 +207,8 @@ def test_a_run_resumes_on_another_machine(launcher, recipe, tmp_path):
     stored, output = trained(launcher, recipe, tmp_path, 2, first=OLD)
     assert stored == "bf16"
     assert "kept, this run began with it; but this CPU emulates bf16, in 14" in output
-    stored, output = trained(
-        launcher, recipe, tmp_path, 3, "--precision", "fp32", first=OLD
-    )
+    other = ["--precision", "fp32", "--allow_changed", "precision"]
+    stored, output = trained(launcher, recipe, tmp_path, 3, *other, first=OLD)
     assert stored == "fp32"
     assert "as given; the run was computed in bf16 so far" in output
     assert runs.curves(tmp_path)[-1]["epoch"] == 3
