@@ -10,6 +10,17 @@ class Sum(Objective):
 
     ``<name>_weight``, 1 if not given, follows ``<name>_weight_schedule`` in the YAML.
     Raises ValueError for a sum of no objectives, and for a weight of none.
+
+    Example
+    -------
+    >>> import torch
+    >>> from speechbrain_dino.losses.dino import DINO
+    >>> from speechbrain_dino.losses.regularizers import KoLeo
+    >>> from speechbrain_dino.losses.views import Views
+    >>> objective = Sum(dino=DINO(16), koleo=KoLeo("outputs"), koleo_weight=0.1)
+    >>> views = Views(torch.randn(6, 4, 16), torch.randn(2, 4, 16), shared=2)
+    >>> sorted(objective(views).metrics)
+    ['dino', 'koleo']
     """
 
     def __init__(self, **parts):

@@ -27,6 +27,13 @@ class NTXent(Objective):
     ``temp`` (tau) and ``margin`` (m, on the cosine) may follow schedules. With
     ``group``, n are the utterances of the same so many that follow each other, as in
     systems that do not gather: their batch on one GPU.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> views = Views(torch.eye(3).repeat(2, 1, 1))
+    >>> NTXent(temp=1.0)(views).loss  # ln(1 + (3 - 1) * 2 / e)
+    tensor(0.9048)
     """
 
     def __init__(self, temp=0.1, margin=0.0, group=None):
@@ -69,6 +76,14 @@ class MoCo(Objective):
     views (both directions of each pair). Entries of the query's own utterance do not
     count as negatives, as in a small corpus they would come back often. ``temp`` (tau)
     and ``margin`` (on the positive pair's cosine) may follow schedules.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> loss = MoCo(out_dim=8, queue_size=64)
+    >>> student, teacher = torch.randn(2, 2, 4, 8)
+    >>> loss(Views(student, teacher, items=torch.arange(4), shared=2)).loss.shape
+    torch.Size([])
     """
 
     def __init__(self, out_dim, queue_size=65536, temp=0.07, margin=0.0):

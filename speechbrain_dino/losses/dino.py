@@ -130,7 +130,16 @@ class DINOLoss(nn.Module):
 
 
 class DINO(Objective):
-    """:class:`DINOLoss` as an objective; its center moves when the step is settled."""
+    """:class:`DINOLoss` as an objective; its center moves when the step is settled.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> views = Views(torch.randn(6, 4, 16), torch.randn(2, 4, 16), shared=2)
+    >>> objective = DINO(out_dim=16, teacher_temp=0.04)
+    >>> objective(views).loss.shape
+    torch.Size([])
+    """
 
     criterion_class = DINOLoss
 
@@ -233,6 +242,14 @@ def sinkhorn(scores, iterations=3):
 
 
 class SDPN(DINO):
-    """:class:`SDPNLoss` as an objective."""
+    """:class:`SDPNLoss` as an objective.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> views = Views(torch.randn(4, 8, 16), torch.randn(1, 8, 16), shared=0)
+    >>> SDPN(out_dim=16)(views).loss.shape
+    torch.Size([])
+    """
 
     criterion_class = SDPNLoss

@@ -36,6 +36,14 @@ class FixedGate(nn.Module):
     with_margin : bool
         Whether the loss that is judged has the margin of training (the papers), or is
         plain cross-entropy, in which right labels stand farther off.
+
+    Example
+    -------
+    >>> gate = FixedGate(bound=3.0)
+    >>> gate.set_up(num_items=4)
+    >>> _ = gate.begin_epoch(1)
+    >>> gate(torch.tensor([0.5, 3.5]), torch.tensor([2, 0]))
+    tensor([ True, False])
     """
 
     def __init__(self, bound=math.inf, start_epoch=1, memory=0.0, with_margin=True):
@@ -184,6 +192,13 @@ class LabelCorrection(nn.Module):
     7,500 need a cosine of 0.9. A lead means the same for any number of them; 0.2 is
     what a margin of 0.2 radians asks of a right label. ``start_epoch`` (from 1) is the
     first with correction.
+
+    Example
+    -------
+    >>> correct = LabelCorrection(lead=0.2)
+    >>> labels, sure = correct(torch.tensor([[0.5, 0.1, 0.0], [0.3, 0.3, 0.3]]))
+    >>> labels[0], sure
+    (tensor(0), tensor([ True, False]))
     """
 
     def __init__(self, start_epoch=9, lead=0.2):

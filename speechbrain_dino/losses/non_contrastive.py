@@ -14,6 +14,15 @@ class BYOL(Objective):
     views. A mean over the directions would need twice the learning rate under SGD, and
     the same under Adam. Needs :class:`~speechbrain_dino.models.heads.PredictionHead`,
     whose output is the student's prediction and which hands out the projection.
+
+    Example
+    -------
+    >>> import torch
+    >>> from speechbrain_dino.losses.views import Views
+    >>> student, teacher = torch.eye(4).repeat(2, 1, 1), -torch.eye(4).repeat(2, 1, 1)
+    >>> extras = {"projection": teacher}
+    >>> BYOL()(Views(student, teacher, teacher_extras=extras, shared=2)).loss
+    tensor(8.)
     """
 
     def forward(self, views):
@@ -32,6 +41,13 @@ class VICReg(Objective):
     off-diagonal covariances by D, over the batch of all processes. With more than two
     views: the mean over pairs, and twice the mean over views. The weights a, b and c
     (``invariance``, ``variance``, ``covariance``) may follow schedules.
+
+    Example
+    -------
+    >>> import torch
+    >>> from speechbrain_dino.losses.views import Views
+    >>> VICReg(25.0, 25.0, 1.0)(Views(torch.zeros(2, 8, 4))).loss  # 2 x 25 x (1 - 0.01)
+    tensor(49.5000)
     """
 
     def __init__(self, invariance=25.0, variance=25.0, covariance=1.0):

@@ -17,6 +17,13 @@ class KoLeo(Objective):
     same so many that follow each other (a batch on one GPU, in DINOv2 and SDPN).
     ``of``: "embeddings", "outputs", or what the head hands out besides. ``eps`` is
     added to distances.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> outputs = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
+    >>> KoLeo(of="outputs")(Views(outputs)).loss  # -ln 2
+    tensor(-0.6931)
     """
 
     def __init__(self, of="embeddings", eps=1e-8, group=None):
@@ -48,6 +55,13 @@ class CosineDistance(Objective):
 
     L = mean 1 - cos(student, teacher) over utterances and pairs of different views:
     the term that the authors of DINO for speakers added later, with weight 0.1.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> x = torch.eye(3).repeat(2, 1, 1)
+    >>> CosineDistance()(Views(x, x, x, -x, shared=2)).loss
+    tensor(2.)
     """
 
     def forward(self, views):
@@ -64,6 +78,12 @@ class MeanEntropy(Objective):
     L = ln K - H(mean p), p = softmax(student / temp), the mean over views and the
     utterances of all processes. 0 where all prototypes are used alike. ``temp`` may
     follow a schedule.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> MeanEntropy()(Views(torch.eye(8)[None])).loss.round(decimals=4)
+    tensor(0.)
     """
 
     def __init__(self, temp=0.1):
@@ -88,6 +108,13 @@ class DimensionRegularizer(Objective):
     off-diagonal covariances. y gives no gradient and shows in the value alone. The
     layer ``of``: "expanded" (:class:`~speechbrain_dino.models.heads.RDINOHead`),
     "embeddings" or "outputs". RDINO's ``divisor`` is the number of prototypes.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.views import Views
+    >>> x = torch.zeros(2, 8, 4)
+    >>> DimensionRegularizer("outputs")(Views(x, x, shared=2)).loss  # 10 (1 - 0.01)
+    tensor(9.9000)
     """
 
     def __init__(self, of="expanded", std_weight=10.0, divisor=65536):

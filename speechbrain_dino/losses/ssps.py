@@ -39,6 +39,14 @@ class SSPS(Objective):
     neighbors, first_epoch : int, float
         Nearest other clusters to take from, in turn; first epoch (from 1) with other
         positives, rounded up.
+
+    Example
+    -------
+    >>> from speechbrain_dino.losses.dino import DINO
+    >>> objective = SSPS(DINO(16), embedding_dim=8, target_dim=16, num_views=2)
+    >>> objective.begin_epoch(80)
+    >>> objective.wants_reference()  # for the clusters of epoch 81
+    True
     """
 
     def __init__(

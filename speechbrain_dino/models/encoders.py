@@ -18,6 +18,12 @@ class LeanECAPA(ECAPA_TDNN):
     for kernels of one frame. That costs 4 % of a training step with 512 channels on a
     CPU (``benchmarks/train_step.py --lean``), more with fewer. Parameters and arguments
     are the same; the embeddings of SpeechBrain's weights differ slightly.
+
+    Example
+    -------
+    >>> encoder = LeanECAPA(input_size=80, lin_neurons=192)
+    >>> encoder(torch.rand(2, 100, 80)).shape
+    torch.Size([2, 1, 192])
     """
 
     def __init__(self, *args, **kwargs):

@@ -78,6 +78,13 @@ class RDINOHead(nn.Module):
 
     Its ``expanded_dim`` outputs are handed out as "expanded", the normalized layer in
     front of the prototypes as "bottleneck". The rest is as in `DINOHead`.
+
+    Example
+    -------
+    >>> import torch
+    >>> head = RDINOHead(8, out_dim=32, expanded_dim=64, bottleneck_dim=4)
+    >>> {name: tuple(x.shape) for name, x in head(torch.randn(5, 8)).items()}
+    {'outputs': (5, 32), 'expanded': (5, 64), 'bottleneck': (5, 4)}
     """
 
     def __init__(
@@ -130,7 +137,14 @@ def perceptron(in_dim, hidden_dim, out_dim, num_layers, batch_norm, activation):
 
 
 class Projector(nn.Module):
-    """Linear layers and ReLU: the projector of SimCLR, MoCo v2, VICReg, BYOL."""
+    """Linear layers and ReLU: the projector of SimCLR, MoCo v2, VICReg, BYOL.
+
+    Example
+    -------
+    >>> import torch
+    >>> Projector(8, 32, hidden_dim=16)(torch.randn(5, 8)).shape
+    torch.Size([5, 32])
+    """
 
     def __init__(
         self, in_dim, out_dim=256, hidden_dim=2048, num_layers=2, batch_norm=True
@@ -150,6 +164,13 @@ class PredictionHead(nn.Module):
 
     Embeddings (N, D) -> projections (N, K), handed out as "projection", -> predictions
     (N, K), the outputs. The teacher's copy of the predictor is never used.
+
+    Example
+    -------
+    >>> import torch
+    >>> head = PredictionHead(Projector(8, 4, 16), Projector(4, 4, 16))
+    >>> sorted(head(torch.randn(5, 8)))
+    ['outputs', 'projection']
     """
 
     def __init__(self, projector, predictor):

@@ -13,8 +13,14 @@ class Res2Net50(MaskedResNet):
     Bottleneck blocks [3, 4, 6, 3] whose 3x3 convolution is cut into ``scale`` groups
     of channels, each of which also sees the output of the group before. A group has
     ``base_width`` channels where a stage has 64, in proportion elsewhere; a block's
-    output has ``expansion`` times the stage's. Widths are a reconstruction: the paper
-    names the network, not its size.
+    output has ``expansion`` times the stage's. The defaults are a quarter of the paper
+    authors' network, whose sizes stand in ``pseudo_labels.yaml``.
+
+    Example
+    -------
+    >>> encoder = Res2Net50(input_size=40, channels=[8, 16, 32, 64]).eval()
+    >>> encoder(torch.rand(2, 50, 40)).shape
+    torch.Size([2, 1, 256])
     """
 
     def __init__(
