@@ -49,7 +49,7 @@ def _metric(true, predicted, name):
     return float(counts.metrics()[name])
 
 
-def classification_figures(folds, classes, speakers=None, replicates=1000, seed=0):
+def classification_metrics(folds, classes, speakers=None, replicates=1000, seed=0):
     """All metrics of a classifier over folds, as `over_folds.fold_metrics`.
 
     Of up to 50 classes also ``recalls`` (class -> recall over all test utterances, None
@@ -61,7 +61,7 @@ def classification_figures(folds, classes, speakers=None, replicates=1000, seed=
     Example
     -------
     >>> fold = ["sad", "sad", "angry"], ["sad", "angry", "angry"]
-    >>> metrics = classification_figures([fold], ["angry", "sad"], replicates=0)
+    >>> metrics = classification_metrics([fold], ["angry", "sad"], replicates=0)
     >>> metrics["pooled"]["uar"], metrics["recalls"], metrics["confusion"]
     (0.75, {'angry': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
@@ -98,9 +98,9 @@ def _numbers(names, classes):
         ) from None
 
 
-def log_figures(systems, classes=()):
-    """Logs the `figures_frame` of systems, and the recalls of ``classes``."""
-    logger.info("%s", figures_frame(systems).to_string())
+def log_metrics(systems, classes=()):
+    """Logs the `metrics_frame` of systems, and the recalls of ``classes``."""
+    logger.info("%s", metrics_frame(systems).to_string())
     recalls = {n: f["recalls"] for n, f in systems.items() if f.get("recalls")}
     if recalls and len(classes):
         lines = {
@@ -122,7 +122,7 @@ TITLES = {
 """Titles of the metrics, and their order in tables."""
 
 
-def figures_frame(systems):
+def metrics_frame(systems):
     """Table (text) of system name -> metrics, a row per system.
 
     Every pooled metric with its interval, and mean and deviation over several folds.

@@ -62,6 +62,6 @@ def ccc(true, predicted):
     return float(Moments.of(true, predicted).metrics()["ccc"])
 
 
-def number_figures(folds, speakers=None, replicates=1000, seed=0):
+def regression_metrics(folds, speakers=None, replicates=1000, seed=0):
     """Metrics of a regression over folds, see `over_folds.fold_metrics`."""
     return fold_metrics(Moments.of, folds, speakers, replicates, seed)

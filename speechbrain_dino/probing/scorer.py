@@ -3,8 +3,8 @@
 import numpy as np
 
 from speechbrain_dino.data.folds import PARTS
-from speechbrain_dino.metrics.classification import classification_figures
-from speechbrain_dino.metrics.regression import number_figures
+from speechbrain_dino.metrics.classification import classification_metrics
+from speechbrain_dino.metrics.regression import regression_metrics
 
 
 class Scorer:
@@ -30,8 +30,8 @@ class Scorer:
         options = {"speakers": speakers, "replicates": self.replicates}
         options["seed"] = self.seed
         if self.target.classes:
-            return classification_figures(folds, self.target.classes, **options)
-        return number_figures(folds, **options)
+            return classification_metrics(folds, self.target.classes, **options)
+        return regression_metrics(folds, **options)
 
     def shown(self, values):
         """Names of the classes, or the numbers as they are."""

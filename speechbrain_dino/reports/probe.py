@@ -1,6 +1,6 @@
 """The page of a probe's run: tables, confusions, folds."""
 
-from speechbrain_dino.metrics.classification import figures_frame, shown
+from speechbrain_dino.metrics.classification import metrics_frame, shown
 from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.confusion import confusion_figure
 
@@ -86,7 +86,7 @@ def _notes(probe):
 
 def _systems(probe):
     systems = probe["systems"]
-    frame = figures_frame(systems)
+    frame = metrics_frame(systems)
     frame.insert(0, "dimensions", [s.get("dimensions", "-") for s in systems.values()])
     form = shown("uar" if probe["classes"] else "ccc")
     unit = " (%)" if probe["classes"] else ""
@@ -107,7 +107,7 @@ def _recalls(probe):
 
 def _folds(probe):
     best = probe["systems"][probe["best_in_validation"]]
-    metrics = [figures_frame({"": {"pooled": fold}}).iloc[0] for fold in best["folds"]]
+    metrics = [metrics_frame({"": {"pooled": fold}}).iloc[0] for fold in best["folds"]]
     few = len(probe["classes"]) <= 10
     rows = []
     for of_test, (name, parts) in zip(metrics, probe["folds"].items()):

@@ -9,7 +9,7 @@ pictures beside it as PNG. Further runs join the first in its table and DET curv
 import argparse
 from pathlib import Path
 
-from speechbrain_dino.metrics.classification import figures_frame
+from speechbrain_dino.metrics.classification import metrics_frame
 from speechbrain_dino.reports import plots
 from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.embedding_map import layout_name
@@ -165,7 +165,7 @@ def _classes(metrics):
     """Metrics of classification, recalls, and the results of each fold."""
     if not metrics:
         return {}
-    frame = figures_frame({"fine-tuned": metrics})
+    frame = metrics_frame({"fine-tuned": metrics})
     recalls = metrics["recalls"].items()
     folds = [("fold", "best epoch", "UAR in validation", "UAR in test")]
     columns = "fold_names", "epochs", "uar_valid", "folds"

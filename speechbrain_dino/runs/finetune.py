@@ -15,7 +15,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.export import mean_embedding
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
-from speechbrain_dino.metrics.classification import classification_figures, log_figures
+from speechbrain_dino.metrics.classification import classification_metrics, log_metrics
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.output_folder import RUN_FILES
@@ -148,7 +148,7 @@ def _sum_up(output, hparams, manifest, names, started):
         for name, fold in zip(names, of_folds)
     }
     classes = sorted({name for fold in of_folds for name in fold["classes"]})
-    figures = classification_figures(
+    figures = classification_metrics(
         [(t["label"].to_numpy(), t["predicted"].to_numpy()) for t in tables.values()],
         classes,
         [t["spk_id"].to_numpy() for t in tables.values()],
@@ -174,7 +174,7 @@ def _sum_up(output, hparams, manifest, names, started):
             "seconds": round(time.time() - started, 1),
         },
     )
-    log_figures({"fine-tuned": figures}, classes)
+    log_metrics({"fine-tuned": figures}, classes)
     logger.info("Inference folder (fold %s): %s", best["fold"], output / "inference")
     logger.info("Report: %s", write_report(output))
     return results

@@ -10,7 +10,7 @@ import pandas as pd
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.embeddings.cache import embed_to_folder
-from speechbrain_dino.metrics.classification import MOST_CLASSES, log_figures
+from speechbrain_dino.metrics.classification import MOST_CLASSES, log_metrics
 from speechbrain_dino.probing.data import (
     SPEAKER,
     labels_of,
@@ -246,7 +246,7 @@ def _write(output, manifest, scorer, predictions):
 def _log(found):
     logger.info("%s (%s)", found["label"], found["how"])
     few = found["classes"] if len(found["classes"]) <= MOST_CLASSES else ()
-    log_figures(found["systems"], few)
+    log_metrics(found["systems"], few)
     if found["speaker_norm"]:
         logger.info("%s: normalized by speaker, tested ones too", MARK.strip())
     for source, layer in found["best_layers"].items():

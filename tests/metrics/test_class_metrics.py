@@ -9,10 +9,10 @@ from hypothesis import given, settings, strategies as st
 from sklearn import metrics
 
 from speechbrain_dino.metrics.classification import (
-    classification_figures,
-    figures_frame,
-    log_figures,
+    classification_metrics,
+    log_metrics,
     macro_f1,
+    metrics_frame,
     micro_f1,
     unweighted_recall,
 )
@@ -53,7 +53,7 @@ def drawn(seed=0, folds=3, size=80):
 
 def test_metrics_over_folds():
     folds, speakers = drawn()
-    summary = classification_figures(folds, CLASSES, speakers, replicates=50)
+    summary = classification_metrics(folds, CLASSES, speakers, replicates=50)
     true, predicted = (np.concatenate(part) for part in zip(*folds))
     assert summary["utterances"] == 240
     pooled = summary["pooled"]
@@ -78,7 +78,7 @@ def test_metrics_over_folds():
 
 def test_a_class_that_is_not_tested_does_not_count():
     fold = ["angry", "angry", "sad"], ["angry", "happy", "sad"]
-    summary = classification_figures([fold], CLASSES, replicates=0)
+    summary = classification_metrics([fold], CLASSES, replicates=0)
     assert summary["pooled"]["uar"] == 0.75
     assert summary["recalls"]["happy"] is None and summary["recalls"]["neutral"] is None
     assert "deviation" not in summary and "intervals" not in summary
@@ -86,24 +86,24 @@ def test_a_class_that_is_not_tested_does_not_count():
 
 def test_many_classes_are_not_written_one_by_one():
     names = np.array([f"speaker{k:03d}" for k in range(60)])
-    summary = classification_figures([(names, names)], names, replicates=0)
+    summary = classification_metrics([(names, names)], names, replicates=0)
     assert summary["pooled"]["uar"] == 1 and "confusion" not in summary
 
 
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ValueError, match=r"'bored' is none of angry, happy"):
-        classification_figures([(["bored"], ["sad"])], CLASSES)
+        classification_metrics([(["bored"], ["sad"])], CLASSES)
     with pytest.raises(ValueError, match="no test utterance"):
-        classification_figures([([], [])], CLASSES)
+        classification_metrics([([], [])], CLASSES)
     with pytest.raises(ValueError, match="at least one"):
         unweighted_recall([], [])
 
 
 def test_tables(caplog):
     folds, speakers = drawn()
-    summary = classification_figures(folds, CLASSES, speakers, replicates=20)
-    one = classification_figures(folds[:1], CLASSES, replicates=0)
-    table = figures_frame({"all": summary, "one": one})
+    summary = classification_metrics(folds, CLASSES, speakers, replicates=20)
+    one = classification_metrics(folds[:1], CLASSES, replicates=0)
+    table = metrics_frame({"all": summary, "one": one})
     low, high = summary["intervals"]["uar"]
     uar = 100 * summary["pooled"]["uar"]
     text = f"{uar:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
@@ -112,6 +112,6 @@ def test_tables(caplog):
     assert table.loc["all", "UAR (%), folds"] == f"{mean:.1f} +- {spread:.1f}"
     assert table.loc["one", "UAR (%), folds"] == "-"
     with caplog.at_level(logging.INFO):
-        log_figures({"all": summary}, CLASSES)
+        log_metrics({"all": summary}, CLASSES)
     recall = f"{100 * summary['recalls']['sad']:.1f}"
     assert text in caplog.text and recall in caplog.text

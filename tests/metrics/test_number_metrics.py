@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from speechbrain_dino.metrics.regression import Moments, ccc, number_figures
+from speechbrain_dino.metrics.regression import Moments, ccc, regression_metrics
 
 
 def lin(true, predicted):
@@ -38,7 +38,7 @@ def test_folds():
     rng = np.random.default_rng(0)
     folds = [(rng.standard_normal(30), rng.standard_normal(30)) for _ in range(2)]
     speakers = [np.repeat(list("abc"), 10), np.repeat(list("def"), 10)]
-    metrics = number_figures(folds, speakers, replicates=100)
+    metrics = regression_metrics(folds, speakers, replicates=100)
     true, predicted = (np.concatenate(part) for part in zip(*folds))
     assert metrics["pooled"]["ccc"] == pytest.approx(lin(true, predicted))
     expected = [lin(*fold) for fold in folds]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from speechbrain_dino.metrics.classification import ClassCounts, classification_figures
+from speechbrain_dino.metrics.classification import ClassCounts, classification_metrics
 from speechbrain_dino.metrics.over_folds import group_intervals
 from speechbrain_dino.metrics.regression import Moments, ccc
 
@@ -45,8 +45,8 @@ def test_alike_speakers_make_wider_intervals_than_utterances():
     true = np.tile(["a", "b"], 300)
     predicted = np.where(right, true, np.where(true == "a", "b", "a"))
     fold, speakers = [(true, predicted)], [np.repeat(np.arange(12), 50)]
-    wide = classification_figures(fold, "ab", speakers)["intervals"]["micro_f1"]
-    summary = classification_figures(fold, "ab")
+    wide = classification_metrics(fold, "ab", speakers)["intervals"]["micro_f1"]
+    summary = classification_metrics(fold, "ab")
     narrow = summary["intervals"]["micro_f1"]
     assert summary["intervals_over"] == "600 utterances"
     # 12 coins that are right or wrong: 1.96 x 0.5 / sqrt(12) = 0.28; 600: 0.04.
