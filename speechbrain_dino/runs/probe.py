@@ -68,10 +68,10 @@ def run_probe(launch, hparams):
         if not kept.all():
             data, tables = restricted(data, kept), _rows(tables, kept)
             targets = _targets(hparams, data)
-        found = {}
+        probes = {}
         for target in targets:
-            found[target.label] = _probed(hparams, data, target, tables)
-            _log(found[target.label])
+            probes[target.label] = _probed(hparams, data, target, tables)
+            _log(probes[target.label])
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(
@@ -80,7 +80,7 @@ def run_probe(launch, hparams):
             **provenance(hparams["seed"]),
             "model": str(hparams["model"]),
             "precision": hparams["precision"],
-            "probe": found,
+            "probe": probes,
             "seconds": round(time.time() - started, 1),
         },
     )
@@ -115,14 +115,14 @@ def _embedded(hparams, data, options):
     further = hparams["compare"], hparams["layers"]
     for name, source in compared(hparams["systems"], *further).items():
         if not source.by_fold:
-            found = _embedded_source(hparams, data, name, source, options)
-            for system, (vectors, about) in found.items():
+            embedded = _embedded_source(hparams, data, name, source, options)
+            for system, (vectors, about) in embedded.items():
                 tables[system] = dict.fromkeys(_names(data), vectors), about
             continue
         for fold in _names(data):
             one = source.of_fold(fold), options, fold
-            found = _embedded_source(hparams, data, name, *one)
-            for system, (vectors, about) in found.items():
+            embedded = _embedded_source(hparams, data, name, *one)
+            for system, (vectors, about) in embedded.items():
                 of_folds, _ = tables.setdefault(system, ({}, about))
                 of_folds[fold] = vectors
                 about["about"] = source.source
@@ -140,12 +140,12 @@ def _embedded_source(hparams, data, name, source, options, fold=""):
     parts = loaded.embedder, loaded.digest
     table = embed_to_folder(folder, data.manifest, *parts, **options)
     vectors = table.of(data.manifest.ids)
-    found = {}
+    systems = {}
     for layer, columns in loaded.columns.items():
         system = name if len(loaded.columns) == 1 else f"{name}, {layer}"
         about = {"source": name, "layer": layer, "about": loaded.about}
-        found[system] = vectors[:, columns], about
-    return found
+        systems[system] = vectors[:, columns], about
+    return systems
 
 
 def _with_embedding(tables, number):
@@ -211,14 +211,14 @@ MARK = " *"
 
 def _warn_of_edges(name, probe, outcomes):
     edges = {probe.values[0], probe.values[-1]} if len(probe.values) > 1 else ()
-    found = [outcome.fold for outcome in outcomes if outcome.chosen in edges]
-    if found:
+    at_edges = [outcome.fold for outcome in outcomes if outcome.chosen in edges]
+    if at_edges:
         logger.info(
             "%s: the best %s is the first or last value in %d of %d folds; with "
             "others beyond it might do better",
             name,
             probe.parameter,
-            len(found),
+            len(at_edges),
             len(outcomes),
         )
 
@@ -243,12 +243,12 @@ def _write(output, manifest, scorer, predictions):
             pd.concat(parts).to_csv(draft, index=False)
 
 
-def _log(found):
-    logger.info("%s (%s)", found["label"], found["how"])
-    few = found["classes"] if len(found["classes"]) <= MOST_CLASSES else ()
-    log_metrics(found["systems"], few)
-    if found["speaker_norm"]:
+def _log(probed):
+    logger.info("%s (%s)", probed["label"], probed["how"])
+    few = probed["classes"] if len(probed["classes"]) <= MOST_CLASSES else ()
+    log_metrics(probed["systems"], few)
+    if probed["speaker_norm"]:
         logger.info("%s: normalized by speaker, tested ones too", MARK.strip())
-    for source, layer in found["best_layers"].items():
+    for source, layer in probed["best_layers"].items():
         logger.info("Best layer of %s in validation: %s", source, layer)
-    logger.info("Best in validation: %s", found["best_in_validation"])
+    logger.info("Best in validation: %s", probed["best_in_validation"])

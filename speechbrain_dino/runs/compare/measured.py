@@ -53,11 +53,11 @@ def main(arguments):
     try:
         runpy.run_path(script, run_name="__main__")
     finally:
-        found = peak_memory()
+        memory = peak_memory()
         if note.is_file():  # of a session before
             before = read_checked(note)
-            found = max(before, found, key=lambda peak: peak["memory_gb"] or 0)
-        write_checked(note, found)
+            memory = max(before, memory, key=lambda peak: peak["memory_gb"] or 0)
+        write_checked(note, memory)
 
 
 if __name__ == "__main__":

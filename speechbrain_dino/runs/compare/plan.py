@@ -210,8 +210,10 @@ def measured_speed(command, folder, environment=None):
         [*command, *options], capture_output=True, text=True, env=environment
     )
     if done.returncode:
-        told = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
-        raise ValueError(f"a run could not be started: {told[-1]}")
+        messages = (
+            done.stderr.strip() or done.stdout.strip() or "no message"
+        ).splitlines()
+        raise ValueError(f"a run could not be started: {messages[-1]}")
     rows = Curves(folder / "debug").read()
     speeds = [row["utt_per_s"] for row in rows if row["kind"] == "step"]
     return float(np.median(speeds[len(speeds) // 3 :]))

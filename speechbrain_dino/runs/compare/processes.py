@@ -122,10 +122,10 @@ def _run(run, number, environment, stop):
 
 def _watch(process, run, stop):
     """Waits until it ends or is to be stopped, and tells how far it is."""
-    told = time.monotonic()
+    last_note = time.monotonic()
     while process.poll() is None and not stop.wait(0.1):
-        if time.monotonic() - told > EVERY:
-            told = time.monotonic()
+        if time.monotonic() - last_note > EVERY:
+            last_note = time.monotonic()
             rows = Curves(run.folder).read()
             if rows:
                 at = rows[-1]["epoch"], run.epochs, rows[-1].get("loss")
@@ -140,5 +140,5 @@ def _status(code, printed):
         for cause in CAUSES:
             if f"{cause} in each of the last" in line:
                 return f"collapsed: {cause}"
-    told = [line for line in lines if line.strip()]
-    return f"failed: {told[-1] if told else f'exit status {code}'}"
+    messages = [line for line in lines if line.strip()]
+    return f"failed: {messages[-1] if messages else f'exit status {code}'}"

@@ -68,8 +68,8 @@ def read_compared(folder, method, seed):
     run = read_run(folder)
     figures = {"memory_gb": _json(folder / "memory.json").get("memory_gb")}
     for key, name in (("verification_before", "untrained"), ("verification", "eer")):
-        for which, found in run.results.get(key, {}).items():
-            figures[f"{name}/{which}"] = found["eer"]
+        for which, metrics in run.results.get(key, {}).items():
+            figures[f"{name}/{which}"] = metrics["eer"]
     curve = {}
     if not run.steps.empty:
         batch = re.search(r"^batch_size: (\d+)", run.settings, flags=re.MULTILINE)
