@@ -200,7 +200,7 @@ def _missing(path, recoverables):
     for name, (size, _) in written.items():
         file = path / name
         if not file.exists() or file.stat().st_size != size:
-            return f"{name}, which {CONTENTS} names, is missing or cut"
+            return f"{name} is missing or cut, by {CONTENTS}"
     return ""
 
 

@@ -1,6 +1,6 @@
 """Whatever the words of a command line are, a run starts or ends in one line.
 
-``FAULTS_EXAMPLES`` is the number of examples, 200 unless it is set; a quarter of it for
+``FAULTS_EXAMPLES`` is the number of examples, 60 unless it is set; a quarter of it for
 the slower test.
 """
 
@@ -43,7 +43,7 @@ _PIECES = (
     "<by_round[batch_size]> <brain.x> 2024-11-26 cpu cuda:0 é \udce9 \x00 \x1b \ufeff"
 )
 PIECES = _PIECES.split(" ")
-EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", 200))
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", 60))
 
 names = st.sampled_from([*KEYS, *HELP_TEXTS, "allow_changed", "x", "loss.a", "", "a b"])
 pieces = st.lists(st.sampled_from(PIECES), max_size=5)

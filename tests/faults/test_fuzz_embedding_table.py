@@ -1,6 +1,6 @@
 """Embedding tables that are cut or have flipped bits: named, or computed again.
 
-The long form: ``FAULT_EXAMPLES=10000 python -m pytest tests/faults``.
+The long form: ``FAULTS_EXAMPLES=10000 python -m pytest tests/faults``.
 """
 
 import os
@@ -19,7 +19,7 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import MeanNorm
 
-EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", 40))
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", 40))
 FILES = ("vectors.npy", "ids.txt", "status.csv", "table.json")
 
 

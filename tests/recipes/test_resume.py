@@ -226,5 +226,5 @@ def test_a_damaged_checkpoint_is_passed_over(launcher, recipe, uninterrupted, tm
     Path(newest / "teacher.ckpt").write_bytes(b"cut")
     run = launcher.run(recipe, "--output_folder", tmp_path)
     assert run.status == 0, run.output
-    assert "teacher.ckpt, which contents.json names, is missing or cut" in run.output
+    assert "teacher.ckpt is missing or cut" in run.output
     assert_same_end(tmp_path, uninterrupted)

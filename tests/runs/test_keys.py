@@ -350,7 +350,7 @@ def test_objects_of_other_packages_are_refused(key, text):
         ("scorings", "{a: *b}", "--scorings {a: *b}: no YAML"),
         ("scorings", "{a: &b 1, c: *b}", "--scorings {a: &b 1, c: *b}: no YAML"),
         ("scorings", "{a: 1", "--scorings {a: 1: no YAML"),
-        ("gate", "[" * 5000, "--gate [[["),
+        ("gate", "[" * 500, "--gate [[["),
     ],
 )
 def test_wrong_parts_end_in_one_line(key, text, words):
