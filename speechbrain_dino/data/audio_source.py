@@ -9,6 +9,7 @@ import soundfile as sf
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _DENIED = (errno.EACCES, errno.EPERM)
+_UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ)
 _BLOCK = 1 << 20
 
 
@@ -115,4 +116,6 @@ def _kind_of(error, path):
         return "missing"
     if error.errno in _DENIED:
         return "denied"
+    if error.errno in _UNNAMEABLE:
+        return "name"
     raise error
