@@ -61,7 +61,7 @@ def name_problem(name):
         name.encode()
     except UnicodeEncodeError:
         return "name"
-    return "name" if len(f"{name}.".splitlines()) > 1 else ""
+    return "name" if "\0" in name or len(f"{name}.".splitlines()) > 1 else ""
 
 
 def printable(name):

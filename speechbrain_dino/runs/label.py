@@ -112,7 +112,10 @@ def main(arguments=None):
         table = label_audio(known.model, known.data, folder=work / "table", **options)
         if if_main_process():
             with replacing(output) as draft:
-                table.to_csv(draft, index=False, float_format="%.4f")
+                # Names that are no text must not stop the others.
+                table.to_csv(
+                    draft, index=False, float_format="%.4f", errors="surrogateescape"
+                )
             shutil.rmtree(work)
             print(table["label"].value_counts().to_string())
             print(f"{table['label'].notna().sum()} of {len(table)} labeled: {output}")
@@ -126,6 +129,8 @@ def _check_output(output, work):
             f"{output} is a folder: --output names the CSV to write, such as "
             f"{output / 'labels.csv'}"
         )
+    if output.exists() and not output.is_file():
+        raise OSError(f"{output} is no regular file: --output names the CSV to write")
     claim(work, "label")
     check_writable(work)
 
