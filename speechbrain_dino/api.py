@@ -149,6 +149,8 @@ def summary(scores):
     for name, table in scores.items():
         if "label" not in table:
             raise ValueError(f"{name} has no labels, so no error rate can be computed")
+        if "score" not in table:
+            raise ValueError(f"{name} has no column 'score', but {list(table)}")
         labels = trial_labels(table["label"], name)
         lines[name] = summarize(labels, table["score"].to_numpy())
     return pd.DataFrame.from_dict(lines, orient="index")
