@@ -13,7 +13,7 @@ import soxr
 
 from speechbrain_dino.data import mp3
 from speechbrain_dino.data.audio_facts import QUIET, Facts, map_parallel
-from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem, is_cut
 from speechbrain_dino.data.file_notes import Ledger
 from speechbrain_dino.data.ogg import ogg_links
 from speechbrain_dino.utils.files import replacing
@@ -88,7 +88,8 @@ def convert(source, target, sample_rate=16000, channel=None):
         error.filename = error.filename or str(target)
         raise
     declared = _declared_seconds(source)
-    if declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds:
+    other = declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds
+    if other or is_cut(source):
         notes.append("length")
     return Conversion(made.rate, tuple(notes))
 

@@ -303,7 +303,7 @@ def usable_audio(
     audio = [(path, facts[path]) for path in paths]
     remarks = remarks_on(zip([s.path for s in sources], audio))
     if str(remarks):
-        logger.warning("Converted with these remarks:\n%s", remarks)
+        logger.warning("Used with these remarks:\n%s", remarks)
     return audio
 
 

@@ -128,6 +128,22 @@ def test_joined_ogg_is_read_to_its_end(tmp_path, subtype, rates):
     assert convert(tmp_path / "0.ogg", tmp_path / "b.wav").notes == ()
 
 
+@pytest.mark.parametrize("rate, kind", [(16000, "wav"), (8000, "wav"), (16000, "aiff")])
+def test_what_is_shorter_than_it_declares_is_counted(tmp_path, rate, kind):
+    folder = tmp_path / "in"
+    whole = write(folder / f"whole.{kind}", 3.0, rate, seed=1)
+    with open(whole, "rb") as file:
+        data = file.read()
+    (folder / f"cut.{kind}").write_bytes(data[: len(data) * 5 // 6])
+    if kind == "wav":  # as from a pipe
+        data = data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
+        (folder / "piped.wav").write_bytes(data[: len(data) * 8 // 9])
+    summary = prepare_audio_folder(folder, tmp_path / "save", min_duration=0.5)
+    assert summary["kept"] == len(os.listdir(folder))
+    assert summary["remarks"]["length"]["count"] == 1
+    assert summary["remarks"]["length"]["example"] == str(folder / f"cut.{kind}")
+
+
 def test_a_cut_flac_is_not_filled_up(tmp_path):
     path = write(tmp_path / "a.flac", 4.0, rate=8000)
     data = (tmp_path / "a.flac").read_bytes()
@@ -314,7 +330,9 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
             return real(path, *args, **options)
 
         def deny(path, *args):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            if path == secret:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return open(path, *args)
 
         monkeypatch.setattr("soundfile.SoundFile", refuse)
         monkeypatch.setattr(audio_source, "open", deny, raising=False)
