@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from speechbrain_dino.data.trials import Trials, leave_out, read_trials, trial_rows
+from speechbrain_dino.data.trials import (
+    Trials,
+    leave_out,
+    read_trials,
+    trial_labels,
+    trial_rows,
+)
 from speechbrain_dino.embeddings.bad_audio import check_on_bad, no_embedding
 from speechbrain_dino.embeddings.pretrained import Pretrained, load_pretrained
 from speechbrain_dino.embeddings.table import EmbeddingTable
@@ -84,9 +90,7 @@ def score(table, trials, cohort=None, top_n=300, on_bad="fail"):
     if not isinstance(table, EmbeddingTable):
         table = EmbeddingTable.load(table)
     if isinstance(trials, pd.DataFrame):
-        labels = trials["label"].to_numpy("int8") if "label" in trials else None
-        enrol, test = trials["enrol"].tolist(), trials["test"].tolist()
-        trials = Trials(labels, enrol, test, "the table of trials")
+        trials = _of_table(trials, "the table of trials")
     elif not isinstance(trials, Trials):
         trials = read_trials(trials)
     check_on_bad(on_bad)
@@ -112,6 +116,17 @@ def score(table, trials, cohort=None, top_n=300, on_bad="fail"):
     return pd.DataFrame(columns)
 
 
+def _of_table(table, name):
+    """The Trials of a DataFrame."""
+    missing = {"enrol", "test"}.difference(table.columns)
+    if missing:
+        raise ValueError(
+            f"{name} has no column {min(missing)!r}, but {list(table.columns)}"
+        )
+    labels = trial_labels(table["label"], name) if "label" in table else None
+    return Trials(labels, table["enrol"].tolist(), table["test"].tolist(), name)
+
+
 def summary(scores):
     """Returns a DataFrame, a row per table of scores: eer (0..1), min_dcf_0.01 ...
 
@@ -134,5 +149,8 @@ def summary(scores):
     for name, table in scores.items():
         if "label" not in table:
             raise ValueError(f"{name} has no labels, so no error rate can be computed")
-        lines[name] = summarize(table["label"].to_numpy(), table["score"].to_numpy())
+        if "score" not in table:
+            raise ValueError(f"{name} has no column 'score', but {list(table)}")
+        labels = trial_labels(table["label"], name)
+        lines[name] = summarize(labels, table["score"].to_numpy())
     return pd.DataFrame.from_dict(lines, orient="index")

@@ -137,6 +137,27 @@ def test_a_script_without_main_guard_where_processes_are_spawned(tmp_path):
     assert float(done.stdout.split()[1]) == pytest.approx(1)
 
 
+def test_labels_of_a_table_are_one_or_zero_or_refused(table):
+    def trials(labels):
+        names = list(table.ids)[: len(labels)]
+        return pd.DataFrame({"label": labels, "enrol": names, "test": names})
+
+    words = ["target", "nontarget"]
+    for labels in ([1, 0], [1.0, 0.0], [True, False], ["1", "0"], words):
+        assert score(table, trials(labels))["label"].tolist() == [1, 0]
+    scores = pd.DataFrame({"label": words, "score": [0.9, 0.1]})
+    assert summary(scores)["eer"].tolist() == [0.0]
+    for wrong in (np.nan, -1, 2, 257, 0.5, "yes"):
+        with pytest.raises(ValueError, match=r"label .* in row 2"):
+            score(table, trials([1, wrong]))
+        with pytest.raises(ValueError, match=r"label .* in row 2"):
+            summary(pd.DataFrame({"label": [1, wrong, 0], "score": [0.9, 0.1, 0.2]}))
+    with pytest.raises(ValueError, match="no column 'enrol'"):
+        score(table, pd.DataFrame({"test": ["a"]}))
+    with pytest.raises(ValueError, match="no column 'score'"):
+        summary(pd.DataFrame({"label": [1, 0]}))
+
+
 def test_summary_agrees_with_sklearn():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)

@@ -4,6 +4,7 @@ import os
 
 from speechbrain_dino.corpora.preparation import AUDIO, Source
 from speechbrain_dino.corpora.speech_corpus import prepare_speech
+from speechbrain_dino.data.audio_source import name_problem
 from speechbrain_dino.data.checks import LeftOut
 
 
@@ -41,6 +42,10 @@ def prepare_audio_files(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{twice[0]} is named twice: name every file once")
+    left_out = LeftOut()
+    for name in filter(name_problem, names):
+        left_out.add("name", os.path.abspath(name))
+    names = [name for name in names if not name_problem(name)]
     arguments = {
         "corpus": "audio_files",
         "trial_lists": [],
@@ -56,7 +61,7 @@ def prepare_audio_files(
         find=lambda name: None,
         folders=[],
         save_folder=save_folder,
-        left_out=LeftOut(),
+        left_out=left_out,
         hold_out_speakers=False,
         arguments=arguments,
     )

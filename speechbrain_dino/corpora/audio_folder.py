@@ -61,7 +61,7 @@ def prepare_audio_folder(
             order=(os.path.basename(name),),
         )
         for name, path, size, changed in list_files(
-            data_folder, left_out, skip=[save_folder]
+            data_folder, left_out, outputs=[save_folder]
         )
     ]
     arguments = {

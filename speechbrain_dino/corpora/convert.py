@@ -13,8 +13,9 @@ import soxr
 
 from speechbrain_dino.data import mp3
 from speechbrain_dino.data.audio_facts import QUIET, Facts, map_parallel
-from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem, is_cut
 from speechbrain_dino.data.file_notes import Ledger
+from speechbrain_dino.data.ogg import ogg_links
 from speechbrain_dino.utils.files import replacing
 
 AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
@@ -87,7 +88,8 @@ def convert(source, target, sample_rate=16000, channel=None):
         error.filename = error.filename or str(target)
         raise
     declared = _declared_seconds(source)
-    if declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds:
+    other = declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds
+    if other or is_cut(source):
         notes.append("length")
     return Conversion(made.rate, tuple(notes))
 
@@ -157,6 +159,9 @@ def _decode(source):
         if file.format == "MP3":
             yield from _decode_mp3(source, file)
             return
+        if file.format == "OGG" and len(links := ogg_links(source)) > 1:
+            yield from _decode_pieces(links)
+            return
         read = 0
         for block in _blocks(file):
             read += len(block)
@@ -181,8 +186,12 @@ def _decode_mp3(source, file):
         for block in _blocks(file):
             yield block, file.samplerate
         return
-    for part in mp3.rebuilt(data, frames):
-        with sf.SoundFile(part) as piece:
+    yield from _decode_pieces(mp3.rebuilt(data, frames))
+
+
+def _decode_pieces(files):
+    for file in files:
+        with sf.SoundFile(file) as piece:
             for block in _blocks(piece):
                 yield block, piece.samplerate
 

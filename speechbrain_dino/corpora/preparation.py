@@ -57,34 +57,33 @@ class Source(NamedTuple):
     split: str | None = None  # where the corpus has any
 
 
-def list_files(folder, left_out, skip=()):
+def list_files(folder, left_out, outputs=()):
     """Returns the audio files at any depth below a folder, through links as well.
 
     Each as (path relative to the folder with "/", absolute path, bytes, ns of the last
     change), sorted. A folder that is reached in several ways goes by its own name, then
     by the first link to it. ``left_out`` takes hidden files, such as macOS's
-    ``._name.wav``, names that cannot stand in a list, and what is no regular file; the
-    folders ``skip`` and converted copies are not searched.
+    ``._name.wav``, names that cannot stand in a list, and what is no regular file.
+    Converted copies are not searched.
 
     Raises
     ------
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If it is one of the folders ``skip``.
+        If it is one of the folders ``outputs``, which may lie in it.
     """
     root = os.path.abspath(folder)
     if not os.path.isdir(root):
         raise FileNotFoundError(
             f"{folder} is no folder: give the folder that holds the audio files"
         )
-    visited = {os.path.realpath(path) for path in skip}
-    if os.path.realpath(root) in visited:
+    if os.path.realpath(root) in map(os.path.realpath, outputs):
         raise ValueError(
             f"{folder} holds the audio files, and the output would go into it: give "
             "another output folder"
         )
-    waiting, links, files = [root], [], []
+    visited, waiting, links, files = set(), [root], [], []
     while waiting or links:
         # Links last, so that no folder goes by the name of a link to it.
         here = waiting.pop() if waiting else links.pop(0)
@@ -304,7 +303,7 @@ def usable_audio(
     audio = [(path, facts[path]) for path in paths]
     remarks = remarks_on(zip([s.path for s in sources], audio))
     if str(remarks):
-        logger.warning("Converted with these remarks:\n%s", remarks)
+        logger.warning("Used with these remarks:\n%s", remarks)
     return audio
 
 

@@ -13,6 +13,8 @@ from speechbrain_dino.data.checks import problems_of, reads_samples
 from speechbrain_dino.data.manifest import Manifest
 
 _SLACK, _SLACK_SECONDS = 0.02, 0.1
+_NEAR = 0.1  # by which the logarithm of a rate may be off, as durations are rounded
+_OPUS_RATE, _MAYBE_OPUS = 48000, (".opus", ".ogg", ".oga")
 
 
 class Usable(NamedTuple):
@@ -100,7 +102,9 @@ def usable_utterances(
 
 
 def _source(wav):
-    name = os.path.splitdrive(wav)[1].replace(os.sep, "/").lstrip("/")
+    # With ".." the copy would lie outside its folder.
+    path = os.path.realpath(wav) if ".." in Path(wav).parts else wav
+    name = os.path.splitdrive(path)[1].replace(os.sep, "/").lstrip("/")
     return Source(wav, name, wav, -1, -1, order=())
 
 
@@ -109,9 +113,8 @@ def _converted(row, path_of, facts_of):
     if row["wav"] not in path_of:
         return row
     facts = facts_of[row["wav"]]
+    scale = facts.rate / _counted_rate(row, facts)
     row["wav"] = path_of[row["wav"]]
-    own = facts.source_rate != facts.rate and _counts_own(row, facts)
-    scale = facts.rate / facts.source_rate if own else 1.0
     row["start"] = _scaled(row["start"], scale, facts)
     row["stop"] = max(_scaled(row["stop"], scale, facts), row["start"] + 1)
     if row.get("speech") is not None:
@@ -121,11 +124,19 @@ def _converted(row, path_of, facts_of):
     return row
 
 
-def _counts_own(row, facts):
-    """Whether positions count the given file's samples, not the converted one's."""
-    seconds = max(row["duration"], 1e-9)
-    rate = (row["stop"] - row["start"]) / seconds
-    return abs(np.log(rate / facts.source_rate)) < abs(np.log(rate / facts.rate))
+def _counted_rate(row, facts):
+    """The rate, in Hz, of the samples that a row's positions count.
+
+    They are the file's own, as SpeechBrain takes them, unless ``duration`` says that
+    they are those of the converted file. Of chunks SpeechBrain gives the duration of
+    the whole recording, which says nothing.
+    """
+    rate = (row["stop"] - row["start"]) / max(row["duration"], 1e-9)
+    # Opus decodes to 48 kHz, whatever rate its header has, so that programs differ.
+    opus = (_OPUS_RATE,) if row["wav"].lower().endswith(_MAYBE_OPUS) else ()
+    rates = (facts.source_rate, facts.rate, *opus)
+    distance, best = min((abs(np.log(rate / other)), other) for other in rates)
+    return best if distance < _NEAR else facts.source_rate
 
 
 def _scaled(position, scale, facts):

@@ -125,7 +125,7 @@ def prepare_voxceleb(
 
 def _files(number, folder, save_folder, left_out):
     """The files of a data folder; those outside VoxCeleb's layout have no order."""
-    files = list_files(folder, left_out, skip=[save_folder])
+    files = list_files(folder, left_out, outputs=[save_folder])
     below_trees = any(TREES & set(_folders(file[0])) for file in files)
     sources, trees = [], defaultdict(set)
     for name, path, size, changed in files:

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile as sf
 from speechbrain.utils.parallel import get_available_cpu_count, parallel_map
 
-from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem
+from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem, is_cut
 from speechbrain_dino.data.file_notes import Ledger
 from speechbrain_dino.data.vad import energy_vad
 from speechbrain_dino.utils.ending import end_with_parent
@@ -49,7 +49,7 @@ class Facts(NamedTuple):
     source_rate : int
         Hz of the file that this one was converted from, 0 if it was not.
     notes : str
-        What the conversion met with, keys of ``checks.NOTES``, with commas.
+        What reading or conversion met with, keys of ``checks.NOTES``, with commas.
     """
 
     frames: int = 0
@@ -126,6 +126,8 @@ def inspect(job):
             facts = Facts(file.frames, file.samplerate, file.channels, codec=codec)
             if facts.frames == 0:
                 return facts._replace(problem="empty")
+            if is_cut(path):
+                facts = facts._replace(notes="length")
             wanted = facts.seekable and (full or vad or facts.wide)
             return _read_samples(file, facts, full or vad, vad) if wanted else facts
     except BadAudio as error:

@@ -9,7 +9,10 @@ import soundfile as sf
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _DENIED = (errno.EACCES, errno.EPERM)
+_UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ)
 _BLOCK = 1 << 20
+_BYTE_ORDERS = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
+_PIPED = 0x7FFFF000  # SoX declares this, others more
 
 
 class BadAudio(ValueError):
@@ -60,7 +63,7 @@ def name_problem(name):
         name.encode()
     except UnicodeEncodeError:
         return "name"
-    return "name" if len(f"{name}.".splitlines()) > 1 else ""
+    return "name" if "\0" in name or len(f"{name}.".splitlines()) > 1 else ""
 
 
 def printable(name):
@@ -68,6 +71,27 @@ def printable(name):
     text = os.fspath(name).encode("utf-8", "backslashreplace").decode()
     escaped = (c.encode("unicode_escape").decode() for c in text)
     return "".join(c if c.isprintable() else e for c, e in zip(text, escaped))
+
+
+def is_cut(path):
+    """Whether a WAV or AIFF file is over 2 % shorter than its first chunk declares.
+
+    Programs that write to a pipe declare the largest number, or none.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> sf.write(path, [0.0] * 1000, 16000)
+    >>> whole = is_cut(path)
+    >>> _ = path.write_bytes(path.read_bytes()[:1000])
+    >>> whole, is_cut(path)
+    (False, True)
+    """
+    with open(path, "rb") as file:
+        head = file.read(8)
+    order = _BYTE_ORDERS.get(head[:4])
+    declared = int.from_bytes(head[4:], order) if order else 0
+    return declared < _PIPED and declared + 8 > 1.02 * os.path.getsize(path)
 
 
 @contextmanager
@@ -115,4 +139,6 @@ def _kind_of(error, path):
         return "missing"
     if error.errno in _DENIED:
         return "denied"
+    if error.errno in _UNNAMEABLE:
+        return "name"
     raise error

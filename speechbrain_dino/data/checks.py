@@ -15,7 +15,7 @@ REMEDIES = {
     "missing": "restore the file, or take it out of the list",
     "denied": "give yourself the right to read the file (chmod +r)",
     "special": "none needed: FIFOs, devices and folders are no audio files",
-    "name": "rename the file: its name is not UTF-8 or holds a line break",
+    "name": "rename the file: its name is not UTF-8, too long or holds a line break",
     "empty": "extract or download the file again",
     "unreadable": "extract or download the file again: it is cut short or no audio",
     "wrong_rate": "resample the file, or let prepare_audio_folder do it",

@@ -57,6 +57,6 @@ class Ledger:
 def _state(name):
     try:
         stat = os.stat(name)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return (-1, -1)
     return (stat.st_size, stat.st_mtime_ns)

@@ -21,6 +21,7 @@ class Trials(NamedTuple):
     """The file, for messages."""
 
 
+LABELS = {"0": 0, "1": 1, "nontarget": 0, "target": 1}
 _DIGITS = {"0": 0, "1": 1}
 _WORDS = {"nontarget": 0, "target": 1}
 # Order matters: the first form that the first line fits is that of the file.
@@ -163,6 +164,28 @@ def _raise_first_bad(path, lines, separator, forms):
     raise ValueError(
         f"{path}:{bad + 1}: expected {expected}{as_before}, found {lines[bad][:200]!r}"
     )
+
+
+def trial_labels(values, path):
+    """Labels, int8 (M,), of what a table holds: 1 or 0, true or false, target or not.
+
+    Raises ValueError, with ``path``, at anything else: -1, 2, NaN.
+
+    Example
+    -------
+    >>> trial_labels(["target", 0, True, 1.0], "mine").tolist()
+    [1, 0, 1, 1]
+    """
+    values = list(values)
+    # True == 1 == 1.0, whatever type a table gave them.
+    labels = [value if value in (0, 1) else LABELS.get(str(value)) for value in values]
+    bad = [number for number, label in enumerate(labels) if label is None]
+    if bad:
+        raise ValueError(
+            f"{path} has the label {values[bad[0]]!r} in row {bad[0] + 1}: expected "
+            "1 or target (one speaker), 0 or nontarget (two)"
+        )
+    return np.array(labels, dtype=np.int8)
 
 
 def check_both_kinds(trials):

@@ -169,12 +169,12 @@ def audio_digest(manifest, on_bad=None):
 def _state(utterance, on_bad):
     try:
         stat = os.stat(utterance.wav)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if on_bad in ("skip", "keep"):
             return -1, -1
         raise FileNotFoundError(
             f"the audio of {utterance.id!r} is not there: {utterance.wav} "
-            f"({error.strerror}). Restore it, or take its row out of the manifest."
+            f"({error}). Restore it, or take its row out of the manifest."
         ) from error
     return stat.st_size, stat.st_mtime_ns
 

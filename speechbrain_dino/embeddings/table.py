@@ -193,7 +193,10 @@ def write_status(folder, rows):
     """Writes what is wrong with utterances: rows of (ID, wav, status)."""
     with (
         replacing(folder / STATUS) as draft,
-        open(draft, "w", encoding="utf-8", newline="") as file,
+        # Names that are no text must not stop the others.
+        open(
+            draft, "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file,
     ):
         csv.writer(file, lineterminator="\n").writerows(
             [("ID", "wav", "status"), *rows]
@@ -203,5 +206,6 @@ def write_status(folder, rows):
 def _read_status(folder):
     if not (folder / STATUS).is_file():
         return {}
-    with open(folder / STATUS, encoding="utf-8", newline="") as file:
+    path = folder / STATUS
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         return {row["ID"]: row["status"] for row in csv.DictReader(file)}

@@ -152,7 +152,11 @@ def write_waveforms(waveforms, folder, sample_rate):
     rows, left_out = [], []
     for number, samples in enumerate(waveforms):
         if isinstance(samples, torch.Tensor):
-            samples = samples.detach().cpu().numpy()
+            samples = samples.detach().cpu()
+            # NumPy has no bfloat16.
+            samples = (
+                samples.float() if samples.is_floating_point() else samples
+            ).numpy()
         if samples.ndim != 1 or samples.dtype.kind not in "fi":
             raise ValueError(
                 f"a waveform of shape {samples.shape} and type {samples.dtype} was "

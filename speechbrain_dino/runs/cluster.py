@@ -8,7 +8,8 @@ from pathlib import Path
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
 from speechbrain_dino.clustering.labels import save_labels
-from speechbrain_dino.corpora.utterances import find_utterances
+from speechbrain_dino.corpora.utterances import find_audio
+from speechbrain_dino.embeddings.bad_audio import report_left_out
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.embeddings.table import EmbeddingTable
@@ -81,7 +82,7 @@ def run_clustering(hparams, run_opts):
     return results
 
 
-_EMBED = ("precision", "batch_seconds", "workers", "sample_rate")
+_EMBED = ("precision", "batch_seconds", "workers", "sample_rate", "on_bad", "channel")
 
 
 def _table(hparams, run_opts):
@@ -102,15 +103,20 @@ def _table(hparams, run_opts):
     device = join_processes(run_opts.device)
     model = load_pretrained(hparams["model"])
     output, rate = Path(hparams["output_folder"]), hparams["sample_rate"]
-    manifest = on_main_first(
-        lambda: find_utterances(hparams["utterances"], output / "data", rate)
+    how = {"sample_rate": rate, "channel": hparams["channel"]}
+    found = on_main_first(
+        lambda: find_audio(hparams["utterances"], output / "data", **how)
     )
+    # Of a folder its preparation reports.
+    if if_main_process() and (hparams["on_bad"] == "fail" or not found.folder):
+        report_left_out(found.left_out, hparams["on_bad"])
     options = {name: hparams[name] for name in _EMBED}
     table = embed_to_folder(
         folder,
-        manifest,
+        found.manifest,
         model.embedder,
         model.digest,
+        left_out=found.left_out,
         device=device,
         max_seconds=hparams["embed_seconds"],
         **options,

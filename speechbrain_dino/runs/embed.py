@@ -5,6 +5,7 @@ python -m speechbrain_dino.runs.embed --model M --data D --output_folder O
 
 import argparse
 import logging
+import math
 from pathlib import Path
 
 from speechbrain.utils.distributed import if_main_process
@@ -98,16 +99,37 @@ def add_embedding_options(parser):
     )
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
-    add("--batch_seconds", type=float, default=120.0, help="audio in a batch; 0: one")
+    add("--batch_seconds", type=seconds, default=120.0, help="audio in a batch; 0: one")
     add(
         "--window_seconds",
-        type=float,
+        type=seconds,
         default=WINDOW_SECONDS,
         help="longer utterances: mean of equal windows; 0: always whole",
     )
-    add("--workers", type=int, default=4, help="threads that read audio")
-    add("--sample_rate", type=int, default=16000, help="of the model, in Hz")
+    add("--workers", type=positive_integer, default=4, help="threads that read audio")
+    add(
+        "--sample_rate",
+        type=positive_integer,
+        default=16000,
+        help="of the model, in Hz",
+    )
     add("--data_root", help="what $data_root and relative paths in the CSV stand for")
+
+
+def seconds(text):
+    """A number of seconds on the command line, 0 or more."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more seconds")
+    return number
+
+
+def positive_integer(text):
+    """A whole number on the command line, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number
 
 
 _OPTIONS = ("on_bad", "channel", "device", "precision", "batch_seconds", "workers")

@@ -8,6 +8,7 @@ run that was killed goes on with the same command.
 
 import argparse
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
-from speechbrain_dino.utils.ownership import claim
+from speechbrain_dino.utils.ownership import MARK, NotOwnedError, claim
 
 logger = logging.getLogger(__name__)
+
+_HEAD, _TABLE = b"ID,wav,status,label,score", "table"
 
 
 def label_audio(model, data, device=None, folder=None, **options):
@@ -103,17 +106,20 @@ def main(arguments=None):
     known = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
-    output = Path(known.output)
+    output = Path(os.path.realpath(known.output))
     work = output.with_name(f"{output.name}.parts")
     with plain_errors(ValueError, OSError, ImportError):
         if if_main_process():
             _check_output(output, work)
         options = embedding_options(known)
-        table = label_audio(known.model, known.data, folder=work / "table", **options)
+        table = label_audio(known.model, known.data, folder=work / _TABLE, **options)
         if if_main_process():
             with replacing(output) as draft:
-                table.to_csv(draft, index=False, float_format="%.4f")
-            shutil.rmtree(work)
+                # Names that are no text must not stop the others.
+                table.to_csv(
+                    draft, index=False, float_format="%.4f", errors="surrogateescape"
+                )
+            _remove(work)
             print(table["label"].value_counts().to_string())
             print(f"{table['label'].notna().sum()} of {len(table)} labeled: {output}")
     leave_processes()
@@ -126,8 +132,30 @@ def _check_output(output, work):
             f"{output} is a folder: --output names the CSV to write, such as "
             f"{output / 'labels.csv'}"
         )
+    if output.exists() and not output.is_file():
+        raise OSError(f"{output} is no regular file: --output names the CSV to write")
+    if output.is_file() and not _is_labels(output):
+        raise NotOwnedError(
+            f"{output} is there and is no table of labels: --output would replace it, "
+            "give another name or move it away"
+        )
     claim(work, "label")
     check_writable(work)
+
+
+def _is_labels(path):
+    """Whether a file is empty, or a table as `label_audio` gives it."""
+    with open(path, "rb") as file:
+        head = file.read(len(_HEAD))
+    return head in (b"", _HEAD)
+
+
+def _remove(work):
+    """Removes what was kept to go on; whatever else lies there stays."""
+    shutil.rmtree(work / _TABLE)
+    (work / MARK).unlink()
+    if not any(work.iterdir()):
+        work.rmdir()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
-from speechbrain_dino.data.trials import leave_out
+from speechbrain_dino.data.trials import check_both_kinds, leave_out
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained, weights_digest
 from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
@@ -69,7 +69,7 @@ def run_verification(hparams, run_opts):
         parts = (model.embedder, model.digest)
         cohort = _cohort(hparams, folder / "cohort", parts, options, manifest)
         table = embed_to_folder(folder / "test", manifest, *parts, **options)
-        lists, bad_trials = _scorable(lists, table)
+        lists, bad_trials, lists_left_out = _scorable(lists, table)
         if any(bad_trials.values()):
             about = about[np.isin(manifest.ids, table.ids)].reset_index(drop=True)
             plan = _plan(hparams, lists, output)
@@ -96,6 +96,7 @@ def run_verification(hparams, run_opts):
             "skipped_trials": prepared.get("skipped", {}),
             "bad_audio": table.status,
             "trials_left_out": bad_trials,
+            "lists_left_out": lists_left_out,
             "seen_speakers": seen,
             "seconds": round(time.time() - started, 1),
         },
@@ -140,20 +141,31 @@ _EMBED = (
 
 
 def _scorable(lists, table):
-    """The lists without trials of audio that gave no embedding, and their numbers."""
+    """The lists without trials of audio that gave no embedding; what was left out.
+
+    Numbers of trials by list, and lists that cannot be scored without them, with why.
+    """
     absent = table.status.keys() - set(table.ids)
-    usable, skipped = {}, {}
+    usable, skipped, unusable = {}, {}, {}
     for name, trials in lists.items():
-        usable[name], kept = leave_out(trials, absent)
+        rest, kept = leave_out(trials, absent)
         skipped[name] = int((~kept).sum())
-        if skipped[name]:
-            logger.warning(
-                "%s: %d of %d trials are left out, as their audio is bad",
-                name,
-                skipped[name],
-                len(kept),
-            )
-    return usable, skipped
+        if not skipped[name]:
+            usable[name] = trials
+            continue
+        what = f"{skipped[name]} of {len(kept)} trials are left out: their audio is bad"
+        logger.warning("%s: %s", name, what)
+        try:
+            if not kept.any():
+                raise ValueError(f"{trials.path}: no trial is left")
+            check_both_kinds(rest)
+            usable[name] = rest
+        except ValueError as error:
+            unusable[name] = f"{what}. Without them, {error}"
+            logger.warning("%s cannot be scored. Without them, %s", name, error)
+    if not usable:
+        raise ValueError("no list can be scored: " + "; ".join(unusable.values()))
+    return usable, skipped, unusable
 
 
 def _loaded(hparams):

@@ -30,11 +30,11 @@ def own_device(device=None):
 
     Without ``device`` a GPU where there is one. ``cuda`` is the GPU of this process
     among those that torchrun started, ``cuda:N`` is taken as it is. Raises ValueError
-    if there are more processes than GPUs.
+    if there is no such device, or there are more processes than GPUs.
     """
     rank = os.environ.get("LOCAL_RANK")
     if rank is None or device not in (None, "cuda"):
-        return device or infer_device()
+        return _usable(device) if device else infer_device()
     if device is None and not torch.cuda.is_available():
         return infer_device()
     gpus = torch.cuda.device_count()
@@ -46,6 +46,19 @@ def own_device(device=None):
             f"{max(gpus, 1)} at most, or --device cpu"
         )
     return f"cuda:{rank}"
+
+
+def _usable(device):
+    try:
+        kind, number = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r}: {error}") from error
+    if kind == "cuda" and number >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r}: PyTorch finds {torch.cuda.device_count()} GPUs on "
+            "this machine; give cpu, or no device"
+        )
+    return device
 
 
 def gathered(x, dim=0):

@@ -156,7 +156,7 @@ def read_mark(folder):
     path = Path(folder) / MARK
     try:
         mark = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         mark = None

@@ -9,7 +9,8 @@ import socket
 import numpy as np
 import pytest
 import soundfile as sf
-from audio_files import write
+import soxr
+from audio_files import noise, write
 
 from speechbrain_dino.corpora import convert as convert_module
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
@@ -105,6 +106,42 @@ def test_a_whole_mp3_has_no_remark(tmp_path):
     samples, notes = converted(tmp_path, encoded(song(2)))
     assert (len(samples), notes) == (2 * RATE, ())
     assert likeness(samples, song(2)) > 0.98
+
+
+@pytest.mark.parametrize("rates", [(16000, 16000), (16000, 8000)])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_joined_ogg_is_read_to_its_end(tmp_path, subtype, rates):
+    parts, content = [], b""
+    for seed, rate in enumerate(rates):
+        parts.append(soxr.resample(noise(1.5, 6000, seed=seed), 6000, 16000))
+        samples = soxr.resample(parts[-1], 16000, rate)
+        path = tmp_path / f"{seed}.ogg"
+        sf.write(path, samples, rate, format="OGG", subtype=subtype)
+        content += path.read_bytes()
+    (tmp_path / "joined.ogg").write_bytes(content)
+    assert "length" in convert(tmp_path / "joined.ogg", tmp_path / "a.wav").notes
+    samples, _ = sf.read(tmp_path / "a.wav")
+    truth = np.concatenate(parts)
+    assert abs(len(samples) - len(truth)) < 100
+    for part in (slice(2000, 22000), slice(26000, 46000)):
+        assert np.corrcoef(samples[part], truth[part])[0, 1] > 0.8
+    assert convert(tmp_path / "0.ogg", tmp_path / "b.wav").notes == ()
+
+
+@pytest.mark.parametrize("rate, kind", [(16000, "wav"), (8000, "wav"), (16000, "aiff")])
+def test_what_is_shorter_than_it_declares_is_counted(tmp_path, rate, kind):
+    folder = tmp_path / "in"
+    whole = write(folder / f"whole.{kind}", 3.0, rate, seed=1)
+    with open(whole, "rb") as file:
+        data = file.read()
+    (folder / f"cut.{kind}").write_bytes(data[: len(data) * 5 // 6])
+    if kind == "wav":  # as from a pipe
+        data = data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
+        (folder / "piped.wav").write_bytes(data[: len(data) * 8 // 9])
+    summary = prepare_audio_folder(folder, tmp_path / "save", min_duration=0.5)
+    assert summary["kept"] == len(os.listdir(folder))
+    assert summary["remarks"]["length"]["count"] == 1
+    assert summary["remarks"]["length"]["example"] == str(folder / f"cut.{kind}")
 
 
 def test_a_cut_flac_is_not_filled_up(tmp_path):
@@ -293,7 +330,9 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
             return real(path, *args, **options)
 
         def deny(path, *args):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            if path == secret:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return open(path, *args)
 
         monkeypatch.setattr("soundfile.SoundFile", refuse)
         monkeypatch.setattr(audio_source, "open", deny, raising=False)

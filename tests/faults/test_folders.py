@@ -8,7 +8,7 @@ from audio_files import tree, write
 
 from speechbrain_dino.corpora.audio_folder import prepare_audio_folder
 from speechbrain_dino.corpora.preparation import list_files
-from speechbrain_dino.corpora.utterances import find_utterances
+from speechbrain_dino.corpora.utterances import find_audio, find_utterances
 from speechbrain_dino.data.checks import LeftOut
 from speechbrain_dino.data.manifest import Manifest
 
@@ -114,3 +114,52 @@ def test_formats_of_libsndfile_are_found(tmp_path):
         options = {"format": formats.get(kind, kind.upper())}
         write(folder / f"a.{kind}", 3.0, seed=seed, **options)
     assert prepare_audio_folder(folder, tmp_path / "save")["kept"] == 7
+
+
+def test_audio_in_a_folder_that_takes_the_output_counts_as_well(tmp_path):
+    folder = tree(tmp_path / "in", ["a.wav", "save/b.wav", "save/sub/c.wav"], 3.0)
+    write(folder / "narrow.wav", 3.0, 8000, seed=7)
+    for _ in range(2):
+        manifest = find_utterances(folder, folder / "save")
+        assert sorted(manifest.ids) == [
+            "a.wav",
+            "narrow.wav",
+            "save/b.wav",
+            "save/sub/c.wav",
+        ]
+
+
+def test_a_copy_stays_in_its_folder_whatever_the_manifest_names(tmp_path):
+    wav = write(tmp_path / "in" / "a.wav", 1.0, 8000)
+    mine = tmp_path / "in" / "a.wav.wav"
+    mine.write_bytes(b"mine")
+    up = os.sep.join([".."] * (len(tmp_path.parts) + 9))
+    rows = [
+        {"ID": str(k), "duration": 1.0, "wav": path, "start": 0, "stop": 8000}
+        for k, path in enumerate(
+            [f"{tmp_path}/{up}{wav}", f"{tmp_path}/in/../in/a.wav"]
+        )
+    ]
+    save = tmp_path / "save"
+    manifest = find_utterances(Manifest.from_rows(rows), save)
+    for row in range(2):
+        copy = os.path.realpath(manifest[row].wav)
+        assert copy.startswith(str(save / "audio") + os.sep)
+        assert manifest[row].stop == 16000
+    assert mine.read_bytes() == b"mine"
+
+
+def test_names_no_file_can_have_are_named_in_a_list(tmp_path):
+    good = write(tmp_path / "good.wav", 1.0)
+    names = [good, f"{tmp_path}/{'x' * 300}.wav", f"{tmp_path}/a\0b.wav"]
+    names.append(write(tmp_path / "two\nlines.wav", 1.0, seed=1))
+    found = find_audio(names, tmp_path / "save")
+    assert list(found.manifest.ids) == [good]
+    assert sorted(found.left_out) == sorted((n, n, "name") for n in names[1:])
+    rows = [
+        {"ID": str(k), "duration": 1.0, "wav": name, "start": 0, "stop": 16000}
+        for k, name in enumerate(names)
+    ]
+    found = find_audio(Manifest.from_rows(rows), tmp_path / "save2")
+    assert [kind for *_, kind in found.left_out] == ["name"] * 3
+    assert list(found.manifest.ids) == ["0"]

@@ -61,6 +61,30 @@ def test_another_rate(tmp_path, rate, counts):
     assert likeness(manifest[1], truth[RATE // 2 : 2 * RATE]) > 0.99
 
 
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_chunks_with_the_duration_of_the_recording(tmp_path, rate):
+    # As SpeechBrain's voxceleb_prepare writes them.
+    truth = speech(20.0)
+    wav = at_rate(tmp_path / "a.wav", truth, rate)
+    given = [row("a", wav, 3 * rate, 6 * rate, 20.0)]
+    manifest = find_utterances(Manifest.from_rows(given), tmp_path / "save")
+    assert likeness(manifest[0], truth[3 * RATE : 6 * RATE]) > 0.99
+
+
+@pytest.mark.parametrize("positions", [RATE, 48000])
+def test_opus_counts_48_kHz_in_some_programs(tmp_path, positions):
+    truth = speech(3.0)
+    wav = at_rate(tmp_path / "a.opus", truth, RATE, format="OGG", subtype="OPUS")
+    rows = [
+        row("whole", wav, 0, 3 * positions, 3.0),
+        row("part", wav, positions, 2 * positions, 1.0),
+    ]
+    found = usable_utterances(Manifest.from_rows(rows), tmp_path / "save")
+    assert found.left_out == []
+    assert likeness(found.manifest[0], truth) > 0.9
+    assert likeness(found.manifest[1], truth[RATE : 2 * RATE]) > 0.9
+
+
 def test_runs_of_speech_move_with_the_rate(tmp_path):
     truth = speech(3.0)
     wav = at_rate(tmp_path / "a.wav", truth, 48000)

@@ -1,12 +1,14 @@
 """The clustering command on a small table: files, figures, mistakes."""
 
 import json
+import os
 import runpy
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from audio_files import write
 from recipe_runs import RECIPE, results
 from sklearn.metrics import normalized_mutual_info_score
 from test_pretrained import export
@@ -149,6 +151,27 @@ def test_a_mistake_gives_one_clear_message(
     assert message in text.err + text.out + caplog.text + ending
     assert "Traceback" not in text.err + text.out
     assert not (tmp_path / "out" / "labels.csv").exists()
+
+
+def test_silence_and_damage_get_no_pseudo_label(tmp_path, cluster):
+    folder = tmp_path / "audio"
+    for seed in range(6):
+        write(folder / f"{seed}.wav", 0.6, seed=seed)
+    write(folder / "silent.wav", samples=np.zeros(16000))
+    cut = write(folder / "cut.flac", 2.0, seed=9)
+    with open(cut, "r+b") as file:  # found only when it is read
+        file.truncate(os.path.getsize(cut) // 2)
+    (folder / "page.mp3").write_text("<html>404</html>")
+    options = {"model": export(tmp_path / "run", 1), "utterances": folder}
+    options |= {"num_means": "null", "num_clusters": 2}
+    cluster(options)
+    labels = pd.read_csv(tmp_path / "out" / "labels.csv")
+    assert sorted(labels["ID"]) == [f"{seed}.wav" for seed in range(6)]
+    status = EmbeddingTable.load(tmp_path / "out" / "embeddings").status
+    bad = {"silent.wav": "silent", "cut.flac": "unreadable", "page.mp3": "unreadable"}
+    assert status == bad
+    with pytest.raises(SystemExit):
+        cluster(options | {"on_bad": "fail"})
 
 
 def test_bars_are_shares_by_doubled_sizes():

@@ -108,3 +108,26 @@ def test_bad_input_ends_with_one_message(tmp_path, audio, caplog):
             main([*wrong, *output])
         assert stopped.value.code == 1
         assert message in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("batch_seconds", "nan"),
+        ("window_seconds", "-3"),
+        ("sample_rate", "0"),
+        ("workers", "0"),
+        ("workers", "many"),
+        ("device", "gpu"),
+        ("device", "cuda:99"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_message(
+    tmp_path, audio, caplog, capsys, option, value
+):
+    given = ["--model", "M", "--data", str(audio), "--output_folder", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*given, f"--{option}", value])
+    assert stopped.value.code in (1, 2)
+    message = (capsys.readouterr().err.splitlines() or caplog.messages)[-1]
+    assert option in message and value in message

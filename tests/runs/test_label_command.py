@@ -1,5 +1,7 @@
 """The command that labels: a row per file, nothing lost, nothing of the user's gone."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -179,3 +181,37 @@ def test_long_recordings_take_windows(model, tmp_path, monkeypatch):
     assert len(table) == 1
     assert max(longest) <= 120 * 16000
     assert len(longest) == 3
+
+
+def test_what_is_no_table_of_labels_is_not_replaced(model, audio, tmp_path, caplog):
+    recording = audio / "0.wav"
+    content = recording.read_bytes()
+    mine = tmp_path / "mine.csv"
+    mine.write_text("my,own\n1,2\n", encoding="utf-8")
+    for output in (recording, mine, audio / "new" / ".." / "0.wav"):
+        with pytest.raises(SystemExit):
+            run(model, audio, output)
+        assert "is no table of labels" in caplog.messages[-1]
+    assert recording.read_bytes() == content
+    assert mine.read_text(encoding="utf-8") == "my,own\n1,2\n"
+    for _ in range(2):  # its own table is replaced
+        assert len(run(model, audio, tmp_path / "out.csv")) == 9
+    work = tmp_path / "more.csv.parts"
+    work.mkdir()
+    (work / "owner.json").write_text('{"command": "label"}', encoding="utf-8")
+    (work / "notes.txt").write_text("mine", encoding="utf-8")
+    run(model, audio, tmp_path / "more.csv")
+    assert [path.name for path in work.iterdir()] == ["notes.txt"]
+
+
+def test_names_that_are_no_text_have_a_row(model, audio, tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        (audio / name).write_bytes((audio / "0.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    output = tmp_path / "out.csv"
+    main(["--model", str(model), "--data", str(audio), "--output", str(output)])
+    rows = pd.read_csv(output, index_col="ID", encoding_errors="surrogateescape")
+    assert rows.loc[name, "status"] == "name"
+    assert (rows["status"] == "ok").sum() == 5

@@ -291,6 +291,44 @@ def test_a_silent_file_stops_the_run_or_its_trials_are_left_out(
 
 
 @pytest.mark.recipe
+def test_lists_without_a_kind_of_trial_after_bad_audio_are_left_out(
+    arguments, tmp_path, tiny_corpus, in_this_process, own_argv, capsys
+):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(tiny_corpus, corpus)
+    trials = read_trials(corpus / "veri_test.txt")
+    target = next(k for k in range(len(trials.enrol)) if trials.labels[k])
+    pair = trials.enrol[target], trials.test[target]
+    others = [
+        f"{label} {a} {b}"
+        for label, a, b in zip(trials.labels, trials.enrol, trials.test)
+        if pair[0] not in (a, b)
+    ]
+    lines = {"one": [f"1 {' '.join(pair)}", *others], "none": [" ".join(pair)]}
+    lines["one"] = [line for line in lines["one"] if pair[0] in line or line[0] == "0"]
+    lines["good"] = others
+    for name, content in lines.items():
+        (corpus / f"{name}.txt").write_text("\n".join(content) + "\n")
+    (path,) = corpus.rglob(pair[0])
+    soundfile.write(path, np.zeros(soundfile.info(path).frames), 16000)
+    options = arguments | {"data_folder": corpus, "metadata": "null"}
+    options |= {"on_bad": "skip"}
+    verify(options | {"trial_lists": "[one, none, good]"})
+    out = tmp_path / "out"
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert list(results["verification"]) == ["good"]
+    assert results["verification"]["good"]["trials"] == len(others)
+    why = results["lists_left_out"]
+    assert "all trials are nontarget trials" in why["one"]
+    assert "no trial is left" in why["none"]
+    assert [path.name for path in (out / "scores").glob("*.txt")] == ["good.txt"]
+    with pytest.raises(SystemExit):
+        verify(options | {"trial_lists": "[one, none]"})
+    printed = capsys.readouterr()
+    assert "no list can be scored" in printed.out + printed.err
+
+
+@pytest.mark.recipe
 def test_silence_is_left_out_where_the_yaml_says_so(
     arguments, tmp_path, in_this_process, own_argv, monkeypatch
 ):
