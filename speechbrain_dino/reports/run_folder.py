@@ -56,6 +56,26 @@ class RunFolder(NamedTuple):
     missing: list
 
 
+_OF_RUNS = ("results.json", "hyperparams.yaml", "curves.jsonl", "rounds.json", "scores")
+
+
+def check_run(folder):
+    """Raises FileNotFoundError if a folder holds nothing of a run.
+
+    Example
+    -------
+    >>> check_run(getfixture("tmp_path"))
+    Traceback (most recent call last):
+    FileNotFoundError: ... is no run folder: it has no results.json, ...
+    """
+    folder = Path(folder)
+    if folder.is_dir() and not any((folder / name).exists() for name in _OF_RUNS):
+        raise FileNotFoundError(
+            f"{folder} is no run folder: it has no {', '.join(_OF_RUNS)}; name the "
+            "--output_folder of a run"
+        )
+
+
 def read_run(folder):
     """Reads a run's output folder.
 

@@ -3,7 +3,6 @@
 python -m speechbrain_dino.runs.embed --model M --data D --output_folder O
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.options import Options, number
 from speechbrain_dino.utils.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -64,9 +64,8 @@ PRECISION_HELP = (
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description=examples() or __doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Leaves vectors.npy (float32), ids.txt and, of bad audio, status.csv.",
     )
     parser.add_argument("--output_folder", required=True, help="where the table goes")
@@ -98,16 +97,27 @@ def add_embedding_options(parser):
     )
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
-    add("--batch_seconds", type=float, default=120.0, help="audio in a batch; 0: one")
+    add(
+        "--batch_seconds",
+        type=number(float, low=0),
+        default=120.0,
+        help="audio in a batch; 0: one",
+    )
     add(
         "--window_seconds",
-        type=float,
+        type=_window,
         default=WINDOW_SECONDS,
-        help="longer utterances: mean of equal windows; 0: always whole",
+        help="longer utterances: mean of equal windows of 0.1 s or more; 0: always "
+        "whole",
     )
-    add("--workers", type=int, default=4, help="threads that read audio")
-    add("--sample_rate", type=int, default=16000, help="of the model, in Hz")
+    add("--workers", type=number(int, low=0), default=4, help="threads that read audio")
+    rate = number(int, low=1000, high=384000)
+    add("--sample_rate", type=rate, default=16000, help="of the model, in Hz")
     add("--data_root", help="what $data_root and relative paths in the CSV stand for")
+
+
+def _window(text):
+    return 0.0 if number(float, low=0)(text) == 0 else number(float, low=0.1)(text)
 
 
 _OPTIONS = ("on_bad", "channel", "device", "precision", "batch_seconds", "workers")
@@ -117,6 +127,8 @@ _OPTIONS += ("sample_rate", "data_root")
 def embedding_options(known):
     """What `add_embedding_options` read, for ``audio_input.embed_audio``."""
     options = {name: getattr(known, name) for name in _OPTIONS}
+    if known.data_root and not Path(known.data_root).is_dir():
+        raise NotADirectoryError(f"--data_root {known.data_root} is no folder")
     return options | {"window_seconds": known.window_seconds or None}
 
 

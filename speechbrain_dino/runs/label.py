@@ -6,7 +6,6 @@
 run that was killed goes on with the same command.
 """
 
-import argparse
 import logging
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.options import Options
 from speechbrain_dino.utils.ownership import claim
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _classifier(model):
 
 def main(arguments=None):
     """Command line."""
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description="Labels audio with a fine-tuned model, such as emotions."
     )
     parser.add_argument("--output", required=True, help="CSV to write")
@@ -104,7 +104,7 @@ def main(arguments=None):
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
     output = Path(known.output)
-    work = output.with_name(f"{output.name}.parts")
+    work = output.parent / f"{output.name}.parts"
     with plain_errors(ValueError, OSError, ImportError):
         if if_main_process():
             _check_output(output, work)

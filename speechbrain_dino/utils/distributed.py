@@ -48,6 +48,40 @@ def own_device(device=None):
     return f"cuda:{rank}"
 
 
+def checked_device(device):
+    """The device; ValueError if PyTorch cannot compute there.
+
+    Example
+    -------
+    >>> checked_device("cpu"), checked_device(None)
+    ('cpu', None)
+    >>> checked_device("gpu")
+    Traceback (most recent call last):
+    ValueError: --device gpu: expected cpu, cuda or cuda:N
+    """
+    if device is None:
+        return None
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"--device {device}: expected cpu, cuda or cuda:N") from error
+    gpus = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
+        raise ValueError(
+            f"--device {device}: PyTorch sees {gpus} GPUs here; give --device cpu, or "
+            "leave it out"
+        )
+    if wanted.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=wanted).item()
+        except (RuntimeError, AssertionError, ImportError) as error:
+            raise ValueError(
+                f"--device {device}: PyTorch cannot compute there; expected cpu, cuda "
+                "or cuda:N"
+            ) from error
+    return device
+
+
 def gathered(x, dim=0):
     """The parts ``x`` of all processes, concatenated along ``dim`` in their order.
 
@@ -115,7 +149,7 @@ def same_group(batch, number, group, device=None):
 
 def join_processes(device=None):
     """Joins torchrun's processes, if any; returns and raises as `own_device`."""
-    device = own_device(device)
+    device = own_device(checked_device(device))
     if "RANK" in os.environ and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
     return device
