@@ -113,6 +113,7 @@ def read_run(folder):
     if (folder / "results.json").is_file():
         with _damaged_is_missing("results.json", missing):
             results = read_checked(folder / "results.json", "it is left out")
+            results = _well_formed(results, missing)
     else:
         missing.append("results.json: the run has not been evaluated yet")
     if (folder / "hyperparams.yaml").is_file():
@@ -153,6 +154,23 @@ def read_run(folder):
         settings=settings,
         missing=missing,
     )
+
+
+_TABLES = ("verification", "verification_before")
+_DICTS = (*_TABLES, "scorings", "data", "finetune", "health")
+
+
+def _well_formed(results, missing):
+    """Results without what is no dict where one is expected, as by hand or damage."""
+    odd = []
+    for name in _DICTS:
+        value = results.get(name, {})
+        rows = value.values() if name in _TABLES and isinstance(value, dict) else ()
+        if not (isinstance(value, dict) and all(isinstance(r, dict) for r in rows)):
+            odd.append(name)
+    if odd:
+        missing.append(f"results.json: left out, as damaged: {', '.join(odd)}")
+    return {key: value for key, value in results.items() if key not in odd}
 
 
 def _last_rows(rows, kind):

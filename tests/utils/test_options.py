@@ -98,3 +98,11 @@ def test_a_seed_is_compared_once(tmp_path, monkeypatch, caplog):
         _compare([*COMPARE, "--seeds", "1", "2", "1"])
     assert "1 is given twice" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_a_page_is_written_of_results_with_odd_types(tmp_path):
+    odd = '{"verification": {"a": 5}, "scorings": 3, "data": [], "finetune": 1}'
+    (tmp_path / "results.json").write_text(odd, encoding="utf-8")
+    report([str(tmp_path)])
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "as damaged: verification, scorings, data, finetune" in page
