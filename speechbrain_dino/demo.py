@@ -5,7 +5,6 @@
 It continues where it was stopped.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -13,7 +12,9 @@ import time
 from pathlib import Path
 
 from speechbrain_dino.corpora.synthetic.corpus import make_synthetic_corpus
+from speechbrain_dino.runs.command_line import read_arguments
 from speechbrain_dino.utils.ending import end_on_signals
+from speechbrain_dino.utils.options import Options
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb"
 
@@ -43,12 +44,13 @@ def run_demo(folder, extra=()):
     started = time.monotonic()
     folder = Path(folder).resolve()
     run = folder / "run"
+    command = ["hparams/demo.yaml", "--data_folder", str(folder / "corpus")]
+    command += ["--output_folder", str(run), *extra]
+    read_arguments([str(RECIPE / command[0]), *command[1:]])  # before minutes of work
     _say(f"1/3  Synthetic speakers, in VoxCeleb's layout: {_short(folder / 'corpus')}")
     make_synthetic_corpus(folder / "corpus")
     _say("2/3  DINO pretraining without labels, then verification of unseen speakers")
-    command = [sys.executable, "train.py", "hparams/demo.yaml"]
-    command += ["--data_folder", str(folder / "corpus"), "--output_folder", str(run)]
-    subprocess.run([*command, *extra], cwd=RECIPE, check=True)
+    subprocess.run([sys.executable, "train.py", *command], cwd=RECIPE, check=True)
     _say(f"3/3  Done in {(time.monotonic() - started) / 60:.1f} minutes")
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     print(summary(results, run), flush=True)
@@ -101,18 +103,22 @@ def _say(text):
 
 def main(arguments=None):
     """Command line: ``python -m speechbrain_dino.demo [FOLDER]``."""
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description="Makes synthetic speakers, trains a small DINO on them, verifies.",
         epilog="Further arguments go to the recipe.",
     )
     parser.add_argument("folder", nargs="?", default="demo", help="where to write")
-    options, extra = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # The folder comes first: another word is the value of the option before it.
+    first = [] if words and words[0].startswith("--") else words[:1]
+    asked = {"-h", "--help"} & set(words)
+    options, extra = parser.parse_args(asked or first), words[len(first) :]
     end_on_signals()
     try:
         run_demo(options.folder, extra)
     except subprocess.CalledProcessError as error:
         parser.exit(error.returncode, "The demo stopped: training failed, see above.\n")
-    except (ImportError, FileNotFoundError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -27,7 +27,9 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RECIPE", tmp_path / "recipe")
     monkeypatch.setattr(demo, "make_synthetic_corpus", lambda folder: folder)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "hparams").mkdir(parents=True)
+    yaml = "data_folder: x\noutput_folder: y\nnumber_of_epochs: 8\n"
+    (tmp_path / "recipe" / "hparams" / "demo.yaml").write_text(yaml, "utf-8")
     return tmp_path / "recipe" / "train.py"
 
 
@@ -81,3 +83,34 @@ def test_missing_speech_library(recipe, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         demo.main(["out"])
     assert 'pip install "speechbrain-dino[demo]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--bogus", "3"], "has no key 'bogus'"),
+        (["--number_of_epochs", "2", "out"], "--number_of_epochs 2 out: expected an"),
+        (["out", "--output_folder", "there"], "--output_folder is given twice"),
+    ],
+)
+def test_wrong_options_end_before_speakers_are_made(
+    recipe, monkeypatch, tmp_path, arguments, message
+):
+    recipe.write_text(TRAIN, encoding="utf-8")
+    monkeypatch.setattr(demo, "make_synthetic_corpus", lambda folder: 1 / 0)
+    with pytest.raises(SystemExit) as error:
+        demo.main(arguments)
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "3").exists()
+
+
+def test_a_file_in_the_way_is_a_line(recipe, tmp_path, monkeypatch, capsys):
+    recipe.write_text(TRAIN, encoding="utf-8")
+    monkeypatch.setattr(
+        demo, "make_synthetic_corpus", lambda folder: folder.mkdir(parents=True)
+    )
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    with pytest.raises(SystemExit) as error:
+        demo.main(["out"])
+    assert error.value.code == 1 and (tmp_path / "out").read_text() == "mine"
+    assert "Not a directory" in capsys.readouterr().err

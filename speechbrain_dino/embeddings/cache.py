@@ -122,7 +122,7 @@ def take_folder(folder):
     NotOwnedError if something of the user's, or of another command, is in the way.
     """
     names = (VECTORS, IDS, STATUS, TABLE)
-    if read_mark(folder) is None and _made_before(folder):
+    if Path(folder).is_dir() and read_mark(folder) is None and _made_before(folder):
         names = ()
     claim(folder, "embedding", names)
 

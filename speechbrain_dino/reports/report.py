@@ -6,17 +6,18 @@ writes ``RUN_FOLDER/report/index.html``, which needs no network and no script, a
 pictures beside it as PNG. Further runs join the first in its table and DET curves.
 """
 
-import argparse
 from pathlib import Path
 
 from speechbrain_dino.metrics.classification import metrics_frame
 from speechbrain_dino.reports import plots
 from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.embedding_map import layout_name
-from speechbrain_dino.reports.run_folder import read_run
+from speechbrain_dino.reports.run_folder import check_run, read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import categories
 from speechbrain_dino.utils.ending import end_on_signals
+from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.options import Options
 
 _MADE = ("model", "seed", "git", "hardware", "seconds")
 
@@ -201,15 +202,15 @@ def _missing(runs):
 
 def main(arguments=None):
     """Command line: ``python -m speechbrain_dino.reports.report RUN_FOLDER ...``."""
-    parser = argparse.ArgumentParser(description="Writes the HTML page of a run.")
+    parser = Options(description="Writes the HTML page of a run.")
     parser.add_argument("run_folder", type=Path, help="output folder of the run")
     parser.add_argument("others", nargs="*", type=Path, help="runs to compare with")
     options = parser.parse_args(arguments)
     end_on_signals()
-    try:
+    with plain_errors(ValueError, OSError):
+        for folder in (options.run_folder, *options.others):
+            check_run(folder)
         print(write_report(options.run_folder, options.others))
-    except FileNotFoundError as error:
-        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

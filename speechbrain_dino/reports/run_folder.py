@@ -56,6 +56,26 @@ class RunFolder(NamedTuple):
     missing: list
 
 
+_OF_RUNS = ("results.json", "hyperparams.yaml", "curves.jsonl", "rounds.json", "scores")
+
+
+def check_run(folder):
+    """Raises FileNotFoundError if a folder holds nothing of a run.
+
+    Example
+    -------
+    >>> check_run(getfixture("tmp_path"))
+    Traceback (most recent call last):
+    FileNotFoundError: ... is no run folder: it has no results.json, ...
+    """
+    folder = Path(folder)
+    if folder.is_dir() and not any((folder / name).exists() for name in _OF_RUNS):
+        raise FileNotFoundError(
+            f"{folder} is no run folder: it has no {', '.join(_OF_RUNS)}; name the "
+            "--output_folder of a run"
+        )
+
+
 def read_run(folder):
     """Reads a run's output folder.
 
@@ -93,6 +113,7 @@ def read_run(folder):
     if (folder / "results.json").is_file():
         with _damaged_is_missing("results.json", missing):
             results = read_checked(folder / "results.json", "it is left out")
+            results = _well_formed(results, missing)
     else:
         missing.append("results.json: the run has not been evaluated yet")
     if (folder / "hyperparams.yaml").is_file():
@@ -133,6 +154,23 @@ def read_run(folder):
         settings=settings,
         missing=missing,
     )
+
+
+_TABLES = ("verification", "verification_before")
+_DICTS = (*_TABLES, "scorings", "data", "finetune", "health")
+
+
+def _well_formed(results, missing):
+    """Results without what is no dict where one is expected, as by hand or damage."""
+    odd = []
+    for name in _DICTS:
+        value = results.get(name, {})
+        rows = value.values() if name in _TABLES and isinstance(value, dict) else ()
+        if not (isinstance(value, dict) and all(isinstance(r, dict) for r in rows)):
+            odd.append(name)
+    if odd:
+        missing.append(f"results.json: left out, as damaged: {', '.join(odd)}")
+    return {key: value for key, value in results.items() if key not in odd}
 
 
 def _last_rows(rows, kind):

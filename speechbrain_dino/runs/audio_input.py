@@ -18,7 +18,7 @@ from speechbrain_dino.embeddings.bad_audio import ON_BAD, check_on_bad, first_fa
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.table import EmbeddingTable
-from speechbrain_dino.utils.distributed import on_main_first
+from speechbrain_dino.utils.distributed import checked_device, on_main_first
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,9 @@ def embed_audio(
     check_on_bad(on_bad)
     if on_bad is None:
         raise ValueError(f"on_bad is None; expected one of {', '.join(ON_BAD)}")
+    checked_device(options.get("device"))
+    if not 0 < sample_rate < 2**31:
+        raise ValueError(f"sample_rate is {sample_rate}; expected a rate in Hz")
     options |= {"on_bad": on_bad, "channel": channel, "sample_rate": sample_rate}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch if folder is None else folder) / "data"

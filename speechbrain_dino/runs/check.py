@@ -79,7 +79,15 @@ def report(argv):
     if "head" not in parts:
         yield _line("output layer", "depends on the number of classes")
     yield from _crops(hparams)
-    yield from _cost(hparams, student if "head" in parts else Branch(encoder, _as_is))
+    try:
+        yield from _cost(
+            hparams, student if "head" in parts else Branch(encoder, _as_is)
+        )
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise SystemExit(
+            f"{hparams_file}: its parts do not fit together: {reason}"
+        ) from error
     yield _line("batch", f"{hparams['batch_size']} utterances, all processes together")
     yield _line("epochs", str(hparams["number_of_epochs"]))
 

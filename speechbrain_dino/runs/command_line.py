@@ -36,7 +36,7 @@ from speechbrain_dino.runs.resume import (
 )
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
-from speechbrain_dino.utils.distributed import own_device
+from speechbrain_dino.utils.distributed import checked_device, own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
 from speechbrain_dino.utils.errors import plain_errors, said_once
 from speechbrain_dino.utils.precision import (
@@ -179,7 +179,7 @@ def launched(argv, command="training"):
     launch, asked = read_arguments(argv)
     run_opts = launch.run_opts
     with plain_errors(ValueError):
-        device = own_device(_computable(run_opts.device))
+        device = own_device(checked_device(run_opts.device))
     if run_opts.device == "cuda":  # SpeechBrain would take the first one everywhere
         run_opts = replace(run_opts, device=device)
     if "distributed_backend" not in run_opts.overridden_args and (
@@ -261,23 +261,6 @@ def read_arguments(argv):
         raise said_once(_line(hparams_file, error)) from error
     launch = Launch(recipe, overrides, hparams_file, run_opts, allowed)
     return launch, own.get("precision")
-
-
-def _computable(device):
-    """The device; ValueError if there is no such one."""
-    if device is None:
-        return None
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"--device {device}: expected cpu, cuda or cuda:N") from error
-    gpus = torch.cuda.device_count()
-    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
-        raise ValueError(
-            f"--device {device}: PyTorch sees {gpus} GPUs here; give --device cpu, or "
-            "leave it out"
-        )
-    return device
 
 
 def silence_torchvision():

@@ -3,9 +3,7 @@
 python -m speechbrain_dino.runs.embed --model M --data D --output_folder O
 """
 
-import argparse
 import logging
-import math
 from pathlib import Path
 
 from speechbrain.utils.distributed import if_main_process
@@ -21,6 +19,7 @@ from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
+from speechbrain_dino.utils.options import Options, number
 from speechbrain_dino.utils.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
@@ -65,9 +64,8 @@ PRECISION_HELP = (
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description=examples() or __doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Leaves vectors.npy (float32), ids.txt and, of bad audio, status.csv.",
     )
     parser.add_argument("--output_folder", required=True, help="where the table goes")
@@ -99,37 +97,27 @@ def add_embedding_options(parser):
     )
     add("--device", help="cpu, cuda or cuda:N; a GPU where there is one")
     add("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
-    add("--batch_seconds", type=seconds, default=120.0, help="audio in a batch; 0: one")
+    add(
+        "--batch_seconds",
+        type=number(float, low=0),
+        default=120.0,
+        help="audio in a batch; 0: one",
+    )
     add(
         "--window_seconds",
-        type=seconds,
+        type=_window,
         default=WINDOW_SECONDS,
-        help="longer utterances: mean of equal windows; 0: always whole",
+        help="longer utterances: mean of equal windows of 0.1 s or more; 0: always "
+        "whole",
     )
-    add("--workers", type=positive_integer, default=4, help="threads that read audio")
-    add(
-        "--sample_rate",
-        type=positive_integer,
-        default=16000,
-        help="of the model, in Hz",
-    )
+    add("--workers", type=number(int, low=1), default=4, help="threads that read audio")
+    rate = number(int, low=1000, high=384000)
+    add("--sample_rate", type=rate, default=16000, help="of the model, in Hz")
     add("--data_root", help="what $data_root and relative paths in the CSV stand for")
 
 
-def seconds(text):
-    """A number of seconds on the command line, 0 or more."""
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more seconds")
-    return number
-
-
-def positive_integer(text):
-    """A whole number on the command line, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
+def _window(text):
+    return 0.0 if number(float, low=0)(text) == 0 else number(float, low=0.1)(text)
 
 
 _OPTIONS = ("on_bad", "channel", "device", "precision", "batch_seconds", "workers")
@@ -139,6 +127,8 @@ _OPTIONS += ("sample_rate", "data_root")
 def embedding_options(known):
     """What `add_embedding_options` read, for ``audio_input.embed_audio``."""
     options = {name: getattr(known, name) for name in _OPTIONS}
+    if known.data_root and not Path(known.data_root).is_dir():
+        raise NotADirectoryError(f"--data_root {known.data_root} is no folder")
     return options | {"window_seconds": known.window_seconds or None}
 
 

@@ -25,7 +25,15 @@ from speechbrain_dino.runs.rules import (
 )
 
 PACKAGES = ("speechbrain_dino", "speechbrain", "torch")
-"""Packages whose classes and functions may be named on a command line."""
+_ROOMS = "augment clustering corpora data embeddings losses metrics models probing"
+_LAYERS = "augment core dataio lobes nnet processing utils.checkpoints utils.epoch_loop"
+PLACES = (
+    *(f"speechbrain_dino.{room}" for room in f"{_ROOMS} scoring training".split()),
+    *(f"speechbrain.{name}" for name in f"{_LAYERS} utils.train_logger".split()),
+    *("torch.nn", "torch.optim", "torch.utils.data"),
+)
+"""Modules of the packages whose classes and functions may be named on a command line:
+others start programs (``speechbrain.utils.superpowers``) or load code."""
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 _NONE = ("none", "null", "~", "")
@@ -369,7 +377,8 @@ def _check_objects(key, node):
         if kind not in ("!new", "!name") or not _trusted(path):
             raise ValueError(
                 f"--{key} {tag}: expected !new: or !name: of something in "
-                f"{', '.join(PACKAGES)}; other objects are named in a YAML"
+                f"{', '.join(PACKAGES)} that neither starts programs nor loads code "
+                f"({', '.join(PLACES)}); other objects are named in a YAML"
             )
     if isinstance(node, dict):
         if not all(isinstance(name, str) for name in node):
@@ -380,7 +389,7 @@ def _check_objects(key, node):
 
 
 def _trusted(path):
-    """Whether a dotted name leads to something that one of the packages defines."""
+    """Whether a dotted name leads to something that one of the places defines."""
     if path.split(".")[0] not in PACKAGES:
         return False
     try:
@@ -388,4 +397,4 @@ def _trusted(path):
     except Exception:  # whatever a module raises when it is imported
         return False
     module = getattr(target, "__module__", None) or ""
-    return module.split(".")[0] in PACKAGES
+    return any(f"{module}.".startswith(f"{place}.") for place in PLACES)

@@ -6,7 +6,6 @@
 run that was killed goes on with the same command.
 """
 
-import argparse
 import logging
 import os
 import shutil
@@ -24,6 +23,7 @@ from speechbrain_dino.utils.distributed import join_processes
 from speechbrain_dino.utils.ending import end_on_signals, leave_processes
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.options import Options
 from speechbrain_dino.utils.ownership import MARK, NotOwnedError, claim
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _classifier(model):
 
 def main(arguments=None):
     """Command line."""
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description="Labels audio with a fine-tuned model, such as emotions."
     )
     parser.add_argument("--output", required=True, help="CSV to write")

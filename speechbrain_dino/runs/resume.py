@@ -37,6 +37,8 @@ _GROUPS = {
 }
 MAY_CHANGE = {key: why for why, keys in _GROUPS.items() for key in keys.split()}
 """Keys that a run may be continued with other values of, and of what kind they are."""
+_OF_STAGES = {"rounds", "stop_below"}
+"""Of how long it trains, what concerns no fold or round that is finished."""
 CONDITIONS = {
     "data": "the training utterances",
     "labels": "the labels of the training utterances",
@@ -109,7 +111,7 @@ def check_unchanged(launch, folder, also=()):
         logger.warning("%s is gone: the values of before are not known", stored)
         return {}
     before = _read(stored)
-    free = {*MAY_CHANGE, *launch.allow_changed, *also}
+    free = {*_may_change(Path(folder)), *launch.allow_changed, *also}
     kept = {key: before[key] for key in before if key in free and key in now}
     # What follows from them, such as a schedule's length, differs with them alone.
     as_before = YAML(typ="rt").load(launch.changed(**kept).resolved())
@@ -123,6 +125,7 @@ def check_unchanged(launch, folder, also=()):
             f"{folder} holds a run with {key} {_shown(before, key)}, and now {key} is "
             f"{_shown(now, key)}: give the old value back, another --output_folder, or "
             f"--allow_changed {','.join(other)} to go on all the same"
+            f"{' with what is left to do' if _finished_stages(Path(folder)) else ''}"
         )
     return {
         key: (_shown(before, key), _shown(now, key))
@@ -130,6 +133,18 @@ def check_unchanged(launch, folder, also=()):
         # Loggers follow from folders.
         if _value(before, key) != _value(now, key) and key != "train_logger"
     }
+
+
+def _finished_stages(folder):
+    """Whether a fold, or a round, is finished: it is not trained again."""
+    stages = (folder.glob("folds/*/predictions.csv"), folder.glob("round*/inference"))
+    return any(any(paths) for paths in stages)
+
+
+def _may_change(folder):
+    """Keys that may differ; epochs only where no stage has had all of its own."""
+    epochs = set(_GROUPS["how long it trains"].split()) - _OF_STAGES
+    return set(MAY_CHANGE) - (epochs if _finished_stages(folder) else set())
 
 
 def note_changes(folder, changes):

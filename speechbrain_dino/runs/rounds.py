@@ -65,6 +65,7 @@ def run_rounds(launch, hparams):
     with plain_errors(ValueError, OSError, ImportError):
         _check(hparams)
         state = RoundsState(output / "rounds.json")
+        _check_rounds(state, hparams["rounds"])
         alone_on_main(hparams["prepare"])
         manifest = Manifest.from_csv(Path(hparams["data_save_folder"]) / "train.csv")
         check_conditions(hparams, {"data": manifest_digest(manifest)})
@@ -98,6 +99,16 @@ def _check(hparams):
         raise ValueError(f"rounds is {hparams['rounds']}; at least 1 is needed")
 
 
+def _check_rounds(state, rounds):
+    """Refuses to call a run of many rounds one of fewer."""
+    done = [line for line in state.lines()[1:] if line.get("verification") is not None]
+    if len(done) > rounds:
+        raise ValueError(
+            f"{state.path} has {len(done)} rounds, and rounds is {rounds}: give "
+            f"{len(done)} or more, or another --output_folder"
+        )
+
+
 def _start_line(hparams, launch, state):
     """Figures of the first model on the trial lists, for comparison."""
     if state.get(0, "verification") is not None:
@@ -122,7 +133,9 @@ def _start_line(hparams, launch, state):
 def _round(number, launch, hparams, state, manifest, truth):
     """One round; returns how much the labels changed, None in the first."""
     folder = Path(hparams["output_folder"]) / f"round{number}"
-    previous = state.get(number - 1, "model")
+    # Not as noted: the folder of the run may have been moved or copied.
+    earlier = folder.with_name(f"round{number - 1}") / "inference"
+    previous = str(earlier) if number > 1 else state.get(0, "model")
     logger.info("Round %d of %d, from %s", number, hparams["rounds"], previous)
     if state.get(number, "verification") is None:
         model = load_pretrained(previous)

@@ -71,7 +71,7 @@ _SHARE, _TEXT = Rule(float, low=0, high=1), Rule(str)
 _GROUPS = (
     (
         _COUNT,
-        "batch_size number_of_epochs sample_rate embedding_dim n_mels log_every "
+        "batch_size number_of_epochs embedding_dim n_mels log_every "
         "validate_every average_last keep_checkpoints rounds num_folds bottleneck_dim "
         "hidden_dim expanded_dim projection_dim projector_dim queue_size sub_centers "
         "utterances_per_item top_n cluster_every test_actors valid_actors",
@@ -80,7 +80,7 @@ _GROUPS = (
     (
         _NUMBER,
         "num_workers local_crops global_crops validate_lists "
-        "valid_utterances bootstrap ckpt_interval_steps workers affine_epochs "
+        "bootstrap ckpt_interval_steps workers affine_epochs "
         "main_epochs large_margin_epochs correct_from_epoch gate_from_epoch",
     ),
     (
@@ -92,9 +92,14 @@ _GROUPS = (
     ),
     (
         _POSITIVE,
-        "global_seconds local_seconds chunk_seconds large_margin_seconds embed_seconds "
         "temp scale gate_bound plda_means f_max steps_per_epoch",
     ),
+    # An encoder sees some frames at least, and memory holds a batch.
+    (Rule(float, low=0.1, high=600), "global_seconds local_seconds chunk_seconds"),
+    (Rule(float, low=0.1, high=600), "large_margin_seconds"),
+    (Rule(float, low=0.1), "embed_seconds"),
+    (Rule(int, low=2), "valid_utterances"),
+    (Rule(int, low=1000, high=384000), "sample_rate"),
     (
         _SHARE,
         "noise_prob reverb_prob teacher_momentum cluster_after ssps_after",

@@ -96,6 +96,7 @@ def make_brain(run):
         )
     untrained = brain.checkpointer.find_checkpoint() is None
     with plain_errors(ValueError):
+        _check_epochs(brain.checkpointer, run)
         if untrained and run.run_opts.test_only:
             raise ValueError(
                 f"--test_only: {run.folder} holds no trained network: leave it out, or "
@@ -111,6 +112,18 @@ def make_brain(run):
         )
     ddp_barrier()
     return brain
+
+
+def _check_epochs(checkpointer, run):
+    """Refuses to call a run of many epochs one of fewer."""
+    checkpoints = checkpointer.find_checkpoints()
+    trained = max((c.meta.get("epoch") or 0 for c in checkpoints), default=0)
+    limit = run.hparams["epoch_counter"].limit
+    if trained > limit:
+        raise ValueError(
+            f"{run.folder} has trained {trained} epochs, and number_of_epochs is "
+            f"{limit}: give {trained} or more, or another --output_folder"
+        )
 
 
 def finish_run(brain, run):

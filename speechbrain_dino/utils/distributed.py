@@ -34,7 +34,7 @@ def own_device(device=None):
     """
     rank = os.environ.get("LOCAL_RANK")
     if rank is None or device not in (None, "cuda"):
-        return _usable(device) if device else infer_device()
+        return checked_device(device) if device else infer_device()
     if device is None and not torch.cuda.is_available():
         return infer_device()
     gpus = torch.cuda.device_count()
@@ -48,16 +48,37 @@ def own_device(device=None):
     return f"cuda:{rank}"
 
 
-def _usable(device):
+def checked_device(device):
+    """The device; ValueError if PyTorch cannot compute there.
+
+    Example
+    -------
+    >>> checked_device("cpu"), checked_device(None)
+    ('cpu', None)
+    >>> checked_device("gpu")
+    Traceback (most recent call last):
+    ValueError: --device gpu: expected cpu, cuda or cuda:N
+    """
+    if device is None:
+        return None
     try:
-        kind, number = torch.device(device).type, torch.device(device).index or 0
+        wanted = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"device {device!r}: {error}") from error
-    if kind == "cuda" and number >= torch.cuda.device_count():
+        raise ValueError(f"--device {device}: expected cpu, cuda or cuda:N") from error
+    gpus = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= gpus:
         raise ValueError(
-            f"device {device!r}: PyTorch finds {torch.cuda.device_count()} GPUs on "
-            "this machine; give cpu, or no device"
+            f"--device {device}: PyTorch sees {gpus} GPUs here; give --device cpu, or "
+            "leave it out"
         )
+    if wanted.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=wanted).item()
+        except (RuntimeError, AssertionError, ImportError) as error:
+            raise ValueError(
+                f"--device {device}: PyTorch cannot compute there; expected cpu, cuda "
+                "or cuda:N"
+            ) from error
     return device
 
 
@@ -128,7 +149,7 @@ def same_group(batch, number, group, device=None):
 
 def join_processes(device=None):
     """Joins torchrun's processes, if any; returns and raises as `own_device`."""
-    device = own_device(device)
+    device = own_device(checked_device(device))
     if "RANK" in os.environ and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
     return device

@@ -56,6 +56,12 @@ def claim(folder, command, names=None):
 def check_owner(folder, command, names=None):
     """Raises as :func:`claim` does, and writes nothing: before long work."""
     folder = Path(folder)
+    for above in folder.parents:
+        if above.exists() and not above.is_dir():
+            raise NotOwnedError(
+                f"{above} is a file, so there can be no folder {folder}: give another "
+                "output folder"
+            )
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():

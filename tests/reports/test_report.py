@@ -188,11 +188,11 @@ def test_runs_side_by_side(tmp_path, capsys):
     assert not (tmp_path / "two" / "run" / "report").exists()
 
 
-def test_no_such_folder(tmp_path, capsys):
+def test_no_such_folder(tmp_path, caplog):
     with pytest.raises(SystemExit) as error:
         main([str(tmp_path / "none")])
     assert error.value.code == 1
-    assert "there is no run folder" in capsys.readouterr().err
+    assert "there is no run folder" in caplog.text
 
 
 def test_resumed_run_counts_the_later_line(tmp_path):

@@ -20,6 +20,7 @@ from speechbrain_dino.runs.resume import (
     note_changes,
     run_conditions,
 )
+from speechbrain_dino.runs.train import _check_epochs
 
 RECIPE = """
 seed: 1
@@ -232,3 +233,27 @@ def test_damaged_conditions_are_named(launch, tmp_path, text):
     (tmp_path / "conditions.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"conditions\.json is damaged"):
         check_conditions({"output_folder": tmp_path}, {"data": "a"})
+
+
+@pytest.mark.parametrize("stage", ["folds/fold1/predictions.csv", "round1/inference"])
+def test_epochs_may_change_while_no_fold_or_round_is_finished(launch, tmp_path, stage):
+    longer = launch.changed(number_of_epochs=6)
+    assert check_unchanged(longer, tmp_path)["number_of_epochs"] == (4, 6)
+    (tmp_path / stage).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"number_of_epochs 4, and now .* is 6"):
+        check_unchanged(longer, tmp_path)
+    allowed = ("number_of_epochs",)
+    changes = check_unchanged(longer._replace(allow_changed=allowed), tmp_path)
+    assert changes["number_of_epochs"] == (4, 6)
+
+
+def test_a_run_is_not_called_shorter_than_it_is(tmp_path):
+    checkpoints = [SimpleNamespace(meta=meta) for meta in ({"epoch": 2}, {})]
+    checkpointer = SimpleNamespace(find_checkpoints=lambda: checkpoints)
+    for limit in (2, 3, 1):
+        counter = SimpleNamespace(limit=limit)
+        run = SimpleNamespace(folder=tmp_path, hparams={"epoch_counter": counter})
+        if limit >= 2:
+            _check_epochs(checkpointer, run)
+    with pytest.raises(ValueError, match=r"trained 2 epochs, and .* is 1: give 2 or"):
+        _check_epochs(checkpointer, run)

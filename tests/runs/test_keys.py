@@ -125,7 +125,7 @@ def test_values_are_taken_in_the_type_of_their_key(key, default, value, expected
         ("vad", True, 1, "True or False"),
         ("batch_size", 48, float("inf"), "an integer of at least 1"),
         ("base_lr", 0.1, float("inf"), "a number of at least 0"),
-        ("global_seconds", 4.0, 0, "a number above 0"),
+        ("global_seconds", 4.0, 0, "a number from 0.1 to 600"),
         ("train_size", [8, 50], ["a", 2], "a list of integers"),
         ("kind", "auto", "names", "auto, classes or numbers"),
         ("placement", "independent", None, "independent or disjoint"),
@@ -367,3 +367,36 @@ def test_wrong_values_end_the_program_in_one_line(words, tmp_path, monkeypatch):
         start_run([recipe, "--data_folder", "none", "--device", "cpu", *words])
     assert words[0] in stop.value.code and "\n" not in stop.value.code
     assert list(tmp_path.iterdir()) == []  # before anything is written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!name:speechbrain.utils.superpowers.run_shell {cmd: touch x}",
+        "!name:speechbrain.inference.interfaces.foreign_class {source: x}",
+        "!name:speechbrain_dino.runs.compare.plan.measured_speed {command: [touch, x]}",
+        "!name:torch.hub.load {repo_or_dir: x, model: y}",
+        "!name:torch.load {f: x}",
+        "!new:torch.distributed.elastic.multiprocessing.subprocess_handler."
+        "SubprocessHandler {entrypoint: touch}",
+    ],
+)
+def test_no_word_starts_a_program_or_loads_code(text):
+    recipe = "prepare: !name:speechbrain_dino.corpora.voxceleb.prepare_voxceleb\n"
+    with pytest.raises(ValueError, match="expected !new: or !name: of something in"):
+        read_keys(recipe, {"prepare": text})
+
+
+@pytest.mark.parametrize(
+    "key, text",
+    [
+        ("local_seconds", "0.0001"),
+        ("global_seconds", "100000"),
+        ("sample_rate", "1"),
+        ("valid_utterances", "1"),
+    ],
+)
+def test_values_that_no_training_survives_are_refused(key, text):
+    recipe = "{local_seconds: 1, global_seconds: 2, sample_rate: 16000, "
+    with pytest.raises(ValueError, match=f"--{key} {text}: expected"):
+        read_keys(recipe + "valid_utterances: 8}", {key: text})

@@ -1,6 +1,7 @@
 """Rounds of pseudo-labeling: embed, cluster, train, evaluate; killed ones too."""
 
 import json
+import shutil
 
 import pytest
 import recipe_runs as runs
@@ -175,3 +176,27 @@ def test_labels_that_change_between_two_rounds_are_refused(launcher, recipe, fin
     labels.write_text(text, encoding="utf-8")
     run = launcher.run(recipe, "--output_folder", folder, script="rounds.py")
     assert run.status == 0, run.output
+
+
+def test_a_moved_run_goes_on_from_its_own_rounds(launcher, recipe, finished, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(finished[0], folder)
+    few = launcher.run(
+        recipe, "--output_folder", folder, "--rounds", 1, script="rounds.py"
+    )
+    assert few.status == 1 and "Traceback" not in few.output
+    assert "has 2 rounds, and rounds is 1: give 2 or more" in few.output
+    more = launcher.run(
+        recipe, "--output_folder", folder, "--rounds", 3, script="rounds.py"
+    )
+    assert more.status == 0, more.output
+    text = (folder / "round3" / "hyperparams.yaml").read_text(encoding="utf-8")
+    start = YAML(typ="rt").load(text)["start_model"]
+    assert start == str(folder / "round2" / "inference")
+
+
+def test_finished_rounds_keep_their_epochs(launcher, recipe, finished):
+    options = ("--output_folder", finished[0], "--main_epochs", 2)
+    run = launcher.run(recipe, *options, script="rounds.py")
+    assert run.status == 1 and len(run.output.splitlines()) == 1
+    assert "--allow_changed" in run.output and "main_epochs" in run.output

@@ -4,7 +4,6 @@ Every run is a process of its own that trains as the recipe's ``train.py`` does.
 comparison that was stopped goes on where it was; YAMLs and seeds may be added later.
 """
 
-import argparse
 import csv
 import json
 import logging
@@ -16,6 +15,7 @@ from speechbrain_dino.reports.plots.comparison import comparison_figure
 from speechbrain_dino.runs.compare.plan import (
     Plan,
     checked_options,
+    checked_seeds,
     named,
     prepare_once,
 )
@@ -30,6 +30,7 @@ from speechbrain_dino.runs.usage import examples
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.options import Options, number
 from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import git_state, hardware
 
@@ -69,24 +70,30 @@ def main(argv, train_script):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Options(
         description=examples(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Further options, such as --data_folder, go to every train.py.",
-        allow_abbrev=False,
     )
     parser.add_argument("yamls", nargs="+", help="one YAML a method")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument(
+        "--seeds", type=number(int, low=0, high=2**32 - 1), nargs="+", default=[1, 2, 3]
+    )
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--steps", type=int, help="optimizer steps of every run")
     budget.add_argument(
-        "--minutes", type=float, help="minutes of training of every run"
+        "--steps", type=number(int, low=1), help="optimizer steps of every run"
+    )
+    budget.add_argument(
+        "--minutes",
+        type=number(float, above=0),
+        help="minutes of training of every run",
     )
     parser.add_argument("--output_folder", default="results/comparison")
-    parser.add_argument("--points", type=int, default=8, help="validations of a run")
+    parser.add_argument(
+        "--points", type=number(int, low=1), default=8, help="validations of a run"
+    )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=number(int, low=1),
         default=1,
         help="runs at a time, each with its share of the cores; small models use one "
         "core each better than all of them together",
@@ -142,7 +149,7 @@ def compare(
         If two methods have one name, the data are not the same for all, or the folder
         holds a comparison with another budget or something else than a comparison.
     """
-    methods = named(yamls)
+    methods, seeds = named(yamls), checked_seeds(list(seeds))
     output = Path(output_folder)
     options = checked_options(list(options), output)
     environment = own_threads(jobs)

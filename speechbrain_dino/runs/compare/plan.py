@@ -49,6 +49,20 @@ def named(yamls):
     return {name: Path(path).resolve() for name, path in zip(names, yamls)}
 
 
+def checked_seeds(seeds):
+    """The seeds; ValueError if one comes twice, as its run would count twice.
+
+    Example
+    -------
+    >>> checked_seeds([1, 2])
+    [1, 2]
+    """
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise ValueError(f"--seeds: {twice[0]} is given twice: a seed is one run")
+    return seeds
+
+
 def checked_options(options, output):
     """Options of every run, with one folder of prepared data for all.
 
