@@ -22,7 +22,7 @@ def _compare(words):
     [
         (embed, [*EMBED, "--batch_seconds", "abc"], "'abc' is no number of at least 0"),
         (embed, [*EMBED, "--batch_seconds", "nan"], "'nan' is no number of at least 0"),
-        (embed, [*EMBED, "--workers", "2.5"], "'2.5' is no integer of at least 0"),
+        (embed, [*EMBED, "--workers", "2.5"], "'2.5' is no integer of at least 1"),
         (embed, [*EMBED, "--sample_rate", "0"], "'0' is no integer of at least 1000"),
         (embed, [*EMBED, "--window_seconds", "-1"], "'-1' is no number of at least 0"),
         (embed, [*EMBED, "--window_seconds", "1e-4"], "'1e-4' is no number of at lea"),
