@@ -62,10 +62,10 @@ class Curves:
         sums = None
         if self.sums.exists():
             sums = self.sums.read_text("utf-8", "replace").split()
-        rows = []
+        whole, rows = None if sums is None else set(sums), []
         lines = self.path.read_text("utf-8", "replace").split("\n")
         for number, line in enumerate(lines, 1):
-            problem = line and _problem(line, sums and set(sums))
+            problem = line and _problem(line, whole)
             if problem:
                 where = f"{self.path}, line {number}"
                 logger.warning("%s: %s is left out: %.80s", where, problem, line)
