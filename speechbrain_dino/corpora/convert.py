@@ -79,7 +79,7 @@ def convert(source, target, sample_rate=16000, channel=None):
     try:
         with replacing(target) as draft:
             made = _write(draft, source, sample_rate, channel, 1.0)
-            gain, note = _gain(made.peak)
+            gain, note = gain_of(made.peak)
             if note:
                 notes.append(note)
                 made = _write(draft, source, sample_rate, channel, gain)
@@ -136,7 +136,7 @@ def _int16(samples):
     return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
 
 
-def _gain(peak):
+def gain_of(peak):
     """What to multiply by for 16 bits to hold the audio, and the note that says so."""
     if peak > 1 + _STEP:
         return 1 / peak, "loud"

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from speechbrain.utils.distributed import if_main_process
 
+from speechbrain_dino.corpora.convert import gain_of
 from speechbrain_dino.corpora.utterances import Found, find_audio
 from speechbrain_dino.data.checks import LeftOut
 from speechbrain_dino.data.manifest import Manifest
@@ -21,9 +22,6 @@ from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.utils.distributed import checked_device, on_main_first
 
 logger = logging.getLogger(__name__)
-
-QUIET = 0.01
-"""Peak, of full scale, below which 16 bits lose an embedding."""
 
 
 class Embedded(NamedTuple):
@@ -186,10 +184,7 @@ def write_waveforms(waveforms, folder, sample_rate):
 def _scaled(samples):
     """Audio that 16 bits would cut, or hold in a few steps, at another level."""
     peak = float(np.abs(samples).max())
-    if peak > 1 and np.isfinite(peak):
-        return samples / peak
-    # Below two steps there is nothing but noise of quantization to amplify.
-    return samples * (0.5 / peak) if 2 / 32768 < peak < QUIET else samples
+    return samples * gain_of(peak)[0] if np.isfinite(peak) else samples
 
 
 def check_writable(folder):
