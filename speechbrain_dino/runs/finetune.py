@@ -230,10 +230,7 @@ def set_up_fold(run, manifest, column="emotion"):
     weigh_classes(hparams, labels["train"], len(classes))
     if hparams.get("copy_paste") is not None:
         hparams["copy_paste"].set_up(classes)
-    # The encoder is there already, weights and all.
-    source, hparams["start_model"] = hparams["start_model"], None
-    set_up_classifier(run, labels["train"])
-    hparams["start_model"] = source
+    set_up_classifier(run, labels["train"], has_weights=True)
     run.class_names = classes
     valid = manifest.subset(fold.valid)
     run.validator = ClassValidator(valid, labels["valid"], hparams)

@@ -12,7 +12,7 @@ from speechbrain_dino.models.embedder import Embedder
 logger = logging.getLogger(__name__)
 
 
-def set_up_classifier(run, labels, truth=None):
+def set_up_classifier(run, labels, truth=None, has_weights=False):
     """Builds what depends on the labels, for ``ClassifierBrain``.
 
     Arguments
@@ -26,6 +26,8 @@ def set_up_classifier(run, labels, truth=None):
         otherwise ValueError.
     truth : sequence of str, optional
         True speakers (N,), for diagnosis alone.
+    has_weights : bool
+        Whether ``embedding_model`` has the weights of ``start_model`` already.
     """
     classes = int(labels.max()) + 1
     missing = classes - len(np.unique(labels))
@@ -44,13 +46,15 @@ def set_up_classifier(run, labels, truth=None):
         modules["gate"].set_up(len(labels))
     if truth is not None:
         modules["health"].set_truth(labels, truth)
-    if hparams["start_model"] is not None:
-        start_from(hparams["start_model"], hparams)
+    source = hparams["start_model"]
+    if source is not None and not has_weights:
+        start_from(source, hparams)
+    fresh = source is None or hparams.get("from_scratch", False)
     logger.info(
         "%d utterances in %d classes, training %s",
         len(labels),
         classes,
-        f"from {hparams['start_model']}" if hparams["start_model"] else "from scratch",
+        "from scratch" if fresh else f"from {source}",
     )
 
 

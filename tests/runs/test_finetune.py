@@ -36,8 +36,10 @@ def run(corpus, start_model, in_this_process):
     return run
 
 
-def test_a_whole_run_and_what_it_leaves(run, corpus, tmp_path):
+def test_a_whole_run_and_what_it_leaves(run, corpus, start_model, tmp_path):
     results = run(tmp_path / "out")["finetune"]
+    log = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    assert f"in 3 classes, training from {start_model}" in log
     folds = [tmp_path / "out" / "folds" / f"fold{k}" for k in (1, 2, 3)]
     tables = [pd.read_csv(fold / "predictions.csv") for fold in folds]
     whole = pd.concat(tables)
