@@ -208,6 +208,18 @@ def test_a_collapse_is_a_result_and_a_failure_is_tried_again(stage):
     assert [name for name, _, _ in started(folder)] == ["well", "flat", "bad", "bad"]
 
 
+def test_the_exit_status_says_whether_all_were_trained(stage, caplog):
+    folder, recipe = stage
+    yamls = [recipe("flat", mood="collapses"), recipe("bad", mood="fails")]
+    argv = [*map(str, yamls), "--steps", "60", "--seeds", "1"]
+    argv += ["--output_folder", str(folder / "out")]
+    with pytest.raises(SystemExit) as stopped:
+        main(argv, folder / "train.py")
+    assert stopped.value.code == 1
+    assert "Not trained: bad, seed 1: failed: the disk is full" in caplog.text
+    main(argv, folder / "train.py")  # tried again, and a collapse is a result
+
+
 def test_minutes_become_epochs_by_the_speed(stage):
     folder, recipe = stage
     run(folder, [recipe("small")], seeds=[1], minutes=0.1)

@@ -56,7 +56,7 @@ def main(argv, train_script):
     # Trainings must not outlive the comparison: the next one would start them again.
     end_on_signals()
     with plain_errors(ValueError, OSError):
-        compare(
+        table = compare(
             known.yamls,
             known.seeds,
             train_script,
@@ -67,6 +67,16 @@ def main(argv, train_script):
             points=known.points,
             jobs=known.jobs,
         )
+    # A collapse is a result.
+    failed = [
+        f"{method}, {status}"
+        for method, entry in table.items()
+        for status in entry["status"]
+        if "collapsed" not in status
+    ]
+    if failed:
+        logger.error("Not trained: %s. The same command tries again", "; ".join(failed))
+        raise SystemExit(1)
 
 
 def _parser():
