@@ -7,6 +7,8 @@ from speechbrain.nnet.CNN import Conv1d
 from torch import nn
 
 from speechbrain_dino.models.features import frame_mask
+from speechbrain_dino.models.norm_act import norm_act
+from speechbrain_dino.models.recompute import recomputed
 
 ACTIVATIONS = {"relu": torch.relu, "relu6": F.relu6, "swish": F.silu}
 
@@ -59,12 +61,23 @@ class MaskedResNet(nn.Module):
     mean and standard deviation over time, then a linear layer without bias and batch
     normalization. Strides, one per stage, are in time and frequency. ``activation`` is
     a key of ``ACTIVATIONS``; convolutions begin as He et al. (2015), by fan out.
+    Tensors lie channels-last in memory (on CPUs where channels come in sixteens).
+    ``recompute``: backward computes blocks again
+    instead of keeping what lies inside them, for larger batches.
     """
 
     def __init__(
-        self, input_size, channels, block_sizes, strides, lin_neurons, activation="relu"
+        self,
+        input_size,
+        channels,
+        block_sizes,
+        strides,
+        lin_neurons,
+        activation="relu",
+        recompute=False,
     ):
         super().__init__()
+        self.recompute = recompute
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation is {activation!r}; expected one of "
@@ -86,6 +99,12 @@ class MaskedResNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        convolutions = [m for m in self.blocks.modules() if isinstance(m, nn.Conv2d)]
+        self.wide = all(
+            width % 16 == 0
+            for layer in convolutions
+            for width in (layer.in_channels, layer.out_channels)
+        )
 
     def forward(self, feats, lengths=None):
         """Embeddings (batch, 1, lin_neurons) of log-mels (batch, frames, input_size).
@@ -93,13 +112,21 @@ class MaskedResNet(nn.Module):
         Padding by relative ``lengths`` (batch,) is masked exactly.
         """
         mask = frame_mask(lengths, feats)
+        if mask is not None:
+            feats = feats * mask[..., None]
         # (batch, 1, bands, frames)
         x = feats.transpose(1, 2).unsqueeze(1)
-        x = self.stem_norm(self.stem(masked(x, mask)))
-        x = masked(self.activation(x), mask)
+        if self.wide or x.device.type != "cpu":
+            # Channels-last by its strides. Not on CPUs for other widths: oneDNN's
+            # backward of strided 1x1 convolutions then writes past its memory.
+            x = x.squeeze(1).contiguous()[..., None].permute(0, 3, 1, 2)
+        x = norm_act(self.stem_norm, self.stem(x), self.activation, mask=mask)
         for block in self.blocks:
-            x, mask = block(x, mask)
-        x = self.embedding(_statistics(x.flatten(1, 2), mask))
+            if self.recompute:
+                x, mask = recomputed(block, x, mask)
+            else:
+                x, mask = block(x, mask)
+        x = self.embedding(_statistics(x, mask))
         return self.embedding_norm(x).unsqueeze(1)
 
     @property
@@ -129,9 +156,16 @@ class LResNet34(MaskedResNet):
         strides=(1, 2, 2, 2),
         lin_neurons=256,
         activation="relu",
+        recompute=False,
     ):
         super().__init__(
-            input_size, channels, block_sizes, strides, lin_neurons, activation
+            input_size,
+            channels,
+            block_sizes,
+            strides,
+            lin_neurons,
+            activation,
+            recompute,
         )
 
     def block(self, width, out, stride):
@@ -153,9 +187,10 @@ class BasicBlock(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = masked(self.activation(self.norm1(self.conv1(x))), inner)
-        y = self.norm2(self.conv2(y)) + self.shortcut(x)
-        return masked(self.activation(y), inner), inner
+        y = norm_act(self.norm1, self.conv1(x), self.activation, mask=inner)
+        y = self.conv2(y)
+        y = norm_act(self.norm2, y, self.activation, self.shortcut(x), inner)
+        return y, inner
 
 
 def conv(width, out, kernel, stride=1):
@@ -173,13 +208,16 @@ def masked(x, mask):
 
 
 def _statistics(x, mask, floor=1e-5):
-    """Mean and standard deviation over time, (batch, 2 channels), in float32."""
-    x = x.float()
+    """Mean and deviation over time of (batch, channels, bands, time).
+
+    Returns (batch, 2 channels bands), float32 at least: means, then deviations.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     if mask is None:
-        mean = x.mean(dim=2)
-        variance = x.var(dim=2, unbiased=False)
+        variance, mean = torch.var_mean(x, dim=3, correction=0)
     else:
-        weight = mask[:, None] / mask.sum(1)[:, None, None]
-        mean = (x * weight).sum(dim=2)
-        variance = ((x - mean[..., None]).square() * weight).sum(dim=2)
-    return torch.cat([mean, variance.clamp(min=floor).sqrt()], dim=1)
+        weight = (mask / mask.sum(1)[:, None])[:, None, None]
+        mean = (x * weight).sum(dim=3)
+        variance = ((x - mean[..., None]).square() * weight).sum(dim=3)
+    deviation = variance.clamp(min=floor).sqrt()
+    return torch.cat([mean.flatten(1), deviation.flatten(1)], dim=1)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speechbrain_dino.models.encoders import MaskedResNet, conv, masked, shortcut
+from speechbrain_dino.models.norm_act import norm_act
 
 
 class Res2Net50(MaskedResNet):
@@ -34,10 +35,17 @@ class Res2Net50(MaskedResNet):
         expansion=4,
         lin_neurons=256,
         activation="relu",
+        recompute=False,
     ):
         self.scale, self.base_width, self.expansion = scale, base_width, expansion
         super().__init__(
-            input_size, channels, block_sizes, strides, lin_neurons, activation
+            input_size,
+            channels,
+            block_sizes,
+            strides,
+            lin_neurons,
+            activation,
+            recompute,
         )
 
     def block(self, width, out, stride):
@@ -67,18 +75,20 @@ class Res2Block(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = masked(self.activation(self.norm1(self.conv1(x))), mask)
+        y = norm_act(self.norm1, self.conv1(x), self.activation, mask=mask)
         groups = y.chunk(self.scale, dim=1)
         outputs = []
         for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
             group = groups[number]
             if number and self.stride == 1:  # else the sizes differ
                 group = group + outputs[-1]
-            outputs.append(masked(self.activation(norm(layer(group))), inner))
+            group = norm_act(norm, layer(group), self.activation, mask=inner)
+            outputs.append(group)
         if self.scale > 1:
             last = groups[-1]
             if self.stride > 1:
                 last = masked(F.avg_pool2d(last, 3, self.stride, padding=1), inner)
             outputs.append(last)
-        y = self.norm3(self.conv3(torch.cat(outputs, dim=1))) + self.shortcut(x)
-        return masked(self.activation(y), inner), inner
+        y = self.conv3(torch.cat(outputs, dim=1))
+        y = norm_act(self.norm3, y, self.activation, self.shortcut(x), inner)
+        return y, inner
