@@ -25,6 +25,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.losses.views import Views
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.safe_step import clip_gradients, parameter_groups
 from speechbrain_dino.utils.allocator import keep_freed_memory
@@ -160,10 +161,15 @@ class Step:
             self.lap("student forward")
             leaf = embedded.detach().requires_grad_()
             student = self.head(leaf)
-            loss = self.modules["loss"](
-                student.unflatten(0, (-1, self.args.batch_size)),
-                teacher.unflatten(0, (-1, self.args.batch_size)),
+            number = self.args.batch_size
+            views = Views(
+                student.unflatten(0, (-1, number)),
+                teacher.unflatten(0, (-1, number)),
+                leaf.unflatten(0, (-1, number)),
+                items=torch.arange(number, device=self.device),
+                shared=len(self.views[0]),
             )
+            loss = self.modules["loss"](views).loss
         self.scaler.scale(loss).backward()
         self.lap("head and loss")
         embedded.backward(leaf.grad)
