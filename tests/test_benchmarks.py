@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+
+from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+RECIPES = BENCHMARKS.parent / "recipes" / "VoxCeleb" / "hparams"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
 
 
@@ -46,3 +50,14 @@ def test_a_training_step_is_taken_apart(run, capsys, recipe):
     for part in ("augmentation", "features", "encoder backward", "teacher update"):
         assert part in shown
     assert "utterances/s" in shown
+
+
+def test_settings_of_the_search_are_keys_of_their_recipes():
+    settings = YAML(typ="safe").load(BENCHMARKS / "learning.yaml")["settings"]
+    assert len(settings) > 40
+    keys = {
+        recipe: set(YAML(typ="rt").load(read_recipe(RECIPES / recipe)))
+        for recipe in {recipe for recipe, _ in settings.values()}
+    }
+    for recipe, overrides in settings.values():
+        assert set(overrides) <= keys[recipe], (recipe, overrides)
