@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recipe_runs import write_recipe
 from ruamel.yaml import YAML
 
 from speechbrain_dino.runs.recipe_yaml import read_recipe
@@ -176,3 +177,39 @@ def test_help_lists_what_may_be_given(capsys, monkeypatch):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "--msp_podcast" in shown and "RIRS_NOISES" in shown
+
+
+@pytest.mark.recipe
+def test_training_and_verification_for_real(tiny_corpus, tmp_path):
+    recipe = write_recipe(tmp_path / "tiny.yaml", number_of_epochs=1, warmup_epochs=0)
+    train = {"needs": ["voxceleb"], "command": ["VoxCeleb/train.py", str(recipe)]}
+    train["options"] = {"data_folder": "<voxceleb>"}
+    verify = {"needs": ["dino"], "command": ["VoxCeleb/verify.py"]}
+    verify["command"].append("hparams/verify.yaml")
+    verify["options"] = {
+        "data_folder": "<voxceleb>",
+        "model": "<dino>/inference",
+        "trial_lists": "[veri_test]",
+        "bootstrap": 0,
+    }
+    row = {"name": "DINO", "ours": {}}
+    for stage in ("dino", "verify"):
+        place = [stage, "results.json", "verification", "veri_test", "eer"]
+        row["ours"][stage] = place
+    table = {"title": "EER", "columns": ["dino", "verify"], "rows": [row]}
+    content = {"title": "A paper", "summary": "In short", "output_folder": "out"}
+    content |= {"data": {"voxceleb": "speech"}, "tables": {"t": table}}
+    content["stages"] = {"dino": train, "verify": verify}
+    plan = tmp_path / "plan.yaml"
+    YAML(typ="safe").dump(content, plan)
+    out = tmp_path / "out"
+    words = ["--voxceleb", str(tiny_corpus), "--output_folder", str(out)]
+    main([str(plan), *words], RECIPES)
+    eers = [
+        read_checked(out / stage / "results.json")["verification"]["veri_test"]["eer"]
+        for stage in ("dino", "verify")
+    ]
+    assert eers[0] == pytest.approx(eers[1], abs=1e-6)
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count(f"<td>{100 * eers[0]:.2f}</td>") == 2
+    assert '<a href="../dino/report/index.html">' in page
