@@ -39,7 +39,7 @@ class KaldiFbank(nn.Module):
         True: frames lie within the samples, so that zeros that follow them change
         none. False: a frame for each hop, the samples reflected at both ends.
     energy_floor : float
-        Least energy of a band, of samples up to 32768.
+        Least energy of a band, of samples up to 32768; Kaldi's is that of float32.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class KaldiFbank(nn.Module):
         remove_dc=True,
         dither=0.0,
         snip_edges=True,
-        energy_floor=torch.finfo(torch.float).eps,
+        energy_floor=2**-23,
     ):
         super().__init__()
         f_max = sample_rate / 2 if f_max is None else f_max
@@ -73,8 +73,8 @@ class KaldiFbank(nn.Module):
             raise ValueError(f"window is {window!r}; choose one of {list(WINDOWS)}")
         if not 0 <= f_min < f_max <= sample_rate / 2:
             raise ValueError(
-                f"f_min is {f_min} Hz and f_max {f_max} Hz; expected 0 <= f_min < f_max "
-                f"<= {sample_rate / 2:g} Hz, half of sample_rate"
+                f"f_min is {f_min} Hz and f_max {f_max} Hz; expected 0 <= f_min < "
+                f"f_max <= {sample_rate / 2:g} Hz, half of sample_rate"
             )
         self.size = int(sample_rate * win_length / 1000)
         self.hop = int(sample_rate * hop_length / 1000)

@@ -132,5 +132,5 @@ def test_exported_features_embed_alike(tmp_path):
 
 @pytest.mark.parametrize("options", [{"window": "kaiser"}, {"f_max": 9000}])
 def test_wrong_options_are_refused(options):
-    with pytest.raises(ValueError, match="window is 'kaiser'|f_max 9000 Hz"):
+    with pytest.raises(ValueError, match=r"window is 'kaiser'|f_max 9000 Hz"):
         KaldiFbank(**options)
