@@ -326,7 +326,7 @@ def _differs(facts, sample_rate):
         return False
     level = facts.wide and not QUIET <= facts.peak <= 1
     wrong = (facts.rate, facts.channels) != (sample_rate, 1)
-    return wrong or level or not facts.seekable
+    return wrong or level or facts.notes == "joined" or not facts.seekable
 
 
 def _mark(folder):
