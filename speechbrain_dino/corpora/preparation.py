@@ -34,6 +34,7 @@ from speechbrain_dino.utils.checked_json import (
     write_checked,
 )
 from speechbrain_dino.utils.ownership import claim
+from speechbrain_dino.utils.refusals import keep_files
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ _MARK = """Signature: 8a477f597d28d172789f06886806bc55
 
 
 SUMMARY = "prepare.json"
-_KEPT = ("audio", "checks.jsonl", "converted.jsonl")
+_LEDGERS = ("checks.jsonl", "converted.jsonl")
+_KEPT = ("audio", *_LEDGERS)
 
 
 def read_summary(folder):
@@ -226,6 +228,8 @@ class Preparation:
             self._check_outputs(summary.pop("digests", {}))
             logger.info("%s is prepared already", self.folder)
             return summary
+        if prepared:
+            keep_files(self.folder, [self.summary.name, *self.outputs, *_LEDGERS])
         self.summary.unlink(missing_ok=True)
         return None
 
@@ -322,7 +326,7 @@ def _differs(facts, sample_rate):
         return False
     level = facts.wide and not QUIET <= facts.peak <= 1
     wrong = (facts.rate, facts.channels) != (sample_rate, 1)
-    return wrong or level or not facts.seekable
+    return wrong or level or facts.notes == "joined" or not facts.seekable
 
 
 def _mark(folder):

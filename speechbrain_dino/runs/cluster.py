@@ -19,6 +19,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import open_text, replacing
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def run_clustering(hparams, run_opts):
             return {}
         speakers = truth and _speakers(truth, table.ids, hparams["truth"])
         clustering = hparams["clusterer"](table.vectors)
+        accept()
         save_labels(output, table.ids, clustering)
         ddp_barrier()
     figures = dict(clustering.summary)

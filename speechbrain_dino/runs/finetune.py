@@ -18,7 +18,7 @@ from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_metrics, log_metrics
 from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
-from speechbrain_dino.runs.output_folder import RUN_FILES
+from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, folds_digest
 from speechbrain_dino.runs.train import make_brain
@@ -36,6 +36,7 @@ from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import MARK, claim, replacing_folder
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept, when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def _run_fold(launch, hparams, name, folder):
     of_fold = changed.build()
     if if_main_process():
         claim(folder, "finetune", RUN_FILES)
-        (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
+        when_accepted(partial(write_settings, folder, changed.resolved()))
     ddp_barrier()
     run = prepare(of_fold, launch.run_opts)
     brain = make_brain(run)
@@ -154,6 +155,7 @@ def _sum_up(output, hparams, manifest, names, started):
         [t["spk_id"].to_numpy() for t in tables.values()],
         seed=hparams["seed"],
     )
+    accept()
     best = max(of_folds, key=lambda fold: fold["uar_valid"] or 0.0)
     _copy_model(output, output / "folds" / best["fold"] / "inference")
     results = update_results(

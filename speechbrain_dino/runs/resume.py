@@ -20,6 +20,7 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 
 from speechbrain_dino.runs.rules import is_object, tag_of
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.refusals import when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -171,6 +172,8 @@ def note_changes(folder, changes):
 def check_conditions(hparams, conditions):
     """Compares data and processes of a run with those it began with.
 
+    They are noted when the run is accepted, see ``utils.refusals``.
+
     Arguments
     ---------
     hparams : dict
@@ -206,9 +209,13 @@ def _check_conditions(hparams, conditions):
     for name in changes:
         if name not in allowed:
             raise ValueError(_condition_changed(folder, name, *changes[name]))
-    note_changes(folder, changes)
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
+
+    def write():
+        note_changes(folder, changes)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
+
+    when_accepted(write)
 
 
 def _condition_changed(folder, name, old, new):

@@ -14,7 +14,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.rounds import log_table, write_rounds_report
-from speechbrain_dino.runs.output_folder import RUN_FILES
+from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, manifest_digest
 from speechbrain_dino.runs.train import finish_run, make_brain
@@ -31,6 +31,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept, when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def _round(number, launch, hparams, state, manifest, truth):
         model = load_pretrained(previous)
         state.check_digest(MODEL.format(number - 1), model.digest, previous)
     if state.get(number, "cluster") is None:
+        accept()
         table = _embed(folder / "embeddings", model, launch, hparams, manifest)
         about = number, folder, launch, hparams, state, table, truth
         alone_on_main(partial(_cluster, *about))
@@ -210,7 +212,7 @@ def _train(number, folder, launch, hparams, state, previous):
     of_round = changed.build()
     if if_main_process():
         claim(folder, "rounds", RUN_FILES)
-        (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
+        when_accepted(partial(write_settings, folder, changed.resolved()))
     ddp_barrier()
     run = prepare(of_round, launch.run_opts)
     brain = make_brain(run)
@@ -231,6 +233,7 @@ def _train(number, folder, launch, hparams, state, previous):
 
 def _write(output, state, hparams, started):
     """The table so far: results.json, report and log."""
+    accept()
     if not if_main_process():
         return
     update_results(

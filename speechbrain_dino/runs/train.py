@@ -25,6 +25,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 __all__ = [
@@ -102,6 +103,7 @@ def make_brain(run):
                 f"--test_only: {run.folder} holds no trained network: leave it out, or "
                 "give the --output_folder of a run"
             )
+        accept()
     if untrained and if_main_process():
         update_results(
             run.folder / "results.json",

@@ -30,6 +30,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import replacing_folder
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def run_verification(hparams, run_opts):
         if not if_main_process():
             ddp_barrier()
             return {}
+        accept()
         about.to_csv(folder / "test" / "metadata.csv", index=False)
         to_score = lists, table, hparams["scorings"], cohort
         scored, left_out = _scored(to_score, plan, metrics_of, output)
