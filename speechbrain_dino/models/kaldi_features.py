@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchaudio.compliance.kaldi import get_mel_banks
 
+from speechbrain_dino.models.features import mels_of
+
 WINDOWS = {
     "povey": lambda size: torch.hann_window(size, periodic=False).pow(0.85),
     "hamming": lambda size: torch.hamming_window(size, periodic=False),
@@ -111,20 +113,19 @@ class KaldiFbank(nn.Module):
         if not self.snip_edges:
             wav = self._reflected(wav)
         with torch.autocast(wav.device.type, enabled=False):
-            spectrum = torch.fft.rfft(self._frames(wav), self.n_fft)
-            power = spectrum.real.square() + spectrum.imag.square()
-            return (power @ self.filters).clamp_(min=self.energy_floor).log_()
+            sizes = self.window, self.hop, self.n_fft
+            mels = mels_of(wav, *sizes, self.filters, self._emphasized)
+            return mels.clamp_(min=self.energy_floor).log_()
 
-    def _frames(self, wav):
-        """Frames (batch, frames, size) of samples: centered, pre-emphasized, windowed.
+    def _emphasized(self, frames):
+        """Frames (..., frames, size), centered and pre-emphasized.
 
         In Kaldi's order: where a band has next to no energy, rounding counts.
         """
-        frames = wav.unfold(1, self.size, self.hop)
         if self.remove_dc:
             frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-        return before.mul_(-self.preemphasis).add_(frames).mul_(self.window)
+        return before.mul_(-self.preemphasis).add_(frames)
 
     def _reflected(self, wav):
         """Samples such that the middle of each hop is that of a frame."""
