@@ -65,7 +65,7 @@ SMALL = {
 def recipes():
     """The YAMLs that train."""
     for path in sorted((runs.ROOT / "recipes").glob("*/hparams/*.yaml")):
-        if not path.stem.startswith(("cluster", "probe", "verify")):
+        if not path.stem.startswith(("cluster", "paper", "probe", "verify")):
             yield pytest.param(path, id=f"{path.parts[-3]}-{path.stem}")
 
 
