@@ -180,6 +180,33 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
     assert model.verify_files(one, one)[0].item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "padding", ["", "\n    padding: reflect", "\n    padding: zeros"]
+)
+def test_the_fast_ecapa_is_exported_as_speechbrains_where_they_are_equal(
+    elsewhere, padding
+):
+    fast = "speechbrain_dino.models.ecapa.FastECAPA"
+    path, embedder = build(elsewhere, (fast, ECAPA[1] + padding), SENTENCE)
+    folder = export_inference_folder(elsewhere, path, embedder)
+    yaml = (folder / "hyperparams.yaml").read_text("utf-8")
+    named = fast if "zeros" in padding else ECAPA[0]
+    assert f"embedding_model: !new:{named}\n" in yaml
+    assert ("padding" in yaml) == ("zeros" in padding)
+    model = EncoderClassifier.from_hparams(str(folder), run_opts={"device": "cpu"})
+    loaded = load_pretrained(folder).embedder
+    wav = 0.1 * torch.randn(2, 16000)
+    with torch.no_grad():
+        expected = embedder(wav)
+        close = {"atol": 1e-5, "rtol": 1e-5}
+        torch.testing.assert_close(
+            model.encode_batch(wav).flatten(1), expected, **close
+        )
+        torch.testing.assert_close(loaded(wav), expected, **close)
+    # SpeechBrain's class computes as ours does once it is loaded here.
+    assert type(loaded.embedding_model) is type(embedder.embedding_model)
+
+
 def spoken(rows=3):
     """Bursts of noise of several lengths in faint noise, (rows, 32000)."""
     waves = 1e-4 * torch.randn(rows, 32000)
