@@ -145,6 +145,7 @@ if __name__ == "__main__":
     parser.add_argument("--states", help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args()
     if given.out:
+        rest += ["--batch_size", str(given.batch_size)]
         train(given.out, given.steps, given.states, rest)
     else:
         with tempfile.TemporaryDirectory() as scratch:

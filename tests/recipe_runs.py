@@ -36,6 +36,15 @@ TINY = {
     "local_crops": 2,
     "local_seconds": 0.3,
     "n_mels": 16,
+    # Without dither, which is drawn step by step and process by process.
+    "compute_features": """!new:speechbrain.lobes.features.Fbank
+    sample_rate: !ref <sample_rate>
+    n_mels: !ref <n_mels>
+    f_min: 20
+    f_max: !ref <f_max>
+    n_fft: 512
+    win_length: 25
+    hop_length: 10""",
     "embedding_dim": 8,
     "out_dim": 32,
     "embedding_model": """!new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN

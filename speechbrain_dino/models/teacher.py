@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from speechbrain_dino.models.modes import unwrapped
 
@@ -13,12 +14,13 @@ BUFFERS = ("own", "student", "averaged")
 class Teacher(nn.Module):
     """Exponential moving average of a student, wrapped or not, with weights of its own.
 
-    ``buffers="own"``: BatchNorm statistics are the teacher's own and its mode follows
-    ``train()`` and ``eval()`` (the paper). The teacher stays in evaluation mode where
-    they are the student's: ``"student"``, copied at each update, or ``"averaged"`` as
-    the weights are (Cai et al., SSRL, 2025). ``same``: name of
-    a part, such as "head.prototypes", whose weights are the student's (SDPN). Raises
-    ValueError at other values, and when the copy shares memory with the student.
+    Dropout is the student's alone. ``buffers="own"``: BatchNorm statistics are the
+    teacher's own and its mode follows ``train()`` and ``eval()`` (the paper). The
+    teacher stays in evaluation mode where they are the student's: ``"student"``, copied
+    at each update, or ``"averaged"`` as the weights are (Cai et al., SSRL, 2025).
+    ``same``: name of a part, such as "head.prototypes", whose weights are the student's
+    (SDPN). Raises ValueError at other values, and when the copy shares memory with the
+    student.
 
     Example
     -------
@@ -38,6 +40,9 @@ class Teacher(nn.Module):
         student = unwrapped(student)
         self.branch = copy.deepcopy(student)
         self.branch.requires_grad_(False)
+        for layer in self.branch.modules():
+            if isinstance(layer, _DropoutNd):
+                layer.p = 0.0
         self.same = same
         if same is not None and not self._same(self.branch):
             raise ValueError(f"same is {same!r}; the student has no weights so named")

@@ -114,8 +114,8 @@ def _training_crops(manifest, hparams):
     speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
     changed = {"num_draws": draws_of(hparams)}
     if speeds is not None:
-        longer = partial(_longer, hparams["global_seconds"], speeds.longest)
-        changed["global_seconds"] = longer
+        for key in ("global_seconds", "local_seconds"):
+            changed[key] = partial(_longer, hparams[key], speeds.longest)
         changed["num_draws"] += 1
     if paste is not None:
         changed["num_draws"] += paste.num_draws

@@ -1,5 +1,7 @@
 """The Brain of self-supervised training: student, teacher and objective meet here."""
 
+from dataclasses import replace
+
 import speechbrain as sb
 import torch
 
@@ -25,8 +27,11 @@ class PretrainingBrain(TrainingBrain):
     ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
     them, each called with (brain, epoch) before an epoch and after resuming within
     one; ``views_apart``: BatchNorm sees one view of the utterances at a time (sslsv),
-    not all of one length; ``prototype_lr_factor``: the head's prototypes have so many
-    times the learning rate, no weight decay and no clipping (SDPN).
+    not all of one length; ``speed_classes``
+    (:class:`~speechbrain_dino.augment.speeds.SpeedClasses` without new classes): each
+    utterance is played at a speed, the same in all its crops; ``prototype_lr_factor``:
+    the head's prototypes have so many times the learning rate, no weight decay and no
+    clipping (SDPN).
     """
 
     networks = ("student", "teacher")
@@ -97,6 +102,7 @@ class PretrainingBrain(TrainingBrain):
 
     def compute_forward(self, batch, stage):
         """Runs student and teacher on a ``CropBatch``; returns their ``Views``."""
+        batch = self._played(batch)
         has_teacher = "teacher" in self.modules
         clean = has_teacher and self.hparams.teacher_clean
         apart = self.hparams.student_crops == "local"
@@ -123,6 +129,18 @@ class PretrainingBrain(TrainingBrain):
             shared=num_global if has_teacher and not apart else 0,
             reference=self._reference(batch.views[0]),
         )
+
+    def _played(self, batch):
+        """The batch at the speeds that its utterances are played at."""
+        speeds = getattr(self.hparams, "speed_classes", None)
+        if speeds is None:
+            return batch
+        chosen, views = batch.draws[0][0, :, -1], []
+        for view in batch.views:
+            waves = view.flatten(0, 1).float()
+            played, _ = speeds(waves, chosen.repeat(len(view)))
+            views.append(played.unflatten(0, view.shape[:2]))
+        return replace(batch, views=views, draws=[d[..., :-1] for d in batch.draws])
 
     def _passes(self, crops, counts):
         """Log-mels as they go through the encoder: by length, or each view apart."""

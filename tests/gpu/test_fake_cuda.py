@@ -151,7 +151,8 @@ def batch_of(hparams):
     num_draws = draws_of(hparams)
     speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
     if speeds is not None:
-        seconds, num_draws = [speeds.longest * seconds[0]], num_draws + 1
+        seconds = [speeds.longest * value for value in seconds]
+        num_draws += 1
     if paste is not None:
         num_draws += paste.num_draws
     sizes = [(n, BATCH, round(16000 * s)) for n, s in zip(counts, seconds) if n]
