@@ -78,23 +78,23 @@ def convert(source, target, sample_rate=16000, channel=None):
     notes = []
     try:
         with replacing(target) as draft:
-            made = _write(draft, source, sample_rate, channel, 1.0)
-            gain, note = gain_of(made.peak)
+            written = _write(draft, source, sample_rate, channel, 1.0)
+            gain, note = gain_of(written.peak)
             if note:
                 notes.append(note)
-                made = _write(draft, source, sample_rate, channel, gain)
+                written = _write(draft, source, sample_rate, channel, gain)
     except OSError as error:
         # Not every error of writing names the file.
         error.filename = error.filename or str(target)
         raise
     declared = _declared_seconds(source)
-    other = declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds
+    other = declared and abs(declared - written.seconds) > _TOLERANCE * written.seconds
     if other or is_cut(source):
         notes.append("length")
-    return Conversion(made.rate, tuple(notes))
+    return Conversion(written.rate, tuple(notes))
 
 
-class _Made(NamedTuple):
+class _Written(NamedTuple):
     rate: int  # Hz, of the source
     seconds: float
     peak: float  # of full scale
@@ -129,7 +129,7 @@ def _write(draft, source, sample_rate, channel, gain):
         if stream is None:
             raise BadAudio("empty")
         write(stream.resample_chunk(last, last=True))
-    return _Made(rate, seconds, peak)
+    return _Written(rate, seconds, peak)
 
 
 def _int16(samples):
