@@ -84,11 +84,11 @@ def convert(source, target, sample_rate=16000, channel=None):
     notes = []
     try:
         with replacing(target) as draft:
-            made = _write(draft, source, sample_rate, channel, 1.0)
-            gain, note = gain_of(made.peak)
+            written = _write(draft, source, sample_rate, channel, 1.0)
+            gain, note = gain_of(written.peak)
             if note:
                 notes.append(note)
-                made = _write(draft, source, sample_rate, channel, gain)
+                written = _write(draft, source, sample_rate, channel, gain)
     except OSError as error:
         # Not every error of writing names the file.
         error.filename = error.filename or str(target)
@@ -96,14 +96,14 @@ def convert(source, target, sample_rate=16000, channel=None):
     note = length_note(source)
     if note != "joined":
         declared = _declared_seconds(source)
-        other = declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds
+        other = declared and abs(declared - written.seconds) > _TOLERANCE * written.seconds
         note = "length" if other else note
     if note:
         notes.append(note)
-    return Conversion(made.rate, tuple(notes))
+    return Conversion(written.rate, tuple(notes))
 
 
-class _Made(NamedTuple):
+class _Written(NamedTuple):
     rate: int  # Hz, of the source
     seconds: float
     peak: float  # of full scale
@@ -138,7 +138,7 @@ def _write(draft, source, sample_rate, channel, gain):
         if stream is None:
             raise BadAudio("empty")
         write(stream.resample_chunk(last, last=True))
-    return _Made(rate, seconds, peak)
+    return _Written(rate, seconds, peak)
 
 
 def _int16(samples):

@@ -28,11 +28,6 @@ class Branch(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    @property
-    def embedding_model(self):
-        """The encoder, under the name it has in SpeechBrain's inference folder."""
-        return self.encoder
-
     def forward(self, feats):
         """Embeddings (N, D) and outputs of crops, (N_i, T_i, F) for each length."""
         embeddings = [_flat(self.encoder(crops)) for crops in feats]

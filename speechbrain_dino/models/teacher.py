@@ -78,13 +78,14 @@ class Teacher(nn.Module):
         """
         if not torch.is_tensor(momentum) and not 0 <= momentum <= 1:
             raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
-        student = unwrapped(student)
         for own, others in self._pairs(student):
             # Not lerp, whose weight the host would have to know. Exact at 0 and 1.
             torch._foreach_mul_(own, momentum)
             torch._foreach_add_(own, torch._foreach_mul(others, 1 - momentum))
-        for own, other in zip(self._same(self.branch), self._same(student)):
-            own.copy_(other)
+        if self.same is not None:
+            shared = zip(self._same(self.branch), self._same(unwrapped(student)))
+            for own, other in shared:
+                own.copy_(other)
         if self.buffers_from != "own":
             self._move_buffers(student, momentum)
 
@@ -102,7 +103,7 @@ class Teacher(nn.Module):
         Zero tells a teacher that is its student, or one that is never trained.
         """
         gaps, lengths = [], []
-        for own, others in self._pairs(unwrapped(student)):
+        for own, others in self._pairs(student):
             gaps += torch._foreach_norm(torch._foreach_sub(own, others))
             lengths += torch._foreach_norm(others)
         gap = torch.stack([norm.float() for norm in gaps]).norm()
@@ -110,7 +111,7 @@ class Teacher(nn.Module):
 
     def _same(self, branch):
         """Weights of a branch that student and teacher have in common."""
-        named = branch.named_parameters() if self.same else ()
+        named = branch.named_parameters()
         return [p for name, p in named if name.startswith(f"{self.same}.")]
 
     def _pairs(self, student):

@@ -19,7 +19,7 @@ from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.options import Options
 
-_MADE = ("model", "seed", "git", "hardware", "seconds")
+_ORIGIN = ("model", "seed", "git", "hardware", "seconds")
 
 
 def write_report(output_folder, others=()):
@@ -66,7 +66,7 @@ def write_report(output_folder, others=()):
         layout=layout_name(),
         data={k: v for k, v in data.items() if not isinstance(v, dict)},
         left_out=_left_out(data.get("left_out", {})),
-        made={name: results[name] for name in _MADE if name in results},
+        origin={name: results[name] for name in _ORIGIN if name in results},
         command=command if isinstance(command, str) else " ".join(map(str, command)),
         settings=first.settings,
         missing=_missing(runs),

@@ -199,7 +199,7 @@ def launched(argv, command="training"):
     auto = "auto" in (asked, hparams.get("precision"))
     launch, choice = _settle_precision(launch, hparams, asked)
     folder = hparams["output_folder"]
-    # "auto" is another precision where the hardware has not that of before.
+    # "auto" is another precision where the hardware lacks that of before.
     free = ("precision",) if auto else ()
     owner = command_of(hparams, command)
     changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))

@@ -16,7 +16,6 @@ from speechbrain_dino.embeddings.export import mean_embedding
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_metrics, log_metrics
-from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
@@ -66,6 +65,7 @@ def run_finetune(launch, hparams):
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
         alone_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare_noise"])
         data = Path(hparams["data_save_folder"])
         manifest = Manifest.from_csv(data / "utterances.csv")
         folds = read_folds(data / "folds.json", manifest)
@@ -93,7 +93,7 @@ def _run_fold(launch, hparams, name, folder):
         claim(folder, "finetune", RUN_FILES)
         when_accepted(partial(write_settings, folder, changed.resolved()))
     ddp_barrier()
-    run = prepare(of_fold, launch.run_opts)
+    run = prepare(of_fold, launch.run_opts, data_ready=True)
     brain = make_brain(run)
     run.validator.end_where_stopped(brain)
     brain.fit(of_fold["epoch_counter"], run.loader)
@@ -108,7 +108,7 @@ def _finish_fold(brain, run, name):
     # With --debug and the like the end may come before the first validation.
     best = best or brain.checkpointer.find_checkpoint()
     state = torch.load(best.paramfiles["student"], map_location="cpu")
-    unwrapped(brain.trained).load_state_dict(state)
+    brain.bare["student"].load_state_dict(state)
     manifest, labels = run.tested
     logits = class_logits(brain, manifest)
     scale = getattr(brain.modules.loss, "scale", 1.0)
@@ -149,7 +149,7 @@ def _sum_up(output, hparams, manifest, names, started):
         for name, fold in zip(names, of_folds)
     }
     classes = sorted({name for fold in of_folds for name in fold["classes"]})
-    figures = classification_metrics(
+    metrics = classification_metrics(
         [(t["label"].to_numpy(), t["predicted"].to_numpy()) for t in tables.values()],
         classes,
         [t["spk_id"].to_numpy() for t in tables.values()],
@@ -165,7 +165,7 @@ def _sum_up(output, hparams, manifest, names, started):
             "model": str(hparams["start_model"]),
             "precision": hparams["precision"],
             "finetune": {
-                **figures,
+                **metrics,
                 "classes": classes,
                 "fold_names": names,
                 "epochs": [fold["epoch"] for fold in of_folds],
@@ -176,7 +176,7 @@ def _sum_up(output, hparams, manifest, names, started):
             "seconds": round(time.time() - started, 1),
         },
     )
-    log_metrics({"fine-tuned": figures}, classes)
+    log_metrics({"fine-tuned": metrics}, classes)
     logger.info("Inference folder (fold %s): %s", best["fold"], output / "inference")
     logger.info("Report: %s", write_report(output))
     return results
@@ -302,3 +302,7 @@ def weigh_classes(hparams, labels, classes):
     counts = np.bincount(labels, minlength=classes)
     weights = len(labels) / (classes * np.maximum(counts, 1))
     hparams["modules"]["loss"].class_weights = torch.from_numpy(weights).float()
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/CREMA-D/train.py, whose --help says how")

@@ -120,5 +120,5 @@ class ForPeople(logging.Filter):
         """Whether a record is shown in the terminal."""
         if not record.name.startswith("speechbrain."):
             return True
-        known = "Saving an empty state_dict" in record.getMessage()
-        return record.levelno >= logging.WARNING and not known
+        is_harmless = "Saving an empty state_dict" in record.getMessage()
+        return record.levelno >= logging.WARNING and not is_harmless

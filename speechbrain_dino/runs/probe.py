@@ -254,3 +254,7 @@ def _log(probed):
     for source, layer in probed["best_layers"].items():
         logger.info("Best layer of %s in validation: %s", source, layer)
     logger.info("Best in validation: %s", probed["best_in_validation"])
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/probe.py, whose --help says how")

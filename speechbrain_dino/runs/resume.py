@@ -70,7 +70,7 @@ def begun(folder, save_folder=None):
 
 
 def forget_notes(folder):
-    """Lets a run with ``--debug`` begin anew, in the folder that is for such runs.
+    """Lets a run with ``--debug`` start over, in the folder that is for such runs.
 
     Arguments
     ---------
@@ -88,7 +88,7 @@ def check_unchanged(launch, folder, also=()):
     Arguments
     ---------
     launch : speechbrain_dino.runs.command_line.Launch
-        What it is to go on with.
+        What it is to resume with.
     folder : pathlib.Path
         Its output folder.
     also : sequence of str
@@ -161,7 +161,7 @@ def note_changes(folder, changes):
     if not changes or not if_main_process():
         return
     for key, (old, new) in changes.items():
-        logger.info("The run goes on with another %s: %s, before %s", key, new, old)
+        logger.info("The run resumes with another %s: %s, before %s", key, new, old)
     path = Path(folder) / "results.json"
     history = update_results(path, {}).get("changes", [])
     entry = {key: list(values) for key, values in changes.items()}

@@ -117,16 +117,16 @@ def _start_line(hparams, launch, state):
     folder = Path(hparams["data_save_folder"])
     names = read_summary(folder)["trials"]
     lists = [folder / "trials" / f"{name}.txt" for name in names]
-    figures = {}
+    metrics = {}
     if lists and if_main_process():
-        figures = verify_lists(
+        metrics = verify_lists(
             Manifest.from_csv(folder / "test.csv"),
             lists,
             load_pretrained(hparams["first_model"]).embedder,
             device=join_processes(launch.run_opts.device),
             batch_seconds=hparams["batch_seconds"],
         )
-    state.note(0, verification=figures, model=str(hparams["first_model"]))
+    state.note(0, verification=metrics, model=str(hparams["first_model"]))
     state.note_digest(MODEL.format(0), load_pretrained(hparams["first_model"]).digest)
     ddp_barrier()
 
@@ -178,15 +178,15 @@ def _cluster(number, folder, launch, hparams, state, table, truth):
     clusterer = launch.changed(**keys).build()["clusterer"] if keys else None
     clustering = (clusterer or hparams["clusterer"])(np.asarray(table.vectors))
     save_labels(folder / "clusters", table.ids, clustering)
-    figures = dict(clustering.summary)
+    summary = dict(clustering.summary)
     if number > 1:
         before = load_labels(folder.parent / f"round{number - 1}/clusters/labels.csv")
-        figures["label_change"] = label_change(before, clustering.labels)
+        summary["label_change"] = label_change(before, clustering.labels)
     if truth is not None:
-        figures["against_truth"] = clustering.against(truth)
+        summary["against_truth"] = clustering.against(truth)
     labels = file_digest(folder / "clusters" / "labels.csv")
     state.note_digest(LABELS.format(number), labels)
-    state.note(number, cluster=figures)
+    state.note(number, cluster=summary)
 
 
 def _by_round(hparams, number):
@@ -317,3 +317,7 @@ class RoundsState:
     def lines(self):
         """All rounds, a dict each."""
         return self.state["rounds"]
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/rounds.py, whose --help says how")

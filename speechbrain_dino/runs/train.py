@@ -12,8 +12,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.embeddings.export import export_inference_folder, mean_embedding
 from speechbrain_dino.embeddings.extract import embed
-from speechbrain_dino.embeddings.training_data import training_data
-from speechbrain_dino.models.modes import unwrapped
+from speechbrain_dino.embeddings.model_card import training_data
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.command_line import start_run
 from speechbrain_dino.runs.prepare import crops_of, prepare
@@ -237,7 +236,7 @@ def _load_average(brain, number):
     )
     if last:
         state = average_checkpoints(last, brain.evaluated)
-        unwrapped(brain.modules[brain.evaluated]).load_state_dict(state)
+        brain.bare[brain.evaluated].load_state_dict(state)
     return [checkpoint.meta.get("epoch") for checkpoint in last]
 
 
@@ -256,3 +255,7 @@ def _seconds(output, started):
     with replacing(clock) as draft:
         draft.write_text(json.dumps(total), encoding="utf-8")
     return round(total, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/train.py, whose --help says how")

@@ -43,7 +43,6 @@ from speechbrain_dino.training.classifier_setup import set_up_classifier
 from speechbrain_dino.training.run import Run
 from speechbrain_dino.training.safe_step import (
     KeptBuffers,
-    agreed,
     clip_gradients,
     start_momentum,
     step_if,
@@ -133,7 +132,7 @@ def brain_of(hparams):
         hparams=hparams,
         run_opts={"device": "cuda"},
     )
-    brain.loader, brain.epoch, brain.step = range(100), 1, 1
+    brain.loader, brain.batches, brain.epoch, brain.step = range(100), 100, 1, 1
     for part in brain.modules.loss.modules():
         if isinstance(part, SSPS):
             part.allocate(ITEMS)
@@ -239,7 +238,7 @@ def test_bad_steps_leave_what_they_touched():
             start_momentum(optimizer)
             kept = KeptBuffers(norm)
             loss = norm(torch.rand(8, 4, device="cuda")).sum()
-            finite = agreed(loss.detach().isfinite())
+            finite = loss.detach().isfinite()
             kept.restore_unless(finite)
             for parameter in norm.parameters():
                 parameter.grad = torch.zeros_like(parameter)
@@ -284,9 +283,9 @@ def test_clusters_of_an_epoch():
         with patch.object(
             torch, "bincount", lambda x, minlength: x.new_ones(minlength)
         ):
-            found, centroids = spherical_kmeans(vectors, 5, 2)
-        nearest = nearest_others(centroids, found.new_ones(5) > 0, 2)
-    assert {x.device.type for x in (found, centroids, nearest)} == {"cuda"}
+            assigned, centroids = spherical_kmeans(vectors, 5, 2)
+        nearest = nearest_others(centroids, assigned.new_ones(5) > 0, 2)
+    assert {x.device.type for x in (assigned, centroids, nearest)} == {"cuda"}
 
 
 def test_a_loaded_model_is_on_the_cpu(data, monkeypatch):

@@ -161,7 +161,7 @@ def test_what_cannot_be_built_ends_in_one_line(recipe):
     assert stop.value.code.startswith("recipe.yaml: ") and "\n" not in stop.value.code
 
 
-# -- errors that the user mends -----------------------------------------------
+# -- errors that the user fixes -----------------------------------------------
 
 
 def test_expected_errors_end_the_program_plainly(caplog):

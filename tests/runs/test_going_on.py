@@ -1,4 +1,4 @@
-"""A run goes on with the values, data and processes it began with, or says so."""
+"""A run resumes with the values, data and processes it began with, or says so."""
 
 import json
 from types import SimpleNamespace

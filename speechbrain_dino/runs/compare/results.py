@@ -194,9 +194,9 @@ def table_lines(table):
         Method, EER of each list in % (mean, deviation over seeds), seeds, further
         figures, and what is not done; the untrained encoder comes last.
     """
-    known = [entry["figures"] for entry in table.values()]
-    eers = sorted({n for figures in known for n in figures if n.startswith("eer/")})
-    columns = [c for c in COLUMNS if any(c[0] in figures for figures in known)]
+    measured = [entry["figures"] for entry in table.values()]
+    eers = sorted({n for figures in measured for n in figures if n.startswith("eer/")})
+    columns = [c for c in COLUMNS if any(c[0] in figures for figures in measured)]
     heading = ["method", *(f"EER % {name[4:]}" for name in eers), "seeds"]
     lines = [heading + [title for _, title, _, _ in columns] + ["not done"]]
     for method, entry in table.items():
@@ -205,16 +205,16 @@ def table_lines(table):
         line = [method, *(_cell(figures, name, "{:.2f}", 100) for name in eers)]
         line += [str(seeds), *(_cell(figures, n, f, s) for n, _, f, s in columns)]
         lines.append([*line, "; ".join(entry["status"])])
-    untrained = [_untrained(known, name) for name in eers]
+    untrained = [_untrained(measured, name) for name in eers]
     if any(untrained):
         empty = [""] * (len(columns) + 2)
         lines.append(["untrained (mean of all)", *untrained, *empty])
     return lines
 
 
-def _untrained(known, name):
+def _untrained(measured, name):
     name = name.replace("eer/", "untrained/")
-    values = [figures[name]["mean"] for figures in known if name in figures]
+    values = [figures[name]["mean"] for figures in measured if name in figures]
     return f"{100 * np.mean(values):.2f}" if values else ""
 
 
