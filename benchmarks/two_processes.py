@@ -89,8 +89,11 @@ def train(out, steps, states, arguments):
         backward(loss)
 
     def noted_step():
-        weights = unwrapped(brain.trained).parameters()
-        gradients.append(torch.cat([p.grad.flatten() for p in weights]))
+        weights = list(unwrapped(brain.trained).parameters())
+        of_weights = [
+            p.new_zeros(p.shape) if p.grad is None else p.grad for p in weights
+        ]
+        gradients.append(torch.cat([grad.flatten() for grad in of_weights]))
         step()
         if len(gradients) == steps:
             raise Enough
