@@ -96,7 +96,8 @@ def convert(source, target, sample_rate=16000, channel=None):
     note = length_note(source)
     if note != "joined":
         declared = _declared_seconds(source)
-        other = declared and abs(declared - written.seconds) > _TOLERANCE * written.seconds
+        allowed = _TOLERANCE * written.seconds
+        other = declared and abs(declared - written.seconds) > allowed
         note = "length" if other else note
     if note:
         notes.append(note)
