@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import NamedTuple
 
 import speechbrain as sb
@@ -11,6 +12,7 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.models.branch import Branch
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
 from speechbrain_dino.training.checkpoints import save_epoch
@@ -23,6 +25,7 @@ from speechbrain_dino.training.safe_step import (
     step_if,
 )
 from speechbrain_dino.training.schedules import Schedules
+from speechbrain_dino.utils.compiled import keep_compiled
 from speechbrain_dino.utils.distributed import summed
 from speechbrain_dino.utils.ending import stop_workers
 from speechbrain_dino.utils.errors import plain_errors
@@ -84,7 +87,7 @@ class TrainingBrain(sb.Brain):
             move_constants(self.modules[name], self.device)
         self.curves = curves
         self.on_epoch_end = on_epoch_end
-        self.epoch = 0
+        self.epoch, self.compiled = 0, False
         self.shown_loss = torch.tensor(float("nan"))
         if not sys.stderr.isatty():
             self.noprogressbar = True
@@ -126,10 +129,24 @@ class TrainingBrain(sb.Brain):
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def _compile(self):
-        if self.compile and self.compile_module_keys is None:
-            # The rest is a few milliseconds, and complex numbers do not compile.
-            self.compile_module_keys = list(self.networks)
-        super()._compile()
+        """Compiles the encoders once for crops of all lengths, or the modules named."""
+        if not self.compile or self.compile_module_keys is not None:
+            super()._compile()
+            return
+        logger.info(
+            "compiling the encoders during the first step takes minutes; what is made "
+            "is kept in %s",
+            keep_compiled(),
+        )
+        # The rest is a few milliseconds, and complex numbers do not compile.
+        parts = [p for name in self.networks for p in self.modules[name].modules()]
+        for branch in parts:
+            if isinstance(branch, Branch):
+                branch.compile_encoder(
+                    mode=self.compile_mode,
+                    fullgraph=self.compile_using_fullgraph,
+                    dynamic=True,
+                )
 
     def _wrap_distributed(self):
         """Wraps the trained module alone; BatchNorm is synchronized on GPUs."""
@@ -207,7 +224,12 @@ class TrainingBrain(sb.Brain):
         self.now = now = self._step_state()
         seed_step(self.hparams.seed, now.number, getattr(self, "rank", 0))
         self.scheduled = self.schedules.apply(now.progress, self.optimizer)
+        begin = time.perf_counter()
         loss = self.train_step(batch.to(self.device))
+        if self.compile and not self.compiled:
+            self.compiled = True
+            seconds = time.perf_counter() - begin
+            logger.info("the first step, compilation included: %.1f s", seconds)
         self.modules.health.count(loss, self.finite)
         if now.logged:
             self.shown_loss = log_step(self, loss, now.number)
