@@ -102,7 +102,7 @@ def embed_audio(
             table = embed(found.manifest, model.embedder, **options)
         else:
             parts = model.embedder, model.digest
-            options["left_out"] = found.left_out
+            options |= {"left_out": found.left_out, "file_of": found.file_of}
             table = embed_to_folder(folder, found.manifest, *parts, **options)
     table.status = bad | table.status
     result = Embedded(table, found)
