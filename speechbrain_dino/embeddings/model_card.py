@@ -1,12 +1,13 @@
 """README.md of the inference folder: what the model is, learned from, and its use."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from speechbrain.utils.fetching import fetch
+
+from speechbrain_dino.utils.checked_json import read_json
 
 _EMBEDDINGS = """\
 ---
@@ -263,8 +264,8 @@ def training_data(source):
             keys = ModelCard(card.read_text(encoding="utf-8")).data.to_dict()
     if "train_splits" not in keys:
         prepared = folder.resolve().parent / "data" / "prepare.json"
-        with suppress(OSError, ValueError, AttributeError):
-            content = json.loads(prepared.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, AttributeError, TypeError):
+            content = read_json(prepared)
             keys = {**keys, **card_keys(content)}
     names = ("train_splits", "held_out_lists", "datasets")
     return TrainingData(*(_texts(keys.get(name)) for name in names))

@@ -15,6 +15,7 @@ from speechbrain_dino.reports.plots.embedding_map import layout_name
 from speechbrain_dino.reports.run_folder import check_run, read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import categories
+from speechbrain_dino.utils.checked_json import odd_content_is_named
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.options import Options
@@ -49,6 +50,11 @@ def write_report(output_folder, others=()):
     ('index.html', True)
     """
     runs = _distinct([read_run(folder) for folder in (output_folder, *others)])
+    with odd_content_is_named(Path(output_folder) / "results.json"):
+        return _write_page(runs)
+
+
+def _write_page(runs):
     first = runs[0]
     results = first.results
     data = results.get("data", {})

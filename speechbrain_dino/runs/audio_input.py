@@ -102,7 +102,7 @@ def embed_audio(
             table = embed(audio.manifest, model.embedder, **options)
         else:
             parts = model.embedder, model.digest
-            options["left_out"] = audio.left_out
+            options |= {"left_out": audio.left_out, "file_of": audio.file_of}
             table = embed_to_folder(folder, audio.manifest, *parts, **options)
     table.status = bad | table.status
     result = Embedded(table, audio)

@@ -119,6 +119,7 @@ def _table(hparams, run_opts):
         model.embedder,
         model.digest,
         left_out=audio.left_out,
+        file_of=audio.file_of,
         device=device,
         max_seconds=hparams["embed_seconds"],
         **options,

@@ -25,6 +25,7 @@ from speechbrain_dino.training.checkpoints import best_checkpoint
 from speechbrain_dino.training.class_validator import ClassValidator, class_logits
 from speechbrain_dino.training.classifier_setup import set_up_classifier
 from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
     bytes_digest,
     file_digest,
     read_checked,
@@ -140,10 +141,7 @@ def _finish_fold(brain, run, name):
 
 
 def _sum_up(output, hparams, manifest, names, started):
-    of_folds = [
-        read_checked(output / "folds" / name / "results.json", OF_A_FOLD)
-        for name in names
-    ]
+    of_folds = [_results_of(output / "folds" / name) for name in names]
     tables = {
         name: _predictions(output / "folds" / name / "predictions.csv", fold)
         for name, fold in zip(names, of_folds)
@@ -183,6 +181,21 @@ def _sum_up(output, hparams, manifest, names, started):
 
 
 OF_A_FOLD = "remove the folder of this fold, which is then computed again"
+
+
+_TYPES = {"fold": str, "epoch": int, "classes": list, "data": dict}
+
+
+def _results_of(folder):
+    """results.json of a fold, with all that is read of it."""
+    path = folder / "results.json"
+    results = read_checked(path, OF_A_FOLD)
+    odd = [k for k, kind in _TYPES.items() if not isinstance(results.get(k), kind)]
+    if not isinstance(results.get("uar_valid"), int | float | None):
+        odd.append("uar_valid")
+    if odd:
+        raise DamagedFileError(f"{path} is damaged, as to {odd[0]}: {OF_A_FOLD}")
+    return results
 
 
 def _predictions(path, results):

@@ -69,7 +69,7 @@ def make_output_folder(folder, launch, changes):
             _write_log_config(log_config)
         sb.create_experiment_directory(folder, log_config=str(log_config))
     if if_main_process():
-        (folder / Path(__file__).name).unlink()
+        (folder / Path(__file__).name).unlink(missing_ok=True)
 
 
 def _keep_until_accepted(folder, launch, changes):

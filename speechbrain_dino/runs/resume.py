@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import if_main_process, run_on_main
 
 from speechbrain_dino.runs.rules import is_object, tag_of
+from speechbrain_dino.utils.checked_json import read_json
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.refusals import when_accepted
 from speechbrain_dino.utils.results import update_results
@@ -163,7 +164,8 @@ def note_changes(folder, changes):
     for key, (old, new) in changes.items():
         logger.info("The run resumes with another %s: %s, before %s", key, new, old)
     path = Path(folder) / "results.json"
-    history = update_results(path, {}).get("changes", [])
+    history = update_results(path, {}).get("changes")
+    history = history if isinstance(history, list) else []
     entry = {key: list(values) for key, values in changes.items()}
     date = time.strftime("%Y-%m-%d %H:%M:%S")
     update_results(path, {"changes": [*history, {"date": date, "keys": entry}]})
@@ -194,8 +196,10 @@ def _check_conditions(hparams, conditions):
     path, before = folder / "conditions.json", {}
     if begun(folder, hparams.get("save_folder")) and path.exists():
         try:
-            before = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            before = read_json(path)
+            if not isinstance(before, dict):
+                raise TypeError("it is no object")
+        except (ValueError, TypeError, IsADirectoryError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}): whether the data are those of before "
                 "cannot be told; remove it to go on all the same"
@@ -297,7 +301,7 @@ def _digest(content):
 def _read(path):
     try:
         tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError, IsADirectoryError) as error:
         tree = " ".join(str(error).split())
     if not isinstance(tree, dict):
         raise ValueError(

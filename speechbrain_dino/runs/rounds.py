@@ -250,6 +250,17 @@ def _write(output, state, hparams, started):
     logger.info("Report: %s", write_rounds_report(output, state.lines()))
 
 
+def _is_table(lines):
+    """Whether notes are lines of what stages leave, in their types."""
+    kinds = {"cluster": dict, "verification": dict, "health": dict, "model": str}
+    return isinstance(lines, list) and all(
+        isinstance(line, dict)
+        and all(isinstance(line.get(k, kind()), kind) for k, kind in kinds.items())
+        and all(type(m) is dict for m in line.get("verification", {}).values())
+        for line in lines
+    )
+
+
 class RoundsState:
     """Notes of finished stages, by round; round 0 is the model at the start.
 
@@ -269,9 +280,8 @@ class RoundsState:
         if not self.path.exists():
             return
         self.state |= read_checked(self.path, REMEDY)
-        if not isinstance(self.state["rounds"], list) or not isinstance(
-            self.state["digests"], dict
-        ):
+        whole = _is_table(self.state["rounds"])
+        if not whole or not isinstance(self.state["digests"], dict):
             raise DamagedFileError(f"{self.path} holds no rounds: {REMEDY}")
 
     def get(self, number, stage):

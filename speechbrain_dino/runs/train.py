@@ -19,7 +19,11 @@ from speechbrain_dino.runs.prepare import crops_of, prepare
 from speechbrain_dino.training.checkpoints import WholeCheckpointer, average_checkpoints
 from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.training.validation import Validator
-from speechbrain_dino.utils.checked_json import read_checked
+from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
+    read_checked,
+    read_json,
+)
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
@@ -137,7 +141,8 @@ def finish_run(brain, run):
     run : Run
         The run that it was trained in.
     """
-    export(brain, run, evaluate(brain, run))
+    with plain_errors(DamagedFileError):
+        export(brain, run, evaluate(brain, run))
 
 
 @main_process_only
@@ -244,10 +249,10 @@ def _seconds(output, started):
     """Time of all sessions of the run so far."""
     clock, before = output / "seconds.json", 0.0
     try:
-        before = float(json.loads(clock.read_text(encoding="utf-8")))
+        before = float(read_json(clock))
     except FileNotFoundError:
         pass
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         logger.warning(
             "%s is damaged (%s): earlier sessions do not count", clock, error
         )

@@ -32,6 +32,12 @@ class Curves:
     def __init__(self, folder, tensorboard=False):
         self.path = Path(folder) / "curves.jsonl"
         self.sums = Path(folder) / "curves.crc"
+        for path in (self.path, self.sums):
+            if path.is_dir():
+                raise IsADirectoryError(
+                    f"{path} is a folder, and a file of this name is to be written: "
+                    "move the folder away"
+                )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._tensorboard = tensorboard
 

@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_named_with_what_is_expected(key, default, value, w
 
 # As they are written, with what YAML or HyperPyYAML would make of them.
 _WORDS = (
-    "007 1e3 true no 2024-1-1 2024-11-26 1:30 None ~ 0x10 1/0 1_0 a<b> <seed> (2) !x "
+    "007 1e3 true no 2024-1-1 2024-11-26 1:30 0x10 1/0 1_0 a<b> <seed> (2) !x "
     '!name:os.system &a *b %T @x `a` "q" \'x a: {a:b} | > ? - # -1 $HOME é \udce9'
 )
 TEXTS = _WORDS.split()
@@ -185,6 +185,15 @@ def test_words_for_nothing(word):
         read_keys(recipe, {"vad": word})
 
 
+@pytest.mark.parametrize("word", ["None", "none", "null", "~", "", "NULL", " None "])
+@pytest.mark.parametrize("key", ["output_folder", "data_folder", "text"])
+def test_a_text_that_is_needed_is_not_a_word_for_nothing(key, word):
+    recipe = "output_folder: !ref <text>/1\ndata_folder: !PLACEHOLDER\ntext: a\n"
+    with pytest.raises(ValueError, match=f"--{key} .*: expected text"):
+        read_keys(recipe, {key: word})
+    assert read_keys(recipe, {key: "./None"}) == {key: "./None"}
+
+
 def test_a_wrong_value_of_the_recipe_itself_is_named():
     with pytest.raises(ValueError) as error:
         read_keys("seed: 1\nnoise_prob: 1.2\n", {"seed": "2"})
@@ -212,7 +221,7 @@ def test_wrong_values_end_the_program_in_one_line(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = str(RECIPES / TRIED[0])
     with pytest.raises(SystemExit) as stop:
-        start_run([recipe, "--data_folder", "none", "--device", "cpu", *words])
+        start_run([recipe, "--data_folder", "nowhere", "--device", "cpu", *words])
     assert words[0] in stop.value.code and "\n" not in stop.value.code
     assert list(tmp_path.iterdir()) == []  # before anything is written
 

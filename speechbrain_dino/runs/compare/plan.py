@@ -149,6 +149,10 @@ class Plan:
         self.content = {"budget": self.budget, "epochs": {}}
         if path.is_file():
             self.content |= read_checked(path)
+        epochs = self.content["epochs"]
+        numbers = epochs.values() if isinstance(epochs, dict) else [None]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError(f"{path} is damaged (epochs): remove it to plan again")
         if self.content["budget"] != self.budget:
             raise ValueError(
                 f"{path.parent} holds a comparison with another budget or other "

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_dino.reports.run_folder import read_run
-from speechbrain_dino.utils.checked_json import read_checked
+from speechbrain_dino.utils.checked_json import odd_content_is_named, read_checked
 
 HEALTH = (
     "effective_rank",
@@ -67,9 +67,10 @@ def read_compared(folder, method, seed):
         return ComparedRun(method, seed, status, {}, {})
     run = read_run(folder)
     figures = {"memory_gb": _json(folder / "memory.json").get("memory_gb")}
-    for key, name in (("verification_before", "untrained"), ("verification", "eer")):
-        for which, metrics in run.results.get(key, {}).items():
-            figures[f"{name}/{which}"] = metrics["eer"]
+    with odd_content_is_named(folder / "results.json"):
+        for key, name in _EERS.items():
+            for which, metrics in run.results.get(key, {}).items():
+                figures[f"{name}/{which}"] = float(metrics["eer"])
     curve = {}
     if not run.steps.empty:
         batch = re.search(r"^batch_size: (\d+)", run.settings, flags=re.MULTILINE)
@@ -125,6 +126,9 @@ def _curve(run, column, minutes):
     seen = run.epochs[run.epochs[column].notna()]
     at = np.interp(seen["step"], run.steps["step"], minutes)
     return at, seen[column].to_numpy(dtype=float)
+
+
+_EERS = {"verification_before": "untrained", "verification": "eer"}
 
 
 def _json(path):
