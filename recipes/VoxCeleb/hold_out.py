@@ -3,6 +3,7 @@ r"""Recipe for choosing settings without looking at the lists that are reported.
 
 To run this recipe, do the following:
 > python hold_out.py --data_folder F --output_folder D --trial_lists veri_test.txt
+> python hold_out.py --data_folder F --output_folder D --speakers 20 --seed 2
 > python hold_out.py --data_folder F --output_folder D --speakers 40 \
       --noise_folder N --rir_folder R
 > python train.py hparams/dino_mini.yaml --data_folder D \

@@ -29,6 +29,7 @@ WITHOUT_PROTOTYPES = ("simclr", "moco", "vicreg", "byol", "simclr_ssps")
 WITHOUT_TEACHER = ("simclr", "vicreg", "simclr_ssps")
 TERMS = {
     "dino_cosine": {"dino", "cosine"},
+    "dino_contrastive": {"dino", "koleo", "contrastive"},
     "dino_koleo": {"dino", "koleo"},
     "rdino": {"dino", "dimensions"},
     "sdpn": {"sdpn", "entropy", "koleo"},
