@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 import recipe_runs as runs
@@ -132,8 +131,8 @@ def test_two_processes_end_with_the_weights_of_one(launcher, build, tmp_path):
     recipe = tmp_path / "dino_ssps.yaml"
     run = launcher.run(recipe, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(runs.RECIPE / "train.py"), str(recipe)]
+    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command += [str(runs.RECIPE / "train.py"), str(recipe)]
     done = subprocess.run(
         [*command, "--output_folder", str(tmp_path / "two")],
         env=runs.environment(),

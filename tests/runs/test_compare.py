@@ -267,8 +267,7 @@ def test_a_comparison_that_is_stopped_leaves_no_process(stage):
         True,
         False,
     ]
-    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
-    assert alive.stdout == ""
+    assert not runs.running_with(yaml)
 
 
 def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
@@ -294,8 +293,7 @@ def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
     printed = process.communicate(timeout=120)[0]
     assert is_training.exists(), printed
     assert process.returncode == 143, printed
-    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
-    assert alive.stdout == ""
+    assert not runs.running_with(yaml)
 
 
 def test_methods_must_share_their_data(stage):

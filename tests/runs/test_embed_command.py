@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -72,8 +71,12 @@ def test_processes_make_the_same_table(tmp_path, audio):
     model = export(tmp_path / "run", 1)
     arguments = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
     alone = main([*arguments, "--output_folder", str(tmp_path / "a")])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc_per_node=2", "-m", "speechbrain_dino.runs.embed"]
+    command = [
+        *runs.TORCHRUN,
+        "--nproc_per_node=2",
+        "-m",
+        "speechbrain_dino.runs.embed",
+    ]
     both = [*command, *arguments, "--output_folder", str(tmp_path / "b")]
     done = subprocess.run(
         both,
