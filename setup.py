@@ -37,7 +37,13 @@ EXTRAS = {
     "demo": ["espeakng-loader>=0.2.4"],  # the synthetic speakers of `make demo`
     "m4a": ["av>=12"],  # VoxCeleb2 as it is distributed
     "tensorboard": ["tensorboard>=2.14"],
-    "dev": ["ruff", "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"],
+    "dev": [
+        "ruff",
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.100",
+        "psutil>=5.9",  # what is left of processes; containers may have no ps
+    ],
 }
 
 setup(

@@ -24,13 +24,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder")
     parser.add_argument("--format", default="WAV")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of generated files")
     parser.add_argument("--batch_size", type=int, default=32)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as generated:
         folder = Path(args.folder or generated)
         if args.folder is None:
-            generate(folder, args.format)
+            generate(folder, args.format, args.seconds)
         rows = [row(path) for path in sorted(folder.rglob(f"*.{args.format.lower()}"))]
         rows = [r for r in rows if r["duration"] >= 4.0]
         dataset = MultiCropDataset(Manifest.from_rows(rows), num_draws=26)
@@ -45,10 +46,10 @@ def main():
     )
 
 
-def generate(folder, kind):
+def generate(folder, kind, seconds):
     rng = np.random.default_rng(0)
     for number in range(300):
-        samples = rng.normal(0, 1000, 128000).astype(np.int16)
+        samples = rng.normal(0, 1000, round(16000 * seconds)).astype(np.int16)
         sf.write(folder / f"{number}.{kind.lower()}", samples, 16000, format=kind)
 
 

@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from beside import RECIPE, make_audio
 
 from speechbrain_dino.utils.ending import end_on_signals
@@ -127,10 +128,12 @@ def watched(process, how, log):
 
 def group_lives(group):
     """Whether a process of the group is there that is not waiting to be reaped."""
-    command = ["ps", "-A", "-o", "pgid=,stat="]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = (line.split() for line in listed.stdout.splitlines())
-    return any(pgid == str(group) and stat[0] != "Z" for pgid, stat in lines)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            if os.getpgid(process.pid) == group and not zombie:
+                return True
+    return False
 
 
 if __name__ == "__main__":

@@ -1,18 +1,25 @@
 """Utterances per second of a training step, and where the time goes.
 
-    python benchmarks/train_step.py                       # SpeechBrain's ECAPA-512
+    python benchmarks/train_step.py                       # dino_ecapa.yaml
     python benchmarks/train_step.py --precision fp32 --batch_size 128 --out_dim 65536
     python benchmarks/train_step.py --recipe dino.yaml    # the paper's LResNet34
-    python benchmarks/train_step.py --lean                # zero padding, LeanECAPA
+    python benchmarks/train_step.py --compare [--compile] [--json FILE]
 
 The step is taken apart: the gradient of the loss is first propagated to the
 embeddings (head and loss), then from there through the encoder, so that "beyond the
 encoder" is what augmentation, log-mels, head, loss, clipping, optimizer and teacher
 update cost together. ``--default_malloc`` leaves glibc's memory thresholds alone.
+``--compare`` runs a recipe with ECAPA-TDNN beside itself with SpeechBrain's own class,
+step by step in turns, each in a process of its own that the other waits for.
 """
 
 import argparse
+import copy
+import json
 import logging
+import multiprocessing
+import re
+import resource
 import statistics
 import sys
 import tempfile
@@ -23,19 +30,34 @@ import numpy as np
 import soundfile as sf
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN as THEIRS
 
 from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.losses.views import Views
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.training.safe_step import clip_gradients, parameter_groups
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.precision import PRECISIONS, autocast, resolved_precision
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "VoxCeleb" / "hparams"
+OURS = (
+    r"!new:speechbrain_dino\.models\.(ecapa|encoders)\.\w*ECAPA\w*(\n +padding: \w+)?"
+)
+TIMES = ("encoder", "step", "CPU")
 ENCODER = ("teacher forward", "student forward", "encoder backward")
 
 
 def main():
     args = arguments()
+    if args.compare:
+        compare(args)
+        return
+    splits = [*measured(args)]
+    show(args, splits[args.warmup :])
+
+
+def measured(args):
+    """Takes the steps; yields the seconds of the parts of each."""
     if not args.default_malloc:
         keep_freed_memory()
     torch.manual_seed(0)
@@ -46,8 +68,8 @@ def main():
         if args.compile:
             print("compiling: the first steps take minutes", flush=True)
         step = Step(hparams, args)
-        splits = [timed(step, number) for number in range(args.warmup + args.steps)]
-    show(args, splits[args.warmup :])
+        for number in range(args.warmup + args.steps):
+            yield timed(step, number)
 
 
 def timed(step, number):
@@ -71,12 +93,15 @@ def arguments():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--lean", action="store_true")
+    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--json", type=Path, help="where --compare writes its table")
+    parser.add_argument("--speechbrain", action="store_true", help="its own ECAPA-TDNN")
     parser.add_argument("--default_malloc", action="store_true")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.asked_precision = args.precision
     args.precision = resolved_precision(args.precision, args.device)
     return args
 
@@ -104,9 +129,8 @@ def build(args, folder):
         "out_dim": args.out_dim,
     }
     recipe = read_recipe(RECIPES / args.recipe)
-    if args.lean:
-        plain = "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN"
-        recipe = recipe.replace(plain, "speechbrain_dino.models.encoders.LeanECAPA")
+    if args.speechbrain:
+        recipe = re.sub(OURS, f"!new:{THEIRS.__module__}.{THEIRS.__qualname__}", recipe)
     return load_hyperpyyaml(recipe, overrides)
 
 
@@ -121,10 +145,9 @@ class Step:
         student = self.modules["student"]
         self.encoder, self.head = student.encoder, student.head
         self.teacher = self.modules["teacher"]
-        self.teacher_call = self.teacher
-        if args.compile:
-            self.encoder = torch.compile(self.encoder)
-            self.teacher_call = torch.compile(self.teacher)
+        if args.compile:  # as training does
+            self.encoder = torch.compile(self.encoder, dynamic=True)
+            self.teacher.branch.compile_encoder(dynamic=True)
         groups = parameter_groups(student, hparams["weight_decay"])
         self.optimizer = hparams["opt_class"](groups, lr=1e-4)
         self.scaler = torch.GradScaler(self.device, enabled=args.precision == "fp16")
@@ -154,20 +177,26 @@ class Step:
         ]
         self.lap("features")
         with autocast(self.device, self.args.precision):
-            _, teacher = self.teacher_call(feats[:1])
+            _, teacher = self.teacher(feats[:1])
             self.lap("teacher forward")
             embedded = torch.cat([self.encoder(crops).flatten(1) for crops in feats])
             self.lap("student forward")
             leaf = embedded.detach().requires_grad_()
             student = self.head(leaf)
-            loss = self.modules["loss"](
-                student.unflatten(0, (-1, self.args.batch_size)),
-                teacher.unflatten(0, (-1, self.args.batch_size)),
+            number = self.args.batch_size
+            views = Views(
+                student.unflatten(0, (-1, number)),
+                teacher.unflatten(0, (-1, number)),
+                leaf.unflatten(0, (-1, number)),
+                items=torch.arange(number, device=self.device),
+                shared=len(self.views[0]),
             )
+            loss = self.modules["loss"](views).loss
         self.scaler.scale(loss).backward()
         self.lap("head and loss")
         embedded.backward(leaf.grad)
         self.lap("encoder backward")
+        self.modules["loss"].settle()
         self.update()
         return self.split
 
@@ -192,6 +221,95 @@ class Step:
         if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+# -- beside SpeechBrain ---------------------------------------------------------------
+
+
+def compare(args):
+    """Steps of all variants in turns; prints medians, ratios and peak memory."""
+    asked = [args.asked_precision]
+    if args.asked_precision == "auto":
+        asked = list(dict.fromkeys(["fp32", args.precision]))
+    runs = {
+        (who, how, precision): Beside(args, who, how, precision)
+        for precision in asked
+        for how in (("eager", "compiled") if args.compile else ("eager",))
+        for who in ("SpeechBrain", "ours")
+    }
+    for _ in range(args.warmup + args.steps):
+        for run in runs.values():
+            run.step()
+    table = {name: run.end(args.warmup) for name, run in runs.items()}
+    base = table["SpeechBrain", "eager", asked[0]]
+    print(f"\n{' '.join(sys.argv)}\n{torch.get_num_threads()} threads, {args.device}")
+    print(
+        "class       mode     prec.  encoder  ratio   step  ratio    CPU  ratio    GiB"
+    )
+    rows = []
+    for (who, how, precision), row in table.items():
+        ratios = {f"{k} ratio": row[k] / base[k] for k in TIMES}
+        rows.append(
+            {"class": who, "mode": how, "precision": precision, **row, **ratios}
+        )
+        shown = [f"{row[k]:6.2f} {ratios[f'{k} ratio']:6.2f}" for k in TIMES]
+        print(f"{who:11} {how:8} {precision:6}  {' '.join(shown)} {row['memory']:6.2f}")
+    for row in rows:
+        if row["mode"] == "compiled":
+            what = f"{row['class']} compiled, {row['precision']}"
+            print(f"{what}: {row['first step']:.0f} s to the end of the first step")
+    if args.json is not None:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+class Beside:
+    """A variant in a process of its own, which sleeps while the others compute."""
+
+    def __init__(self, args, who, how, precision):
+        own = copy.copy(args)
+        own.speechbrain, own.compile = who == "SpeechBrain", how == "compiled"
+        own.precision = precision
+        self.pipe, end = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=serve, args=(own, end), daemon=True)
+        self.process.start()
+        end.close()
+        self.splits, self.cpu = [], []
+
+    def step(self):
+        self.pipe.send("step")
+        split, cpu = self.pipe.recv()
+        self.splits.append(split)
+        self.cpu.append(cpu)
+
+    def end(self, warmup):
+        """Medians of the seconds of encoder, step and CPU; GiB at the peak."""
+        self.pipe.send("end")
+        memory = self.pipe.recv()
+        self.process.join()
+        kept = self.splits[warmup:]
+        return {
+            "encoder": statistics.median(sum(s[k] for k in ENCODER) for s in kept),
+            "step": statistics.median(sum(s.values()) for s in kept),
+            "CPU": statistics.median(self.cpu[warmup:]),
+            "first step": sum(self.splits[0].values()),
+            "memory": memory / 2**30,
+        }
+
+
+def serve(args, pipe):
+    """Takes a step whenever the other end of the pipe asks; says its memory at last."""
+    steps = measured(args)
+    while pipe.recv() == "step":
+        begin = time.process_time()
+        pipe.send((next(steps), time.process_time() - begin))
+    if torch.device(args.device).type == "cuda":
+        pipe.send(torch.cuda.max_memory_allocated())
+    else:
+        pipe.send(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+# -- one variant ----------------------------------------------------------------------
 
 
 def show(args, splits):

@@ -89,8 +89,11 @@ def train(out, steps, states, arguments):
         backward(loss)
 
     def noted_step():
-        weights = unwrapped(brain.trained).parameters()
-        gradients.append(torch.cat([p.grad.flatten() for p in weights]))
+        weights = list(unwrapped(brain.trained).parameters())
+        of_weights = [
+            p.new_zeros(p.shape) if p.grad is None else p.grad for p in weights
+        ]
+        gradients.append(torch.cat([grad.flatten() for grad in of_weights]))
         step()
         if len(gradients) == steps:
             raise Enough
@@ -145,6 +148,7 @@ if __name__ == "__main__":
     parser.add_argument("--states", help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args()
     if given.out:
+        rest += ["--batch_size", str(given.batch_size)]
         train(given.out, given.steps, given.states, rest)
     else:
         with tempfile.TemporaryDirectory() as scratch:

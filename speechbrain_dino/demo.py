@@ -5,7 +5,6 @@
 It continues where it was stopped.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from speechbrain_dino.corpora.synthetic.corpus import make_synthetic_corpus
 from speechbrain_dino.runs.command_line import read_arguments
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.options import Options
 
@@ -52,7 +52,7 @@ def run_demo(folder, extra=()):
     _say("2/3  DINO pretraining without labels, then verification of unseen speakers")
     subprocess.run([sys.executable, "train.py", *command], cwd=RECIPE, check=True)
     _say(f"3/3  Done in {(time.monotonic() - started) / 60:.1f} minutes")
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results = read_checked(run / "results.json")
     print(summary(results, run), flush=True)
 
 

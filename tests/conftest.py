@@ -20,6 +20,15 @@ from hypothesis import HealthCheck, settings
 from recipe_runs import Launcher, make_corpus
 from speechbrain.utils.importutils import LazyModule
 
+# Ctrl-C means what it does at a terminal, though nohup or a script that started the
+# suite in the background lets all its processes ignore it.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        interrupt = number == signal.SIGINT
+        signal.signal(
+            number, signal.default_int_handler if interrupt else signal.SIG_DFL
+        )
+
 # Hypothesis asks every loaded module for its file; SpeechBrain's redirects answer
 # by importing packages that are not installed, which ends the whole test run.
 for module in list(sys.modules.values()):

@@ -8,7 +8,7 @@ To run this recipe, do the following:
 > python compare.py hparams/dino_mini.yaml my.yaml --minutes 5 --seeds 1 ...
 
 Every YAML is trained with every seed on the same data, for the same number of optimizer
-steps (or --minutes of training). The same command goes on where it was stopped. The
+steps (or --minutes of training). The same command resumes where it was stopped. The
 table and the plot of EER over time are written after each run. --jobs 2 trains two at a
 time, each on its share of the cores.
 

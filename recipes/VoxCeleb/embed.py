@@ -8,7 +8,7 @@ To run this recipe, do the following:
 
 F is a manifest (CSV), a prepared folder, any folder of audio or one file. Audio that is
 silent, unreadable, too short ... is left out and named in O/status.csv (--on_bad). A
-run that was killed goes on with the same command.
+run that was killed is resumed by the same command.
 
 Authors
  * speechbrain_dino contributors 2026

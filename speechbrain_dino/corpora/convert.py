@@ -12,15 +12,21 @@ import soundfile as sf
 import soxr
 
 from speechbrain_dino.data import mp3
-from speechbrain_dino.data.audio_facts import QUIET, Facts, map_parallel
-from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem, is_cut
+from speechbrain_dino.data.audio_facts import QUIET, Facts, length_note, map_parallel
+from speechbrain_dino.data.audio_source import (
+    BadAudio,
+    decoding,
+    file_problem,
+    is_for_av,
+)
 from speechbrain_dino.data.file_notes import Ledger
+from speechbrain_dino.data.joined import parts_of
 from speechbrain_dino.data.ogg import ogg_links
 from speechbrain_dino.utils.files import replacing
 
-AV_EXTENSIONS = (".m4a", ".aac", ".mp4")
+AV_EXTENSIONS = (".m4a", ".aac", ".mp4", ".mka", ".webm", ".wma", ".amr", ".wv")
 _BLOCK_SECONDS = 30
-_VERSION = 2  # of what conversion gives: copies of an earlier one are made again
+_VERSION = 3  # of what conversion gives: copies of an earlier one are made again
 _AMPLIFIED = 0.5  # peak, of full scale, of what was below QUIET
 _STEP = 1 / 32768
 _TOLERANCE = 0.02  # by which a length may differ from the one declared
@@ -43,7 +49,7 @@ def convert(source, target, sample_rate=16000, channel=None):
     Arguments
     ---------
     source : str or Path
-        What libsndfile reads, or m4a, aac, mp4 (these need PyAV).
+        What libsndfile reads, or MP4, AAC, WebM, WMA, AMR (these need PyAV).
     target : str or Path
     sample_rate : int
         Rate to write, in Hz.
@@ -78,23 +84,27 @@ def convert(source, target, sample_rate=16000, channel=None):
     notes = []
     try:
         with replacing(target) as draft:
-            made = _write(draft, source, sample_rate, channel, 1.0)
-            gain, note = gain_of(made.peak)
+            written = _write(draft, source, sample_rate, channel, 1.0)
+            gain, note = gain_of(written.peak)
             if note:
                 notes.append(note)
-                made = _write(draft, source, sample_rate, channel, gain)
+                written = _write(draft, source, sample_rate, channel, gain)
     except OSError as error:
         # Not every error of writing names the file.
         error.filename = error.filename or str(target)
         raise
-    declared = _declared_seconds(source)
-    other = declared and abs(declared - made.seconds) > _TOLERANCE * made.seconds
-    if other or is_cut(source):
-        notes.append("length")
-    return Conversion(made.rate, tuple(notes))
+    note = length_note(source)
+    if note != "joined":
+        declared = _declared_seconds(source)
+        allowed = _TOLERANCE * written.seconds
+        other = declared and abs(declared - written.seconds) > allowed
+        note = "length" if other else note
+    if note:
+        notes.append(note)
+    return Conversion(written.rate, tuple(notes))
 
 
-class _Made(NamedTuple):
+class _Written(NamedTuple):
     rate: int  # Hz, of the source
     seconds: float
     peak: float  # of full scale
@@ -129,7 +139,7 @@ def _write(draft, source, sample_rate, channel, gain):
         if stream is None:
             raise BadAudio("empty")
         write(stream.resample_chunk(last, last=True))
-    return _Made(rate, seconds, peak)
+    return _Written(rate, seconds, peak)
 
 
 def _int16(samples):
@@ -151,23 +161,36 @@ def _decoder(source):
 
 
 def _needs_av(source):
-    return os.path.splitext(source)[1].lower() in AV_EXTENSIONS
+    """By its name or, as names may be wrong, by what is in it."""
+    named = os.path.splitext(source)[1].lower() in AV_EXTENSIONS
+    try:
+        return named or (not file_problem(source) and is_for_av(source))
+    except BadAudio:
+        return False  # decoding says why
 
 
 def _decode(source):
-    with decoding(source), sf.SoundFile(source) as file:
-        if file.format == "MP3":
-            yield from _decode_mp3(source, file)
+    with decoding(source):
+        if parts := parts_of(source):
+            yield from _decode_pieces(parts)
             return
-        if file.format == "OGG" and len(links := ogg_links(source)) > 1:
-            yield from _decode_pieces(links)
-            return
-        read = 0
-        for block in _blocks(file):
-            read += len(block)
-            yield block, file.samplerate
-        if file.format == "FLAC" and read < file.frames:
-            raise BadAudio("unreadable", f"{read} of {file.frames} samples")
+        with sf.SoundFile(source) as file:
+            yield from _decode_file(source, file)
+
+
+def _decode_file(source, file):
+    if file.format == "MP3":
+        yield from _decode_mp3(source, file)
+        return
+    if file.format == "OGG" and len(links := ogg_links(source)) > 1:
+        yield from _decode_pieces(links)
+        return
+    read = 0
+    for block in _blocks(file):
+        read += len(block)
+        yield block, file.samplerate
+    if file.format == "FLAC" and read < file.frames:
+        raise BadAudio("unreadable", f"{read} of {file.frames} samples")
 
 
 def _blocks(file):
@@ -199,10 +222,13 @@ def _decode_pieces(files):
 def _decode_av(source):
     import av
 
-    with (
-        decoding(source, av.error.FFmpegError, IndexError),
-        av.open(str(source)) as container,
-    ):
+    with decoding(source, av.error.FFmpegError, IndexError):
+        for part in parts_of(source) or [str(source)]:
+            yield from _av_blocks(av.open(part))
+
+
+def _av_blocks(opened):
+    with opened as container:
         for frame in container.decode(audio=0):
             samples = frame.to_ndarray()
             if not frame.format.is_planar:
@@ -230,7 +256,7 @@ def require_av(sources):
     needy = [source for source in sources if _needs_av(source)]
     if needy and importlib.util.find_spec("av") is None:
         raise ImportError(
-            f"{len(needy)} files, such as {needy[0]}, are AAC, which needs PyAV: "
+            f"{len(needy)} files, such as {needy[0]}, need PyAV to be read: "
             'pip install "speechbrain-dino[m4a]"'
         )
 

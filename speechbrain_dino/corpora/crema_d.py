@@ -273,7 +273,7 @@ def _check_total(sources, allow_missing):
         message += f"; these actors are missing: {', '.join(map(str, absent))}"
     if not allow_missing:
         raise ValueError(
-            f"{message}. Fetch them with download: True, or go on with "
+            f"{message}. Fetch them with download: True, or continue with "
             "allow_missing: True"
         )
     logger.warning("%s", message)

@@ -34,6 +34,7 @@ from speechbrain_dino.utils.checked_json import (
     write_checked,
 )
 from speechbrain_dino.utils.ownership import claim
+from speechbrain_dino.utils.refusals import keep_files
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,14 @@ _MARK = """Signature: 8a477f597d28d172789f06886806bc55
 
 
 SUMMARY = "prepare.json"
-_KEPT = ("audio", "checks.jsonl", "converted.jsonl")
+_MANY = 1e15  # more of nothing is counted
+_COUNTED = ("left_out", "remarks", "skipped", "trained_on")
+_KINDS = {
+    **dict.fromkeys((*_COUNTED, "trials", "tested_on", "arguments", "digests"), dict),
+    **dict.fromkeys(("kept", "hours", "test", "converted"), (int, float)),
+}
+_LEDGERS = ("checks.jsonl", "converted.jsonl")
+_KEPT = ("audio", *_LEDGERS)
 
 
 def read_summary(folder):
@@ -172,8 +180,25 @@ def read_summary(folder):
         raise FileNotFoundError(
             f"{folder} has no {SUMMARY}: prepare the corpus there to its end first"
         )
-    summary = read_checked(path, "prepare the corpus again")
+    summary = _read(path, "prepare the corpus again")
     summary.pop("digests", None)  # of the files, for the next preparation
+    return summary
+
+
+def _read(path, remedy):
+    """A summary whose parts are of the types that are written."""
+    summary = read_checked(path, remedy)
+    for name, kinds in _KINDS.items():
+        value = summary.get(name)
+        odd = value is not None and not isinstance(value, kinds)
+        if not odd and name in _COUNTED:
+            odd = not all(isinstance(one, dict) for one in (value or {}).values())
+        if not odd and isinstance(value, int | float):
+            odd = isinstance(value, bool) or not abs(value) < _MANY
+        if odd:
+            raise DamagedFileError(
+                f"{path} is damaged, its {name} is {str(value)[:80]!r}: {remedy}"
+            )
     return summary
 
 
@@ -211,7 +236,7 @@ class Preparation:
         """
         summary = {}
         try:
-            summary = read_checked(self.summary, "the corpus is prepared again")
+            summary = _read(self.summary, "the corpus is prepared again")
         except FileNotFoundError:
             pass
         except DamagedFileError as error:
@@ -226,6 +251,8 @@ class Preparation:
             self._check_outputs(summary.pop("digests", {}))
             logger.info("%s is prepared already", self.folder)
             return summary
+        if prepared:
+            keep_files(self.folder, [self.summary.name, *self.outputs, *_LEDGERS])
         self.summary.unlink(missing_ok=True)
         return None
 
@@ -322,7 +349,7 @@ def _differs(facts, sample_rate):
         return False
     level = facts.wide and not QUIET <= facts.peak <= 1
     wrong = (facts.rate, facts.channels) != (sample_rate, 1)
-    return wrong or level or not facts.seekable
+    return wrong or level or facts.notes == "joined" or not facts.seekable
 
 
 def _mark(folder):

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from speechbrain_dino.corpora.preparation import Preparation, remarks_on, usable_audio
 from speechbrain_dino.corpora.trial_lists import find_list, resolve_all, skip
-from speechbrain_dino.data.checks import LeftOut, problem_of, reads_samples, report
+from speechbrain_dino.data.checks import (
+    REMEDIES,
+    LeftOut,
+    problem_of,
+    reads_samples,
+    report,
+)
 from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.data.trials import write_trials
 
@@ -136,7 +142,10 @@ def read_left_out(save_folder):
     if not path.is_file():  # prepared by an earlier version
         return []
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [(row["wav"], row["status"]) for row in csv.DictReader(file)]
+        rows = [(row.get("wav"), row.get("status")) for row in csv.DictReader(file)]
+    if not all(wav and status in REMEDIES for wav, status in rows):
+        raise ValueError(f"{path} is damaged: remove its folder, and run this again")
+    return rows
 
 
 def _find_lists(names, folders, save_folder):

@@ -129,7 +129,7 @@ def _counted_rate(row, facts):
 
     They are the file's own, as SpeechBrain takes them, unless ``duration`` says that
     they are those of the converted file. Of chunks SpeechBrain gives the duration of
-    the whole recording, which says nothing.
+    the whole recording, which carries no information.
     """
     rate = (row["stop"] - row["start"]) / max(row["duration"], 1e-9)
     # Opus decodes to 48 kHz, whatever rate its header has, so that programs differ.

@@ -76,11 +76,11 @@ def find_utterances(
     ValueError
         If the CSV is malformed, or there is no usable audio.
     """
-    found = find_audio(data, save_folder, sample_rate, data_root, channel)
-    if found.left_out and not found.folder:  # of a folder its preparation reports
-        left_out = LeftOut.of((kind, file) for _, file, kind in found.left_out)
-        report(len(found.manifest), left_out, "usable utterance")
-    return found.manifest
+    audio = find_audio(data, save_folder, sample_rate, data_root, channel)
+    if audio.left_out and not audio.folder:  # of a folder its preparation reports
+        left_out = LeftOut.of((kind, file) for _, file, kind in audio.left_out)
+        report(len(audio.manifest), left_out, "usable utterance")
+    return audio.manifest
 
 
 def find_audio(data, save_folder, sample_rate=16000, data_root=None, channel="mix"):

@@ -148,7 +148,7 @@ def _files(number, folder, save_folder, left_out):
         tree: splits_of_tree([*around, *tree.split("/")], speakers)
         for tree, speakers in trees.items()
     }
-    if not any(any(known.values()) for known in splits.values()):
+    if not any(any(of_speakers.values()) for of_speakers in splits.values()):
         return sources
     return [
         source._replace(split=splits[tree][source.spk_id]) if source.order else source

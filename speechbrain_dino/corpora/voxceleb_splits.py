@@ -86,8 +86,8 @@ def splits_of_tree(folders, speakers):
     published = {speaker: split_of_speaker(speaker) for speaker in speakers}
     everyone = all(published.values())
     result = {}
-    for speaker, known in published.items():
-        own, part = known.split("/") if known else (None, None)
+    for speaker, published_split in published.items():
+        own, part = published_split.split("/") if published_split else (None, None)
         if not everyone and own != corpus:
             own, part = None, None
         if own in (None, corpus) or corpus is None:

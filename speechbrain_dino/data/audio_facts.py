@@ -10,8 +10,15 @@ import numpy as np
 import soundfile as sf
 from speechbrain.utils.parallel import get_available_cpu_count, parallel_map
 
-from speechbrain_dino.data.audio_source import BadAudio, decoding, file_problem, is_cut
+from speechbrain_dino.data.audio_source import (
+    BadAudio,
+    decoding,
+    file_problem,
+    is_cut,
+    is_for_av,
+)
 from speechbrain_dino.data.file_notes import Ledger
+from speechbrain_dino.data.joined import edges_of, has_tail
 from speechbrain_dino.data.vad import energy_vad
 from speechbrain_dino.utils.ending import end_with_parent
 from speechbrain_dino.utils.progress import progress
@@ -126,12 +133,35 @@ def inspect(job):
             facts = Facts(file.frames, file.samplerate, file.channels, codec=codec)
             if facts.frames == 0:
                 return facts._replace(problem="empty")
-            if is_cut(path):
-                facts = facts._replace(notes="length")
+            facts = facts._replace(notes=length_note(path, full))
             wanted = facts.seekable and (full or vad or facts.wide)
             return _read_samples(file, facts, full or vad, vad) if wanted else facts
     except BadAudio as error:
-        return Facts(problem=str(error))
+        return _of_unreadable(path, str(error))
+
+
+def _of_unreadable(path, problem):
+    """Facts of what libsndfile does not read; conversion may."""
+    try:
+        if problem == "unreadable" and is_for_av(path):
+            return Facts(codec="AV")
+        if problem == "unreadable" and length_note(path) == "joined":
+            return Facts(codec="joined", notes="joined")  # as a WAV
+    except BadAudio as error:
+        problem = str(error)
+    return Facts(problem=problem)
+
+
+def length_note(path, full=True):
+    """What a file's length gives rise to note, a key of ``checks.NOTES``, or "".
+
+    Without ``full`` what is not declared is not searched for.
+    """
+    if is_cut(path):
+        return "length"
+    if len(edges_of(path, full)) > 2:
+        return "joined"
+    return "trailing" if has_tail(path) else ""
 
 
 def _read_samples(file, facts, full, vad):

@@ -94,6 +94,40 @@ def is_cut(path):
     return declared < _PIPED and declared + 8 > 1.02 * os.path.getsize(path)
 
 
+_OF_AV = {0: (b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR", b"wvpk"), 4: (b"ftyp",)}
+
+
+def is_for_av(path):
+    """Whether a file's content, whatever its name is, is what PyAV alone reads.
+
+    MP4 and AAC, Matroska and WebM, WMA, AMR, WavPack.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> _ = path.write_bytes(bytes.fromhex("0000001c667479704d344120"))
+    >>> is_for_av(path)
+    True
+    """
+    with opened(path) as file:
+        head = file.read(8)
+    adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    return adts or any(head.startswith(m, k) for k, ms in _OF_AV.items() for m in ms)
+
+
+@contextmanager
+def opened(path):
+    """Opens a file to read its bytes; `BadAudio` at what concerns this file alone.
+
+    Raises the system's own OSError otherwise, with the file's name.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise BadAudio(_kind_of(error, path), error) from error
+
+
 @contextmanager
 def decoding(path, *errors):
     """Turns a decoder's error into `BadAudio`, unless the system kept it from reading.

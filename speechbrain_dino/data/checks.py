@@ -48,6 +48,8 @@ NOTES = {
     "loud": "none needed: its peak was above full scale, it was turned down",
     "length": "look at the file: it holds over 2 % more or less than it declares, as "
     "files do that are cut short or joined; what it holds is used",
+    "joined": "none needed: it is several files, one after the other, and all are used",
+    "trailing": "look at the file: over 2 % of it follow its audio, and are not read",
 }
 
 

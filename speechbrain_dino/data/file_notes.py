@@ -26,7 +26,7 @@ class Ledger:
             with open(self.path, encoding="utf-8", newline="\n") as file:
                 for line in file:
                     # A process killed while writing leaves half a line.
-                    with contextlib.suppress(ValueError):
+                    with contextlib.suppress(ValueError, TypeError, RecursionError):
                         name, size, changed, note = json.loads(line)
                         self._notes[name] = (size, changed, note)
 

@@ -1,5 +1,6 @@
 """Trial lists and score files: reading, finding embeddings, writing."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -208,6 +209,26 @@ needs nontarget trials as well; without labels the list gets scores alone
         f"{trials.path}: all trials are {own} trials ({speakers}): an error rate needs "
         f"{other} trials as well; without labels the list gets scores alone"
     )
+
+
+def read_lists(trial_lists):
+    """Reads files of ``label enrol test`` lines: ``{name without the ending: Trials}``.
+
+    Raises ValueError if none is given, one is malformed or has labels of one kind, or
+    two have one name.
+    """
+    lists = {}
+    for path in map(Path, trial_lists):
+        if path.stem in lists:
+            raise ValueError(
+                f"two trial lists are called {path.stem!r}, {lists[path.stem].path} "
+                f"and {path}: their scores would go to one file, rename one"
+            )
+        lists[path.stem] = read_trials(path)
+        check_both_kinds(lists[path.stem])
+    if not lists:
+        raise ValueError("no trial list was given: name at least one file")
+    return lists
 
 
 def trial_rows(table, trials):

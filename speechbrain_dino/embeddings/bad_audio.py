@@ -71,7 +71,7 @@ class Reader:
 
     def problem(self, row, kind, windowed=None):
         """Returns the kind; raises ValueError instead where ``on_bad`` is ``fail``."""
-        # A silent window of a longer recording says nothing of the whole.
+        # A silent window does not make a longer recording silent.
         whole = windowed is None or windowed == (0, int(self.manifest.lengths[row]))
         if self.on_bad == "fail" and whole:
             utterance = self.manifest[row]

@@ -34,6 +34,7 @@ from speechbrain_dino.embeddings.table import (
     write_ids,
     write_status,
 )
+from speechbrain_dino.utils.checked_json import read_json
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import claim, read_mark
 from speechbrain_dino.utils.precision import check_precision, resolved_precision
@@ -51,6 +52,7 @@ def embed_to_folder(
     digest=None,
     part_seconds=1800.0,
     left_out=None,
+    file_of=None,
     **options,
 ):
     """Embeds a manifest into a folder, or reuses the EmbeddingTable that lies there.
@@ -75,6 +77,8 @@ def embed_to_folder(
         Audio in a part, in seconds.
     left_out : list of tuple, optional
         (ID, file, kind) of bad audio that is not in the manifest, for the status.
+    file_of : callable, optional
+        Gives the user's file of a row, for the status, where the manifest names a copy.
     **options
         For ``embed_parts``: device, batch_seconds, precision, on_bad ... A table is
         known by what ``auto`` became.
@@ -111,7 +115,8 @@ def embed_to_folder(
     _embed_own(parts, plan, manifest, embedder, options)
     ddp_barrier()
     if if_main_process():
-        _assemble(folder, parts, plan, manifest, about, left_out or [])
+        name_file = file_of or (lambda row: manifest[row].wav)
+        _assemble(folder, parts, plan, manifest, about, left_out or [], name_file)
     ddp_barrier()
     return _checked(EmbeddingTable.load(folder), on_bad)
 
@@ -130,7 +135,7 @@ def take_folder(folder):
 def _made_before(folder):
     """Whether a version of this program that left no mark made the table there."""
     try:
-        about = json.loads((Path(folder) / TABLE).read_text("utf-8"))
+        about = read_json(Path(folder) / TABLE)
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and {"model", "options", "audio"} <= about.keys()
@@ -234,7 +239,7 @@ def _embed_own(parts, plan, manifest, embedder, options):
         parts.write(left[position], vectors, problems)
 
 
-def _assemble(folder, parts, plan, manifest, about, left_out):
+def _assemble(folder, parts, plan, manifest, about, left_out, file_of):
     """Puts the parts together: the table without rows that have no embedding."""
     kept, bad, width = np.zeros(len(manifest), dtype=bool), {}, 0
     for number, rows in enumerate(plan):
@@ -257,8 +262,9 @@ def _assemble(folder, parts, plan, manifest, about, left_out):
     write_ids(folder, (manifest.ids[int(row)] for row in np.flatnonzero(kept)))
     (folder / STATUS).unlink(missing_ok=True)
     if "bad_audio" in about:
-        utterances = ((manifest[row], bad[row]) for row in sorted(bad))
-        of_manifest = [(u.id, u.wav, kind) for u, kind in utterances]
+        of_manifest = [
+            (manifest.ids[row], file_of(row), bad[row]) for row in sorted(bad)
+        ]
         write_status(folder, [*left_out, *of_manifest])
     whole = {**about, "dimensions": width, "problems": len(bad) + len(left_out)}
     whole["checksums"] = checksums(folder)

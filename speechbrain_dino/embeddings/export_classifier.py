@@ -67,7 +67,7 @@ def export_classifier_folder(output_folder, brain, run, results, mean=None):
     hyperparams = Path(fetch("hyperparams.yaml", source=source, savedir=None))
     embedder = brain.embedder()
     modules = {name: unwrapped(getattr(embedder, name)) for name in PARTS}
-    head = unwrapped(brain.trained).head
+    head = brain.bare["student"].head
     scale = float(getattr(brain.modules.loss, "scale", 1.0))
     learned = [name for name in PARTS if has_learned_state(name, modules[name])]
     yaml = inference_yaml(

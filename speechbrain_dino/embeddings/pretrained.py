@@ -9,6 +9,7 @@ import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.utils.fetching import fetch
 
+from speechbrain_dino.models.ecapa import accelerated
 from speechbrain_dino.models.embedder import Embedder
 
 INFERENCE = "inference"
@@ -62,6 +63,7 @@ def load_pretrained(source):
     embedder = Embedder(*(model.mods[part] for part in PARTS)).eval()
     yaml = Path(fetch("hyperparams.yaml", source=name, savedir=None))
     digest = weights_digest(embedder, yaml.read_bytes())
+    embedder.embedding_model = accelerated(embedder.embedding_model)
     shown = source if Path(source).resolve() == folder or not folder.is_dir() else name
     return Pretrained(embedder, str(shown), digest)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from speechbrain_dino.utils.checked_json import read_json
 from speechbrain_dino.utils.files import replacing
 
 VECTORS, IDS, TABLE, STATUS = "vectors.npy", "ids.txt", "table.json", "status.csv"
@@ -146,10 +147,10 @@ def read_about(folder):
     """
     folder = Path(folder)
     try:
-        about = json.loads((folder / TABLE).read_text("utf-8"))
+        about = read_json(folder / TABLE)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, IsADirectoryError) as error:
         raise ValueError(damaged(folder / TABLE, error)) from error
     if not isinstance(about, dict) or not isinstance(about.get("checksums", {}), dict):
         raise ValueError(damaged(folder / TABLE, "it is no description of a table"))

@@ -26,7 +26,9 @@ class NTXent(Objective):
     Dehak (2024). Positives and negatives are views of the teacher where there is one.
     ``temp`` (tau) and ``margin`` (m, on the cosine) may follow schedules. With
     ``group``, n are the utterances of the same so many that follow each other, as in
-    systems that do not gather: their batch on one GPU.
+    systems that do not gather: their batch on one GPU. ``of``: "outputs", "embeddings",
+    or what the head hands out besides; ``with_teacher=False`` compares the student's
+    views with each other in any case.
 
     Example
     -------
@@ -36,19 +38,25 @@ class NTXent(Objective):
     tensor(0.9048)
     """
 
-    def __init__(self, temp=0.1, margin=0.0, group=None):
+    def __init__(
+        self, temp=0.1, margin=0.0, group=None, of="outputs", with_teacher=True
+    ):
         super().__init__()
         _check_temp(temp)
         self.temp = temp
         self.margin = margin
         self.group = group
+        self.of = of
+        self.with_teacher = with_teacher
 
     def forward(self, views):
         """The loss of a batch, in nats."""
-        anchors = F.normalize(views.student, dim=-1)
+        if not self.with_teacher:
+            views = views._replace(teacher=None)
+        anchors = F.normalize(views.pick("student", self.of), dim=-1)
         others = anchors
         if views.teacher is not None:
-            others = F.normalize(views.teacher, dim=-1)
+            others = F.normalize(views.pick("teacher", self.of), dim=-1)
         everyone = gathered(others, 1)
         batch, number = anchors.shape[1], everyone.shape[1]
         if min(number, self.group or number) < 2:

@@ -36,6 +36,9 @@ class SSPS(Objective):
         "bottleneck" (of a head with ``hand_out``), of which the teacher's prototypes
         make the outputs again, so that the queue holds 256 numbers and not 65536; or
         another layer that the head hands out, such as "projection".
+    view : int, optional
+        The one view of the student that is replaced, without a teacher; views replaced
+        and not are then anchors alike, as in the authors' SimCLR. All if not given.
     neighbors, first_epoch : int, float
         Nearest other clusters to take from, in turn; first epoch (from 1) with other
         positives, rounded up.
@@ -56,6 +59,7 @@ class SSPS(Objective):
         target_dim,
         num_views,
         of="outputs",
+        view=None,
         queue_size=25000,
         num_clusters=25000,
         neighbors=1,
@@ -66,6 +70,12 @@ class SSPS(Objective):
         super().__init__()
         self.objective = objective
         self.of = of
+        self.view = view
+        if view is not None and (of != "outputs" or not 0 <= view < num_views):
+            raise ValueError(
+                f"view is {view} and of {of!r}; one of the {num_views} views is "
+                "replaced as a whole, of: outputs"
+            )
         self.embedding_dim = embedding_dim
         self.num_clusters = num_clusters
         self.neighbors = neighbors
@@ -74,7 +84,8 @@ class SSPS(Objective):
         self.seed = seed
         self.epoch = 0
         self.clustered_for = 0  # the epoch that the clusters belong to
-        self.queue = Queue(queue_size, targets=(num_views, target_dim))
+        held = num_views if view is None else 1
+        self.queue = Queue(queue_size, targets=(held, target_dim))
         self.register_buffer("nearby", torch.full((num_clusters, neighbors), -1))
         self.register_buffer("share_found", torch.zeros(()))
 
@@ -166,13 +177,24 @@ class SSPS(Objective):
         return "student" if views.teacher is None else "teacher"
 
     def _targets(self, views):
-        return views.pick(self._side(views), self.of)
+        targets = views.pick(self._side(views), self.of)
+        if self.view is None:
+            return targets
+        if views.teacher is not None:
+            raise ValueError(
+                f"view is {self.view}, and there is a teacher, whose views are all "
+                "replaced: leave view out, or the teacher"
+            )
+        return targets[self.view : self.view + 1]
 
     def _with(self, views, targets):
         if self.of == "bottleneck":
             return views._replace(
                 teacher=views.project(targets).to(views.teacher.dtype)
             )
+        if self.view is not None:
+            before, after = views.student[: self.view], views.student[self.view + 1 :]
+            return views._replace(student=torch.cat([before, targets, after]))
         if self.of == "outputs":
             # Without a teacher the others' outputs become one that gives gradients.
             shared = len(targets) if views.teacher is None else views.shared

@@ -30,8 +30,8 @@ def against_truth(labels, truth):
         raise ValueError(
             f"{len(truth)} true labels do not fit {len(labels)} clustered utterances"
         )
-    known = truth != ""
-    used = (labels >= 0) & known
+    has_truth = truth != ""
+    used = (labels >= 0) & has_truth
     if not used.any():
         raise ValueError(
             "no utterance has both a cluster and a true label: is the truth of these "
@@ -51,8 +51,8 @@ def against_truth(labels, truth):
         "utterances": len(labels),
         "clusters": len(by_cluster),
         "speakers": len(by_speaker),
-        "left_out": int((~used & known).sum()),
-        "unknown": int((~known).sum()),
+        "left_out": int((~used & has_truth).sum()),
+        "unknown": int((~has_truth).sum()),
     }
 
 

@@ -22,20 +22,27 @@ class Branch(nn.Module):
     (torch.Size([4, 8]), torch.Size([4, 32]))
     """
 
+    _compiled = None
+
     def __init__(self, encoder, head, head_by_length=False):
         super().__init__()
         self.head_by_length = head_by_length
         self.encoder = encoder
         self.head = head
 
-    @property
-    def embedding_model(self):
-        """The encoder, under the name it has in SpeechBrain's inference folder."""
-        return self.encoder
+    def compile_encoder(self, **options):
+        """Compiles the encoder for crops; other uses of it stay as they are.
+
+        ``options`` are those of ``torch.compile``.
+        """
+        # Not as a module, which the weights would be saved under a second time.
+        compiled = torch.compile(self.encoder, **options)
+        object.__setattr__(self, "_compiled", compiled)
 
     def forward(self, feats):
         """Embeddings (N, D) and outputs of crops, (N_i, T_i, F) for each length."""
-        embeddings = [_flat(self.encoder(crops)) for crops in feats]
+        encoder = self.encoder if self._compiled is None else self._compiled
+        embeddings = [_flat(encoder(crops)) for crops in feats]
         everything = torch.cat(embeddings)
         if not self.head_by_length:
             return everything, self.head(everything)

@@ -37,8 +37,9 @@ class Embedder(torch.nn.Module):
         """Feature frames of samples; utterances of equal frames may share a batch.
 
         A short-time Fourier transform that is centered and padded with zeros gives an
-        utterance the same frames, whether zeros follow it or nothing. For others every
-        number of samples counts as different.
+        utterance the same frames, whether zeros follow it or nothing. Features with a
+        method ``frames`` say themselves. For others every number of samples counts as
+        different.
         """
         return frames_of(self.compute_features, num_samples)
 
@@ -69,6 +70,8 @@ class Embedder(torch.nn.Module):
 
 def frames_of(features, num_samples):
     """Frames that features make of samples, see `Embedder.frames`."""
+    if hasattr(features, "frames"):
+        return features.frames(num_samples)
     stft = getattr(features, "compute_STFT", None)
     exact = stft is not None and stft.center and stft.pad_mode == "constant"
     return 1 + num_samples // (stft.hop_length if exact else 1)

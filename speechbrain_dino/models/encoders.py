@@ -2,10 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
-from speechbrain.nnet.CNN import Conv1d
 from torch import nn
 
+from speechbrain_dino.models.ecapa import FastECAPA
 from speechbrain_dino.models.features import frame_mask
 from speechbrain_dino.models.norm_act import norm_act
 from speechbrain_dino.models.recompute import recomputed
@@ -13,32 +12,15 @@ from speechbrain_dino.models.recompute import recomputed
 ACTIVATIONS = {"relu": torch.relu, "relu6": F.relu6, "swish": F.silu}
 
 
-class LeanECAPA(ECAPA_TDNN):
-    """SpeechBrain's ECAPA-TDNN, its convolutions padding with zeros by themselves.
-
-    SpeechBrain pads by reflection in a step of its own, and copies its input even
-    for kernels of one frame. That costs 4 % of a training step with 512 channels on a
-    CPU (``benchmarks/train_step.py --lean``), more with fewer. Parameters and arguments
-    are the same; the embeddings of SpeechBrain's weights differ slightly.
-
-    Example
-    -------
-    >>> encoder = LeanECAPA(input_size=80, lin_neurons=192)
-    >>> encoder(torch.rand(2, 100, 80)).shape
-    torch.Size([2, 1, 192])
-    """
+class LeanECAPA(FastECAPA):
+    """`FastECAPA` with convolutions that see zeros beyond both ends of an utterance."""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for layer in self.modules():
-            if isinstance(layer, Conv1d) and layer.padding == "same":
-                (kernel,), (dilation,) = layer.conv.kernel_size, layer.conv.dilation
-                layer.padding = "valid"
-                layer.conv.padding = (dilation * (kernel - 1) // 2,)
+        super().__init__(*args, padding="zeros", **kwargs)
 
 
-class ECAPAWithNorm(ECAPA_TDNN):
-    """SpeechBrain's ECAPA-TDNN with batch normalization of the embedding (wespeaker).
+class ECAPAWithNorm(FastECAPA):
+    """`FastECAPA` with batch normalization of the embedding (wespeaker).
 
     Arguments are the same; the embedding's dimensions have one scale, which cosine
     scoring and self-distillation gain from.

@@ -1,25 +1,89 @@
-"""Log-mels, SpeechBrain's Fbank or one with another window, and their mean."""
+"""SpeechBrain's log-mels, faster and with a window of choice, and their mean."""
 
 import torch
+import torch.nn.functional as F
 from speechbrain.lobes.features import Fbank
 
 _VARIANCE_FLOOR = 1e-5  # of torch.nn.InstanceNorm1d
 
 
-class WindowedFbank(Fbank):
-    """SpeechBrain's log-mels with the window "hann" or "hamming", as it has them.
+class FastFbank(Fbank):
+    """SpeechBrain's log-mels with fewer passes over memory, and a window of choice.
 
-    The Hamming window lets a strong band through into weak ones, at -43 dB: after the
-    variance of each mel has been normalized that is heard. ``options`` are those of
-    ``speechbrain.lobes.features.Fbank``. Raises ValueError for other windows.
+    Values are SpeechBrain's but for rounding. ``window``: "hamming", as SpeechBrain
+    has it, or "hann". The Hamming window lets a strong band through into weak ones, at
+    -43 dB: after the variance of each mel has been normalized that is heard.
+    ``options`` are those of ``speechbrain.lobes.features.Fbank``. Raises ValueError for
+    other windows.
+
+    Example
+    -------
+    >>> FastFbank(n_mels=80)(torch.rand(2, 16000)).shape
+    torch.Size([2, 101, 80])
     """
 
-    def __init__(self, window="hann", **options):
+    def __init__(self, window="hamming", **options):
         super().__init__(**options)
         windows = {"hann": torch.hann_window, "hamming": torch.hamming_window}
         if window not in windows:
             raise ValueError(f"window is {window!r}; choose one of {list(windows)}")
-        self.compute_STFT.window = windows[window](self.compute_STFT.win_length)
+        stft, filters = self.compute_STFT, self.compute_fbanks
+        stft.window = windows[window](stft.win_length)
+        # Filters that are learned or drawn at random change with every call.
+        self.plain = filters.freeze and not filters.param_rand_factor
+        frequencies = filters.all_freqs_mat.shape[1]
+        matrix = filters._create_fbank_matrix(
+            filters.f_central.repeat(frequencies, 1).T,
+            filters.band.repeat(frequencies, 1).T,
+        )
+        # Not saved: the options say what they are. They move with the module.
+        self.register_buffer("matrix", matrix.detach(), persistent=False)
+        self.register_buffer("window", stft.window.clone(), persistent=False)
+
+    def forward(self, wav):
+        """Log-mels (batch, frames, n_mels) of waveforms (batch, time)."""
+        if not self.plain or wav.dim() != 2:
+            return super().forward(wav)
+        # SpeechBrain's interfaces feed the device they were loaded on (see MeanNorm).
+        wav = wav.to(self.window.device, torch.float32)
+        stft = self.compute_STFT
+        # A shift of the frame within the transform turns phases alone: the zeros around
+        # the window are left out, but for those that fill it to n_fft at its end.
+        half = stft.n_fft // 2
+        left = half - (stft.n_fft - stft.win_length) // 2
+        hops = (wav.shape[1] + 2 * half - stft.n_fft) // stft.hop_length
+        right = hops * stft.hop_length + stft.win_length - left - wav.shape[1]
+        wav = F.pad(wav, (left, max(right, 0)))
+        with torch.autocast(wav.device.type, enabled=False):
+            mels = mels_of(wav, self.window, stft.hop_length, stft.n_fft, self.matrix)
+            mels = self.compute_fbanks._amplitude_to_DB(mels)
+        if self.deltas:
+            first = self.compute_deltas(mels)
+            mels = torch.cat([mels, first, self.compute_deltas(first)], dim=2)
+        return self.context_window(mels) if self.context else mels
+
+
+_BLOCK = 512  # frames, whose spectra fit into a core's cache
+
+
+def mels_of(wav, window, hop, n_fft, matrix, prepare=None):
+    """Powers (batch, frames, mels) of windowed frames by filters (frequencies, mels).
+
+    On a CPU in blocks that fit into the cache, elsewhere in one go. ``prepare`` changes
+    frames (..., frames, size) before they are windowed.
+    """
+
+    def powers(frames):
+        frames = frames if prepare is None else prepare(frames)
+        spectrum = torch.fft.rfft(frames * window, n_fft)
+        real, imaginary = spectrum.real, spectrum.imag
+        return real.square().addcmul_(imaginary, imaginary) @ matrix
+
+    frames = wav.unfold(1, len(window), hop)
+    if wav.device.type != "cpu" or torch.compiler.is_compiling():
+        return powers(frames)
+    blocks = [powers(part) for row in frames for part in row.split(_BLOCK)]
+    return torch.cat(blocks).view(len(wav), -1, matrix.shape[1])
 
 
 class MeanNorm(torch.nn.Module):
@@ -102,7 +166,7 @@ def frame_mask(lengths, feats):
 
 
 def _running_sum(values):
-    return torch.nn.functional.pad(values.cumsum(dim=1), (0, 0, 1, 0))
+    return F.pad(values.cumsum(dim=1), (0, 0, 1, 0))
 
 
 def move_constants(module, device):

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from speechbrain_dino.models.modes import unwrapped
 
@@ -13,12 +14,13 @@ BUFFERS = ("own", "student", "averaged")
 class Teacher(nn.Module):
     """Exponential moving average of a student, wrapped or not, with weights of its own.
 
-    ``buffers="own"``: BatchNorm statistics are the teacher's own and its mode follows
-    ``train()`` and ``eval()`` (the paper). The teacher stays in evaluation mode where
-    they are the student's: ``"student"``, copied at each update, or ``"averaged"`` as
-    the weights are (Cai et al., SSRL, 2025). ``same``: name of
-    a part, such as "head.prototypes", whose weights are the student's (SDPN). Raises
-    ValueError at other values, and when the copy shares memory with the student.
+    Dropout is the student's alone. ``buffers="own"``: BatchNorm statistics are the
+    teacher's own and its mode follows ``train()`` and ``eval()`` (the paper). The
+    teacher stays in evaluation mode where they are the student's: ``"student"``, copied
+    at each update, or ``"averaged"`` as the weights are (Cai et al., SSRL, 2025).
+    ``same``: name of a part, such as "head.prototypes", whose weights are the student's
+    (SDPN). Raises ValueError at other values, and when the copy shares memory with the
+    student.
 
     Example
     -------
@@ -38,6 +40,9 @@ class Teacher(nn.Module):
         student = unwrapped(student)
         self.branch = copy.deepcopy(student)
         self.branch.requires_grad_(False)
+        for layer in self.branch.modules():
+            if isinstance(layer, _DropoutNd):
+                layer.p = 0.0
         self.same = same
         if same is not None and not self._same(self.branch):
             raise ValueError(f"same is {same!r}; the student has no weights so named")
@@ -73,13 +78,14 @@ class Teacher(nn.Module):
         """
         if not torch.is_tensor(momentum) and not 0 <= momentum <= 1:
             raise ValueError(f"the teacher's momentum is {momentum}; it lies in 0..1")
-        student = unwrapped(student)
         for own, others in self._pairs(student):
             # Not lerp, whose weight the host would have to know. Exact at 0 and 1.
             torch._foreach_mul_(own, momentum)
             torch._foreach_add_(own, torch._foreach_mul(others, 1 - momentum))
-        for own, other in zip(self._same(self.branch), self._same(student)):
-            own.copy_(other)
+        if self.same is not None:
+            shared = zip(self._same(self.branch), self._same(unwrapped(student)))
+            for own, other in shared:
+                own.copy_(other)
         if self.buffers_from != "own":
             self._move_buffers(student, momentum)
 
@@ -97,7 +103,7 @@ class Teacher(nn.Module):
         Zero tells a teacher that is its student, or one that is never trained.
         """
         gaps, lengths = [], []
-        for own, others in self._pairs(unwrapped(student)):
+        for own, others in self._pairs(student):
             gaps += torch._foreach_norm(torch._foreach_sub(own, others))
             lengths += torch._foreach_norm(others)
         gap = torch.stack([norm.float() for norm in gaps]).norm()
@@ -105,7 +111,7 @@ class Teacher(nn.Module):
 
     def _same(self, branch):
         """Weights of a branch that student and teacher have in common."""
-        named = branch.named_parameters() if self.same else ()
+        named = branch.named_parameters()
         return [p for name, p in named if name.startswith(f"{self.same}.")]
 
     def _pairs(self, student):

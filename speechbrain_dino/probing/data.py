@@ -98,9 +98,9 @@ def divided_data(
         ``fail``: ValueError if there are files whose audio is bad; else they are left
         out.
     """
-    found = on_main_first(lambda: find_audio(source, folder, sample_rate))
-    report_left_out(found.left_out, on_bad)
-    manifest = found.manifest
+    audio = on_main_first(lambda: find_audio(source, folder, sample_rate))
+    report_left_out(audio.left_out, on_bad)
+    manifest = audio.manifest
     first = labels_of(label)[0]
     if group in labels_of(label):
         raise ValueError(

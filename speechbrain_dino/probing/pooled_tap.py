@@ -6,6 +6,7 @@ from torch import nn
 EMBEDDING_LAYERS = {
     "speechbrain_dino.models.encoders.LResNet34": "embedding",
     "speechbrain_dino.models.encoders.MaskedResNet": "embedding",
+    "speechbrain_dino.models.fwse_resnet.FwSEResNet34": "embedding",
     "speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN": "fc",
     "speechbrain.lobes.models.Xvector.Xvector": "blocks.-1",
     "speechbrain.lobes.models.ResNet.ResNet": "fc_embed",

@@ -4,7 +4,7 @@ from speechbrain_dino.metrics.classification import metrics_frame, shown
 from speechbrain_dino.reports.page import write_page
 from speechbrain_dino.reports.plots.confusion import confusion_figure
 
-_MADE = ("seed", "git", "seconds", "hardware", "versions")
+_ORIGIN = ("seed", "git", "seconds", "hardware", "versions")
 
 
 def write_probe_report(output_folder, results):
@@ -25,7 +25,7 @@ def write_probe_report(output_folder, results):
         title=f"Linear probe of {results['model']}",
         summary=f"{', '.join(probes)}, from frozen embeddings",
         probes={label: _tables(probe) for label, probe in probes.items()},
-        made={name: results[name] for name in _MADE if results[name]},
+        origin={name: results[name] for name in _ORIGIN if results[name]},
         command=results["command"],
     )
 

@@ -15,11 +15,12 @@ from speechbrain_dino.reports.plots.embedding_map import layout_name
 from speechbrain_dino.reports.run_folder import check_run, read_run
 from speechbrain_dino.reports.tables import conditions_table, results_table
 from speechbrain_dino.scoring.conditions import categories
+from speechbrain_dino.utils.checked_json import odd_content_is_named
 from speechbrain_dino.utils.ending import end_on_signals
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.options import Options
 
-_MADE = ("model", "seed", "git", "hardware", "seconds")
+_ORIGIN = ("model", "seed", "git", "hardware", "seconds")
 
 
 def write_report(output_folder, others=()):
@@ -49,6 +50,11 @@ def write_report(output_folder, others=()):
     ('index.html', True)
     """
     runs = _distinct([read_run(folder) for folder in (output_folder, *others)])
+    with odd_content_is_named(Path(output_folder) / "results.json"):
+        return _write_page(runs)
+
+
+def _write_page(runs):
     first = runs[0]
     results = first.results
     data = results.get("data", {})
@@ -66,7 +72,7 @@ def write_report(output_folder, others=()):
         layout=layout_name(),
         data={k: v for k, v in data.items() if not isinstance(v, dict)},
         left_out=_left_out(data.get("left_out", {})),
-        made={name: results[name] for name in _MADE if name in results},
+        origin={name: results[name] for name in _ORIGIN if name in results},
         command=command if isinstance(command, str) else " ".join(map(str, command)),
         settings=first.settings,
         missing=_missing(runs),

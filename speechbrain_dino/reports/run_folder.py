@@ -120,9 +120,12 @@ def read_run(folder):
         settings = (folder / "hyperparams.yaml").read_text("utf-8", "replace")
     else:
         missing.append("hyperparams.yaml: the configuration is missing")
-    rows = Curves(folder).read()
+    rows, number = [], len(missing)
+    with _damaged_is_missing("curves.jsonl", missing):
+        rows = Curves(folder).read()
     steps, epochs = _last_rows(rows, "step"), _last_rows(rows, "epoch")
-    if steps.empty and epochs.empty and "scorings" not in results:
+    logged = not (steps.empty and epochs.empty) or len(missing) > number
+    if not logged and "scorings" not in results:
         missing.append("curves.jsonl: no training has been logged here")
     scores = _scores(folder / "scores", missing)
     ways = [name for name in results.get("scorings", ()) if name]

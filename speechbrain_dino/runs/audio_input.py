@@ -28,13 +28,13 @@ class Embedded(NamedTuple):
     """Embeddings of a user's audio."""
 
     table: EmbeddingTable
-    found: Found
+    audio: Found
 
     def files(self):
         """ID -> the user's file, of all utterances, those that were left out last."""
-        manifest = self.found.manifest
-        files = {manifest.ids[k]: self.found.file_of(k) for k in range(len(manifest))}
-        return files | {name: file for name, file, _ in self.found.left_out}
+        manifest = self.audio.manifest
+        files = {manifest.ids[k]: self.audio.file_of(k) for k in range(len(manifest))}
+        return files | {name: file for name, file, _ in self.audio.left_out}
 
 
 def embed_audio(
@@ -94,18 +94,18 @@ def embed_audio(
                 return write_waveforms(data, Path(scratch) / "waveforms", sample_rate)
             return find_audio(data, place, sample_rate, data_root, channel)
 
-        found = on_main_first(find)
-        bad = {name: kind for name, _, kind in found.left_out}
+        audio = on_main_first(find)
+        bad = {name: kind for name, _, kind in audio.left_out}
         if on_bad == "fail" and bad:
             raise ValueError(first_failure(bad))
         if folder is None:
-            table = embed(found.manifest, model.embedder, **options)
+            table = embed(audio.manifest, model.embedder, **options)
         else:
             parts = model.embedder, model.digest
-            options["left_out"] = found.left_out
-            table = embed_to_folder(folder, found.manifest, *parts, **options)
+            options |= {"left_out": audio.left_out, "file_of": audio.file_of}
+            table = embed_to_folder(folder, audio.manifest, *parts, **options)
     table.status = bad | table.status
-    result = Embedded(table, found)
+    result = Embedded(table, audio)
     if table.status and if_main_process():
         report(result)
     return result

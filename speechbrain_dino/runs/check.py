@@ -6,6 +6,7 @@ Everything is built on the CPU; nothing is read, trained or written.
 """
 
 import re
+import sys
 import tempfile
 
 import torch
@@ -154,3 +155,7 @@ def _cost(hparams, student):
         "memory per utterance",
         f"{activations / _UTTERANCES / 2**20:.0f} MiB of activations in fp32",
     )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

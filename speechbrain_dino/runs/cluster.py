@@ -19,6 +19,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import open_text, replacing
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @together
 def run_clustering(hparams, run_opts):
-    """Embeds where that is asked for, clusters, writes labels, figures and picture.
+    """Embeds where that is asked for, clusters, writes labels, summary and picture.
 
     Arguments
     ---------
@@ -51,14 +52,15 @@ def run_clustering(hparams, run_opts):
             return {}
         speakers = truth and _speakers(truth, table.ids, hparams["truth"])
         clustering = hparams["clusterer"](table.vectors)
+        accept()
         save_labels(output, table.ids, clustering)
         ddp_barrier()
-    figures = dict(clustering.summary)
+    summary = dict(clustering.summary)
     if speakers:
-        figures["against_truth"] = clustering.against(speakers)
-        logger.info("Against the truth: %s", figures["against_truth"])
+        summary["against_truth"] = clustering.against(speakers)
+        logger.info("Against the truth: %s", summary["against_truth"])
     with replacing(output / "clusters.png") as draft:
-        picture = clusters_figure(clustering.labels, figures.get("curve"))
+        picture = clusters_figure(clustering.labels, summary.get("curve"))
         picture.savefig(draft, facecolor="white")
     # Figures of an earlier clustering would stay where this one has none.
     update_results(output / "results.json", {"clustering": None})
@@ -67,16 +69,16 @@ def run_clustering(hparams, run_opts):
         {
             **provenance(hparams["seed"]),
             **source,
-            "clustering": figures,
+            "clustering": summary,
             "seconds": round(time.time() - started, 1),
         },
     )
     logger.info(
         "%d clusters of %d utterances, %d left out %s: %s",
-        figures["clusters"],
-        figures["kept"],
-        figures["utterances"] - figures["kept"],
-        figures["left_out"],
+        summary["clusters"],
+        summary["kept"],
+        summary["utterances"] - summary["kept"],
+        summary["left_out"],
         output / "labels.csv",
     )
     return results
@@ -104,19 +106,20 @@ def _table(hparams, run_opts):
     model = load_pretrained(hparams["model"])
     output, rate = Path(hparams["output_folder"]), hparams["sample_rate"]
     how = {"sample_rate": rate, "channel": hparams["channel"]}
-    found = on_main_first(
+    audio = on_main_first(
         lambda: find_audio(hparams["utterances"], output / "data", **how)
     )
     # Of a folder its preparation reports.
-    if if_main_process() and (hparams["on_bad"] == "fail" or not found.folder):
-        report_left_out(found.left_out, hparams["on_bad"])
+    if if_main_process() and (hparams["on_bad"] == "fail" or not audio.folder):
+        report_left_out(audio.left_out, hparams["on_bad"])
     options = {name: hparams[name] for name in _EMBED}
     table = embed_to_folder(
         folder,
-        found.manifest,
+        audio.manifest,
         model.embedder,
         model.digest,
-        left_out=found.left_out,
+        left_out=audio.left_out,
+        file_of=audio.file_of,
         device=device,
         max_seconds=hparams["embed_seconds"],
         **options,
@@ -180,3 +183,7 @@ def _speakers(truth, ids, path):
             f"{ids[0]!r}: is it of another corpus?"
         )
     return speakers
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/cluster.py, whose --help says how")

@@ -20,8 +20,9 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_dino.augment.banks import default_hours
 from speechbrain_dino.runs.arguments import read_options, split_arguments, texts_of
-from speechbrain_dino.runs.keys import read_keys
+from speechbrain_dino.runs.keys import WRONG, converted, read_keys
 from speechbrain_dino.runs.output_folder import (
     command_of,
     make_output_folder,
@@ -34,6 +35,7 @@ from speechbrain_dino.runs.resume import (
     check_unchanged,
     forget_notes,
 )
+from speechbrain_dino.runs.rules import RULES
 from speechbrain_dino.runs.usage import help_asked, print_help
 from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import checked_device, own_device
@@ -43,6 +45,7 @@ from speechbrain_dino.utils.precision import (
     bf16_support,
     choose_precision,
     stored_precision,
+    stored_word,
 )
 from speechbrain_dino.utils.storage import tell_storage_errors
 
@@ -198,9 +201,12 @@ def launched(argv, command="training"):
         hparams = launch.build()
     auto = "auto" in (asked, hparams.get("precision"))
     launch, choice = _settle_precision(launch, hparams, asked)
-    folder = hparams["output_folder"]
-    # "auto" is another precision where the hardware has not that of before.
-    free = ("precision",) if auto else ()
+    folder, hours = hparams["output_folder"], hparams.get("noise_max_hours", 0)
+    if hours is None:
+        launch = launch.changed(noise_max_hours=_settled_hours(folder))
+        hparams = launch.build()
+    # "auto" is another precision where the hardware lacks that of before.
+    free = ("precision",) * auto + ("noise_max_hours",) * (hours is None)
     owner = command_of(hparams, command)
     changes = _on_main(lambda: _take_folder(folder, owner, launch, hparams, free))
     with plain_errors(ValueError, OSError):
@@ -289,6 +295,16 @@ def _settle_precision(launch, hparams, asked):
         launch = launch._replace(run_opts=replace(launch.run_opts, **run_opts))
     hparams["precision"] = choice.precision
     return launch, choice
+
+
+def _settled_hours(folder):
+    """``noise_max_hours`` of the run in a folder, or of a new one on this machine."""
+    hours = None
+    if if_main_process():
+        stored = stored_word(Path(folder) / "hyperparams.yaml", "noise_max_hours")
+        stored = converted(stored, RULES["noise_max_hours"])
+        hours = default_hours() if stored in (None, WRONG) else stored
+    return ddp_broadcast(hours)
 
 
 def _debug_keys(hparams):

@@ -38,19 +38,19 @@ def main(arguments=None):
     EmbeddingTable
         The table.
     """
-    known = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
     keep_freed_memory()
-    output = Path(known.output_folder)
+    output = Path(given.output_folder)
     with plain_errors(ValueError, OSError, ImportError):
-        options = embedding_options(known)
-        options["device"] = join_processes(known.device)
+        options = embedding_options(given)
+        options["device"] = join_processes(given.device)
         if if_main_process():  # before the long work
             take_folder(output)
             check_writable(output)
-        model = load_pretrained(known.model)
-        table = embed_audio(known.data, model, output, **options).table
+        model = load_pretrained(given.model)
+        table = embed_audio(given.data, model, output, **options).table
     if if_main_process():
         logger.info("%d embeddings of %d dimensions: %s", *table.vectors.shape, output)
     leave_processes()
@@ -124,12 +124,12 @@ _OPTIONS = ("on_bad", "channel", "device", "precision", "batch_seconds", "worker
 _OPTIONS += ("sample_rate", "data_root")
 
 
-def embedding_options(known):
+def embedding_options(given):
     """What `add_embedding_options` read, for ``audio_input.embed_audio``."""
-    options = {name: getattr(known, name) for name in _OPTIONS}
-    if known.data_root and not Path(known.data_root).is_dir():
-        raise NotADirectoryError(f"--data_root {known.data_root} is no folder")
-    return options | {"window_seconds": known.window_seconds or None}
+    options = {name: getattr(given, name) for name in _OPTIONS}
+    if given.data_root and not Path(given.data_root).is_dir():
+        raise NotADirectoryError(f"--data_root {given.data_root} is no folder")
+    return options | {"window_seconds": given.window_seconds or None}
 
 
 if __name__ == "__main__":

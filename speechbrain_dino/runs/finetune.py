@@ -16,9 +16,8 @@ from speechbrain_dino.embeddings.export import mean_embedding
 from speechbrain_dino.embeddings.export_classifier import export_classifier_folder
 from speechbrain_dino.embeddings.pretrained import PARTS, load_pretrained
 from speechbrain_dino.metrics.classification import classification_metrics, log_metrics
-from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.reports.report import write_report
-from speechbrain_dino.runs.output_folder import RUN_FILES
+from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, folds_digest
 from speechbrain_dino.runs.train import make_brain
@@ -26,6 +25,7 @@ from speechbrain_dino.training.checkpoints import best_checkpoint
 from speechbrain_dino.training.class_validator import ClassValidator, class_logits
 from speechbrain_dino.training.classifier_setup import set_up_classifier
 from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
     bytes_digest,
     file_digest,
     read_checked,
@@ -36,6 +36,7 @@ from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import MARK, claim, replacing_folder
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept, when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def run_finetune(launch, hparams):
     output = Path(hparams["output_folder"])
     with plain_errors(ValueError, OSError, ImportError):
         alone_on_main(hparams["prepare"])
+        alone_on_main(hparams["prepare_noise"])
         data = Path(hparams["data_save_folder"])
         manifest = Manifest.from_csv(data / "utterances.csv")
         folds = read_folds(data / "folds.json", manifest)
@@ -90,9 +92,9 @@ def _run_fold(launch, hparams, name, folder):
     of_fold = changed.build()
     if if_main_process():
         claim(folder, "finetune", RUN_FILES)
-        (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
+        when_accepted(partial(write_settings, folder, changed.resolved()))
     ddp_barrier()
-    run = prepare(of_fold, launch.run_opts)
+    run = prepare(of_fold, launch.run_opts, data_ready=True)
     brain = make_brain(run)
     run.validator.end_where_stopped(brain)
     brain.fit(of_fold["epoch_counter"], run.loader)
@@ -107,7 +109,7 @@ def _finish_fold(brain, run, name):
     # With --debug and the like the end may come before the first validation.
     best = best or brain.checkpointer.find_checkpoint()
     state = torch.load(best.paramfiles["student"], map_location="cpu")
-    unwrapped(brain.trained).load_state_dict(state)
+    brain.bare["student"].load_state_dict(state)
     manifest, labels = run.tested
     logits = class_logits(brain, manifest)
     scale = getattr(brain.modules.loss, "scale", 1.0)
@@ -139,21 +141,19 @@ def _finish_fold(brain, run, name):
 
 
 def _sum_up(output, hparams, manifest, names, started):
-    of_folds = [
-        read_checked(output / "folds" / name / "results.json", OF_A_FOLD)
-        for name in names
-    ]
+    of_folds = [_results_of(output / "folds" / name) for name in names]
     tables = {
         name: _predictions(output / "folds" / name / "predictions.csv", fold)
         for name, fold in zip(names, of_folds)
     }
     classes = sorted({name for fold in of_folds for name in fold["classes"]})
-    figures = classification_metrics(
+    metrics = classification_metrics(
         [(t["label"].to_numpy(), t["predicted"].to_numpy()) for t in tables.values()],
         classes,
         [t["spk_id"].to_numpy() for t in tables.values()],
         seed=hparams["seed"],
     )
+    accept()
     best = max(of_folds, key=lambda fold: fold["uar_valid"] or 0.0)
     _copy_model(output, output / "folds" / best["fold"] / "inference")
     results = update_results(
@@ -163,7 +163,7 @@ def _sum_up(output, hparams, manifest, names, started):
             "model": str(hparams["start_model"]),
             "precision": hparams["precision"],
             "finetune": {
-                **figures,
+                **metrics,
                 "classes": classes,
                 "fold_names": names,
                 "epochs": [fold["epoch"] for fold in of_folds],
@@ -174,13 +174,28 @@ def _sum_up(output, hparams, manifest, names, started):
             "seconds": round(time.time() - started, 1),
         },
     )
-    log_metrics({"fine-tuned": figures}, classes)
+    log_metrics({"fine-tuned": metrics}, classes)
     logger.info("Inference folder (fold %s): %s", best["fold"], output / "inference")
     logger.info("Report: %s", write_report(output))
     return results
 
 
 OF_A_FOLD = "remove the folder of this fold, which is then computed again"
+
+
+_TYPES = {"fold": str, "epoch": int, "classes": list, "data": dict}
+
+
+def _results_of(folder):
+    """results.json of a fold, with all that is read of it."""
+    path = folder / "results.json"
+    results = read_checked(path, OF_A_FOLD)
+    odd = [k for k, kind in _TYPES.items() if not isinstance(results.get(k), kind)]
+    if not isinstance(results.get("uar_valid"), int | float | None):
+        odd.append("uar_valid")
+    if odd:
+        raise DamagedFileError(f"{path} is damaged, as to {odd[0]}: {OF_A_FOLD}")
+    return results
 
 
 def _predictions(path, results):
@@ -300,3 +315,7 @@ def weigh_classes(hparams, labels, classes):
     counts = np.bincount(labels, minlength=classes)
     weights = len(labels) / (classes * np.maximum(counts, 1))
     hparams["modules"]["loss"].class_weights = torch.from_numpy(weights).float()
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/CREMA-D/train.py, whose --help says how")

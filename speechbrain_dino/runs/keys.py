@@ -187,10 +187,7 @@ def converted(value, rule):
     """A text or value in a rule's type, :data:`WRONG` where it has no such form."""
     word = value.strip() if isinstance(value, str) else value
     if word is None or (isinstance(word, str) and word.lower() in _NONE):
-        if rule.nullable:
-            return None
-        if not word or rule.kind is not str:
-            return WRONG
+        return None if rule.nullable else WRONG
     if isinstance(word, str) and word in rule.words:
         return word
     kinds = {bool: _bool, str: _text, list: _list, int: _number, float: _number}
@@ -253,7 +250,10 @@ def _list(value, rule):
             return WRONG
     if rule.of is None:
         return [_read_scalar(i) if isinstance(i, str) else i for i in items]
-    items = [converted(item, Rule(rule.of)) for item in items]
+    words = rule.of is str  # of which any may be a name
+    items = [
+        i if words and f"{i}".strip() else converted(i, Rule(rule.of)) for i in items
+    ]
     return WRONG if WRONG in items else items
 
 

@@ -3,7 +3,7 @@
     python -m speechbrain_dino.runs.label --model INFERENCE --data F --output F.csv
 
 ``F`` is a manifest (CSV), a prepared folder, any folder of audio, or an audio file. A
-run that was killed goes on with the same command.
+run that was killed is resumed by the same command.
 """
 
 import logging
@@ -98,21 +98,19 @@ def _classifier(model):
 
 def main(arguments=None):
     """Command line."""
-    parser = Options(
-        description="Labels audio with a fine-tuned model, such as emotions."
-    )
+    parser = Options(description=__doc__.strip())
     parser.add_argument("--output", required=True, help="CSV to write")
     add_embedding_options(parser)
-    known = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     end_on_signals()
-    output = Path(os.path.realpath(known.output))
+    output = Path(os.path.realpath(given.output))
     work = output.with_name(f"{output.name}.parts")
     with plain_errors(ValueError, OSError, ImportError):
         if if_main_process():
             _check_output(output, work)
-        options = embedding_options(known)
-        table = label_audio(known.model, known.data, folder=work / _TABLE, **options)
+        options = embedding_options(given)
+        table = label_audio(given.model, given.data, folder=work / _TABLE, **options)
         if if_main_process():
             with replacing(output) as draft:
                 # Names that are no text must not stop the others.

@@ -1,6 +1,7 @@
 """The output folder of a run, in which it replaces nothing but its own files."""
 
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain_dino.runs.resume import note_changes
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.ownership import check_owner, claim
+from speechbrain_dino.utils.refusals import forget, when_accepted
 
 RUN_FILES = ("hyperparams.yaml", "results.json", "log.txt", "env.log", "seconds.json")
 RUN_FILES += ("curves.jsonl", "curves.crc", "train_log.txt", "tensorboard", "save")
@@ -52,22 +54,53 @@ def command_of(hparams, default):
 
 
 def make_output_folder(folder, launch, changes):
-    """SpeechBrain's, but for the merged recipe and the script that the user started."""
+    """SpeechBrain's, but for the merged recipe and the script that the user started.
+
+    What describes an earlier command in this folder is replaced when this one is
+    accepted, see ``utils.refusals``.
+    """
+    forget()
+    if if_main_process():
+        _keep_until_accepted(folder, launch, changes)
     with tempfile.TemporaryDirectory() as scratch:
         log_config = launch.run_opts.log_config
         if log_config is None:
             log_config = Path(scratch) / "log-config.yaml"
             _write_log_config(log_config)
         sb.create_experiment_directory(folder, log_config=str(log_config))
-    if not if_main_process():
-        return
-    (folder / Path(__file__).name).unlink()
-    if Path(sys.argv[0]).suffix == ".py":
-        shutil.copy(sys.argv[0], folder)
-    note_changes(folder, changes)  # before what they are changes from is replaced
+    if if_main_process():
+        (folder / Path(__file__).name).unlink(missing_ok=True)
+
+
+def _keep_until_accepted(folder, launch, changes):
     head = f"# Generated {date.today()} from:\n# {Path(launch.hparams_file).resolve()}"
+    text = f"{head}\n# yamllint disable\n{launch.resolved()}"
+    environment, log = folder / "env.log", folder / "log.txt"
+    content = environment.read_bytes() if environment.is_file() else None
+    size = log.stat().st_size if log.is_file() else None
+
+    def write():
+        if Path(sys.argv[0]).suffix == ".py":
+            shutil.copy(sys.argv[0], folder)
+        note_changes(folder, changes)  # before what they are changes from is replaced
+        write_settings(folder, text)
+
+    def take_back():
+        if content is not None:
+            environment.write_bytes(content)
+        if size is not None:  # lines are appended, also after this
+            os.truncate(log, size)
+
+    if (folder / "hyperparams.yaml").exists():
+        when_accepted(write, take_back)
+    else:
+        write()
+
+
+def write_settings(folder, text):
+    """Writes a run's ``hyperparams.yaml``."""
     with replacing(folder / "hyperparams.yaml") as draft:
-        draft.write_text(f"{head}\n# yamllint disable\n{launch.resolved()}", "utf-8")
+        draft.write_text(text, "utf-8")
 
 
 def _write_log_config(path):
@@ -87,5 +120,5 @@ class ForPeople(logging.Filter):
         """Whether a record is shown in the terminal."""
         if not record.name.startswith("speechbrain."):
             return True
-        known = "Saving an empty state_dict" in record.getMessage()
-        return record.levelno >= logging.WARNING and not known
+        is_harmless = "Saving an empty state_dict" in record.getMessage()
+        return record.levelno >= logging.WARNING and not is_harmless

@@ -10,8 +10,8 @@ from speechbrain.utils.distributed import get_rank, if_main_process
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.data.crops import MultiCropDataset, crop_loader
 from speechbrain_dino.data.manifest import Manifest
+from speechbrain_dino.data.trials import read_lists
 from speechbrain_dino.runs.resume import check_conditions, run_conditions
-from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.training.log import hours
 from speechbrain_dino.training.run import Run
 from speechbrain_dino.utils.distributed import alone_on_main
@@ -20,7 +20,7 @@ from speechbrain_dino.utils.errors import plain_errors
 logger = logging.getLogger(__name__)
 
 
-def prepare(hparams, run_opts):
+def prepare(hparams, run_opts, data_ready=False):
     """Prepares the data and makes the training loader.
 
     A key ``set_up`` of the YAML, called with (run, manifest), may take part of the
@@ -32,6 +32,8 @@ def prepare(hparams, run_opts):
         The YAML's objects.
     run_opts : speechbrain.utils.run_opts.RunOptions
         SpeechBrain's run options.
+    data_ready : bool
+        Whether ``data_save_folder`` is prepared already, as it is for a fold.
 
     Returns
     -------
@@ -39,9 +41,10 @@ def prepare(hparams, run_opts):
         With crops and loader.
     """
     run = Run(hparams, run_opts)
-    with plain_errors(ValueError, OSError, ImportError):
-        alone_on_main(hparams["prepare"])
-        alone_on_main(hparams["prepare_noise"])
+    if not data_ready:
+        with plain_errors(ValueError, OSError, ImportError):
+            alone_on_main(hparams["prepare"])
+            alone_on_main(hparams["prepare_noise"])
     folder = run.data_folder
     run.prepared = read_summary(folder)
     # Not what lies in the folder: lists of an earlier run may lie there as well.
@@ -114,8 +117,8 @@ def _training_crops(manifest, hparams):
     speeds, paste = hparams.get("speed_classes"), hparams.get("copy_paste")
     changed = {"num_draws": draws_of(hparams)}
     if speeds is not None:
-        longer = partial(_longer, hparams["global_seconds"], speeds.longest)
-        changed["global_seconds"] = longer
+        for key in ("global_seconds", "local_seconds"):
+            changed[key] = partial(_longer, hparams[key], speeds.longest)
         changed["num_draws"] += 1
     if paste is not None:
         changed["num_draws"] += paste.num_draws

@@ -28,6 +28,7 @@ from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.progress import progress
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def run_probe(launch, hparams):
         for target in targets:
             probes[target.label] = _probed(hparams, data, target, tables)
             _log(probes[target.label])
+        accept()
         ddp_barrier()
     (output / "results.json").unlink(missing_ok=True)
     results = update_results(
@@ -252,3 +254,7 @@ def _log(probed):
     for source, layer in probed["best_layers"].items():
         logger.info("Best layer of %s in validation: %s", source, layer)
     logger.info("Best in validation: %s", probed["best_in_validation"])
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/probe.py, whose --help says how")

@@ -19,7 +19,9 @@ from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import if_main_process, run_on_main
 
 from speechbrain_dino.runs.rules import is_object, tag_of
+from speechbrain_dino.utils.checked_json import read_json
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.refusals import when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def begun(folder, save_folder=None):
 
 
 def forget_notes(folder):
-    """Lets a run with ``--debug`` begin anew, in the folder that is for such runs.
+    """Lets a run with ``--debug`` start over, in the folder that is for such runs.
 
     Arguments
     ---------
@@ -87,7 +89,7 @@ def check_unchanged(launch, folder, also=()):
     Arguments
     ---------
     launch : speechbrain_dino.runs.command_line.Launch
-        What it is to go on with.
+        What it is to resume with.
     folder : pathlib.Path
         Its output folder.
     also : sequence of str
@@ -160,9 +162,10 @@ def note_changes(folder, changes):
     if not changes or not if_main_process():
         return
     for key, (old, new) in changes.items():
-        logger.info("The run goes on with another %s: %s, before %s", key, new, old)
+        logger.info("The run resumes with another %s: %s, before %s", key, new, old)
     path = Path(folder) / "results.json"
-    history = update_results(path, {}).get("changes", [])
+    history = update_results(path, {}).get("changes")
+    history = history if isinstance(history, list) else []
     entry = {key: list(values) for key, values in changes.items()}
     date = time.strftime("%Y-%m-%d %H:%M:%S")
     update_results(path, {"changes": [*history, {"date": date, "keys": entry}]})
@@ -170,6 +173,8 @@ def note_changes(folder, changes):
 
 def check_conditions(hparams, conditions):
     """Compares data and processes of a run with those it began with.
+
+    They are noted when the run is accepted, see ``utils.refusals``.
 
     Arguments
     ---------
@@ -191,8 +196,10 @@ def _check_conditions(hparams, conditions):
     path, before = folder / "conditions.json", {}
     if begun(folder, hparams.get("save_folder")) and path.exists():
         try:
-            before = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            before = read_json(path)
+            if not isinstance(before, dict):
+                raise TypeError("it is no object")
+        except (ValueError, TypeError, IsADirectoryError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}): whether the data are those of before "
                 "cannot be told; remove it to go on all the same"
@@ -206,9 +213,13 @@ def _check_conditions(hparams, conditions):
     for name in changes:
         if name not in allowed:
             raise ValueError(_condition_changed(folder, name, *changes[name]))
-    note_changes(folder, changes)
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
+
+    def write():
+        note_changes(folder, changes)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
+
+    when_accepted(write)
 
 
 def _condition_changed(folder, name, old, new):
@@ -290,7 +301,7 @@ def _digest(content):
 def _read(path):
     try:
         tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError, IsADirectoryError) as error:
         tree = " ".join(str(error).split())
     if not isinstance(tree, dict):
         raise ValueError(

@@ -14,7 +14,7 @@ from speechbrain_dino.data.manifest import Manifest
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.reports.rounds import log_table, write_rounds_report
-from speechbrain_dino.runs.output_folder import RUN_FILES
+from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, manifest_digest
 from speechbrain_dino.runs.train import finish_run, make_brain
@@ -31,6 +31,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import claim
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept, when_accepted
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -116,16 +117,16 @@ def _start_line(hparams, launch, state):
     folder = Path(hparams["data_save_folder"])
     names = read_summary(folder)["trials"]
     lists = [folder / "trials" / f"{name}.txt" for name in names]
-    figures = {}
+    metrics = {}
     if lists and if_main_process():
-        figures = verify_lists(
+        metrics = verify_lists(
             Manifest.from_csv(folder / "test.csv"),
             lists,
             load_pretrained(hparams["first_model"]).embedder,
             device=join_processes(launch.run_opts.device),
             batch_seconds=hparams["batch_seconds"],
         )
-    state.note(0, verification=figures, model=str(hparams["first_model"]))
+    state.note(0, verification=metrics, model=str(hparams["first_model"]))
     state.note_digest(MODEL.format(0), load_pretrained(hparams["first_model"]).digest)
     ddp_barrier()
 
@@ -141,6 +142,7 @@ def _round(number, launch, hparams, state, manifest, truth):
         model = load_pretrained(previous)
         state.check_digest(MODEL.format(number - 1), model.digest, previous)
     if state.get(number, "cluster") is None:
+        accept()
         table = _embed(folder / "embeddings", model, launch, hparams, manifest)
         about = number, folder, launch, hparams, state, table, truth
         alone_on_main(partial(_cluster, *about))
@@ -176,15 +178,15 @@ def _cluster(number, folder, launch, hparams, state, table, truth):
     clusterer = launch.changed(**keys).build()["clusterer"] if keys else None
     clustering = (clusterer or hparams["clusterer"])(np.asarray(table.vectors))
     save_labels(folder / "clusters", table.ids, clustering)
-    figures = dict(clustering.summary)
+    summary = dict(clustering.summary)
     if number > 1:
         before = load_labels(folder.parent / f"round{number - 1}/clusters/labels.csv")
-        figures["label_change"] = label_change(before, clustering.labels)
+        summary["label_change"] = label_change(before, clustering.labels)
     if truth is not None:
-        figures["against_truth"] = clustering.against(truth)
+        summary["against_truth"] = clustering.against(truth)
     labels = file_digest(folder / "clusters" / "labels.csv")
     state.note_digest(LABELS.format(number), labels)
-    state.note(number, cluster=figures)
+    state.note(number, cluster=summary)
 
 
 def _by_round(hparams, number):
@@ -210,7 +212,7 @@ def _train(number, folder, launch, hparams, state, previous):
     of_round = changed.build()
     if if_main_process():
         claim(folder, "rounds", RUN_FILES)
-        (folder / "hyperparams.yaml").write_text(changed.resolved(), encoding="utf-8")
+        when_accepted(partial(write_settings, folder, changed.resolved()))
     ddp_barrier()
     run = prepare(of_round, launch.run_opts)
     brain = make_brain(run)
@@ -231,6 +233,7 @@ def _train(number, folder, launch, hparams, state, previous):
 
 def _write(output, state, hparams, started):
     """The table so far: results.json, report and log."""
+    accept()
     if not if_main_process():
         return
     update_results(
@@ -245,6 +248,17 @@ def _write(output, state, hparams, started):
     )
     log_table(state.lines())
     logger.info("Report: %s", write_rounds_report(output, state.lines()))
+
+
+def _is_table(lines):
+    """Whether notes are lines of what stages leave, in their types."""
+    kinds = {"cluster": dict, "verification": dict, "health": dict, "model": str}
+    return isinstance(lines, list) and all(
+        isinstance(line, dict)
+        and all(isinstance(line.get(k, kind()), kind) for k, kind in kinds.items())
+        and all(type(m) is dict for m in line.get("verification", {}).values())
+        for line in lines
+    )
 
 
 class RoundsState:
@@ -266,9 +280,8 @@ class RoundsState:
         if not self.path.exists():
             return
         self.state |= read_checked(self.path, REMEDY)
-        if not isinstance(self.state["rounds"], list) or not isinstance(
-            self.state["digests"], dict
-        ):
+        whole = _is_table(self.state["rounds"])
+        if not whole or not isinstance(self.state["digests"], dict):
             raise DamagedFileError(f"{self.path} holds no rounds: {REMEDY}")
 
     def get(self, number, stage):
@@ -314,3 +327,7 @@ class RoundsState:
     def lines(self):
         """All rounds, a dict each."""
         return self.state["rounds"]
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/rounds.py, whose --help says how")

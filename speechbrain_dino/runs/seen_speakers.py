@@ -3,7 +3,7 @@
 import logging
 
 from speechbrain_dino.corpora.voxceleb_splits import SPLITS
-from speechbrain_dino.embeddings.training_data import training_data
+from speechbrain_dino.embeddings.model_card import training_data
 
 logger = logging.getLogger(__name__)
 

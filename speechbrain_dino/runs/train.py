@@ -12,19 +12,23 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_dino.embeddings.export import export_inference_folder, mean_embedding
 from speechbrain_dino.embeddings.extract import embed
-from speechbrain_dino.embeddings.training_data import training_data
-from speechbrain_dino.models.modes import unwrapped
+from speechbrain_dino.embeddings.model_card import training_data
 from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.command_line import start_run
 from speechbrain_dino.runs.prepare import crops_of, prepare
 from speechbrain_dino.training.checkpoints import WholeCheckpointer, average_checkpoints
 from speechbrain_dino.training.curves import Curves
 from speechbrain_dino.training.validation import Validator
-from speechbrain_dino.utils.checked_json import read_checked
+from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
+    read_checked,
+    read_json,
+)
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 __all__ = [
@@ -102,6 +106,7 @@ def make_brain(run):
                 f"--test_only: {run.folder} holds no trained network: leave it out, or "
                 "give the --output_folder of a run"
             )
+        accept()
     if untrained and if_main_process():
         update_results(
             run.folder / "results.json",
@@ -136,7 +141,8 @@ def finish_run(brain, run):
     run : Run
         The run that it was trained in.
     """
-    export(brain, run, evaluate(brain, run))
+    with plain_errors(DamagedFileError):
+        export(brain, run, evaluate(brain, run))
 
 
 @main_process_only
@@ -235,7 +241,7 @@ def _load_average(brain, number):
     )
     if last:
         state = average_checkpoints(last, brain.evaluated)
-        unwrapped(brain.modules[brain.evaluated]).load_state_dict(state)
+        brain.bare[brain.evaluated].load_state_dict(state)
     return [checkpoint.meta.get("epoch") for checkpoint in last]
 
 
@@ -243,10 +249,10 @@ def _seconds(output, started):
     """Time of all sessions of the run so far."""
     clock, before = output / "seconds.json", 0.0
     try:
-        before = float(json.loads(clock.read_text(encoding="utf-8")))
+        before = float(read_json(clock))
     except FileNotFoundError:
         pass
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         logger.warning(
             "%s is damaged (%s): earlier sessions do not count", clock, error
         )
@@ -254,3 +260,7 @@ def _seconds(output, started):
     with replacing(clock) as draft:
         draft.write_text(json.dumps(total), encoding="utf-8")
     return round(total, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/train.py, whose --help says how")

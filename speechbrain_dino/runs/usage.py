@@ -1,6 +1,7 @@
 """What ``--help`` prints: the script, the recipe's keys, SpeechBrain's run options."""
 
 import re
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -14,7 +15,6 @@ from speechbrain_dino.runs.rules import RULES
 
 _KEY = re.compile(r"^(\w+):(?: +(.*?))?(?: +#\s*(.*))?$")
 _SECTION = re.compile(r"^# (.+?) -{3,}$")
-_WIDTH = 88
 ALLOW_CHANGED = f"keys that may differ from before, and {', '.join(CONDITIONS)}"
 
 
@@ -61,6 +61,11 @@ def examples():
     return text.split("\nAuthors\n")[0].strip()
 
 
+def _width():
+    """Columns of the terminal, as far as lines of text should be long."""
+    return max(60, min(shutil.get_terminal_size().columns, 88))
+
+
 def recipe_lines(script):
     """The recipes whose heads give a command of the script, with their titles."""
     names = []
@@ -68,7 +73,8 @@ def recipe_lines(script):
         if f"{script.name} hparams/{path.name}" in _head(path):
             names.append((f"hparams/{path.name}", _title(path)))
     width = max((len(name) for name, _ in names), default=0) + 2
-    short = {"width": _WIDTH - width - 2, "placeholder": " ..."}
+    short = {"width": _width() - width - 2, "placeholder": " ..."}
+    short["break_on_hyphens"] = False
     return [f"  {n:{width}}{textwrap.shorten(title, **short)}" for n, title in names]
 
 
@@ -139,7 +145,7 @@ def key_lines(path):
             lines.append(_columns(left, comment[name] or _expected(name)))
     names = ", ".join(name for name in parts if not name.startswith("__"))
     names = f"Parts, replaced in the YAML: {names}"
-    return [*lines, "", textwrap.fill(names, _WIDTH, subsequent_indent="  ")]
+    return [*lines, "", textwrap.fill(names, _width(), subsequent_indent="  ")]
 
 
 def _expected(name):
@@ -165,7 +171,7 @@ def option_lines(left_out=()):
 def _columns(left, right):
     if not right:
         return f"  {left}"
-    wrapped = textwrap.wrap(right, _WIDTH - 42) or [""]
+    wrapped = textwrap.wrap(right, _width() - 42) or [""]
     if len(left) > 38:
         return "\n".join([f"  {left}", *(" " * 42 + line for line in wrapped)])
     first = f"  {left:40}{wrapped[0]}"

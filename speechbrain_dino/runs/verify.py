@@ -10,7 +10,7 @@ from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from speechbrain_dino.corpora.preparation import read_summary
 from speechbrain_dino.corpora.utterances import find_utterances
 from speechbrain_dino.data.manifest import Manifest
-from speechbrain_dino.data.trials import check_both_kinds, leave_out
+from speechbrain_dino.data.trials import check_both_kinds, leave_out, read_lists
 from speechbrain_dino.embeddings.cache import embed_to_folder
 from speechbrain_dino.embeddings.pretrained import load_pretrained, weights_digest
 from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
@@ -20,7 +20,6 @@ from speechbrain_dino.scoring.backends import Cohort
 from speechbrain_dino.scoring.calibrated_lists import CalibrationPlan
 from speechbrain_dino.scoring.conditions import describe, read_metadata
 from speechbrain_dino.scoring.lists import ListMetrics, results_frame, score_lists
-from speechbrain_dino.scoring.verify import read_lists
 from speechbrain_dino.utils.distributed import (
     alone_on_main,
     join_processes,
@@ -30,6 +29,7 @@ from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.ownership import replacing_folder
 from speechbrain_dino.utils.provenance import provenance
+from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ def run_verification(hparams, run_opts):
         if not if_main_process():
             ddp_barrier()
             return {}
+        accept()
         about.to_csv(folder / "test" / "metadata.csv", index=False)
         to_score = lists, table, hparams["scorings"], cohort
         scored, left_out = _scored(to_score, plan, metrics_of, output)
@@ -258,3 +259,7 @@ def _warn_of_overlap(labels, speakers, source):
             source,
             min(shared),
         )
+
+
+if __name__ == "__main__":
+    raise SystemExit("start it by recipes/VoxCeleb/verify.py, whose --help says how")

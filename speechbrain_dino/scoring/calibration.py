@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from speechbrain_dino.data.trials import read_scores
 from speechbrain_dino.metrics.verification import finite_scores
+from speechbrain_dino.utils.checked_json import read_json
 from speechbrain_dino.utils.files import replacing
 
 # Weight of the squared coefficients of standardized scores against the loss per
@@ -45,9 +46,13 @@ class Calibration(NamedTuple):
 
     @classmethod
     def load(cls, path):
-        """Reads what ``save`` wrote."""
-        content = json.loads(Path(path).read_text("utf-8"))
-        return cls(np.array(content["weights"]), content["offset"])
+        """Reads what ``save`` wrote; ValueError at anything else."""
+        try:
+            content = read_json(path)
+            weights = np.array(content["weights"], dtype=np.float64)
+            return cls(weights.reshape(len(weights)), float(content["offset"]))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"{path} holds no calibration ({error})") from error
 
 
 def fit_calibration(scores, labels, p_target=0.01):

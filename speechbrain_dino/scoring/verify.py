@@ -4,12 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_dino.data.trials import (
-    check_both_kinds,
-    read_trials,
-    trial_rows,
-    write_scores,
-)
+from speechbrain_dino.data.trials import read_lists, trial_rows, write_scores
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.embeddings.table import EmbeddingTable
 from speechbrain_dino.scoring.cosine import score_trial_list
@@ -57,23 +52,3 @@ def verify_lists(
             for name, (_, scores) in scored.items():
                 write_scores(draft / f"{name}.txt", lists[name], scores)
     return {name: metrics for name, (metrics, _) in scored.items()}
-
-
-def read_lists(trial_lists):
-    """Reads files of ``label enrol test`` lines: ``{name without the ending: Trials}``.
-
-    Raises ValueError if none is given, one is malformed or has labels of one kind, or
-    two have one name.
-    """
-    lists = {}
-    for path in map(Path, trial_lists):
-        if path.stem in lists:
-            raise ValueError(
-                f"two trial lists are called {path.stem!r}, {lists[path.stem].path} "
-                f"and {path}: their scores would go to one file, rename one"
-            )
-        lists[path.stem] = read_trials(path)
-        check_both_kinds(lists[path.stem])
-    if not lists:
-        raise ValueError("no trial list was given: name at least one file")
-    return lists

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import NamedTuple
 
 import speechbrain as sb
@@ -11,20 +12,21 @@ from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from speechbrain_dino.augment.crops import augmented
+from speechbrain_dino.models.branch import Branch
 from speechbrain_dino.models.embedder import Embedder
 from speechbrain_dino.models.features import move_constants
-from speechbrain_dino.models.modes import unwrapped
 from speechbrain_dino.training.checkpoints import save_epoch
 from speechbrain_dino.training.collapse import CollapseError
 from speechbrain_dino.training.log import Clock, log_epoch, log_step
 from speechbrain_dino.training.safe_step import (
-    agreed,
     clip_gradients,
     parameter_groups,
     start_momentum,
     step_if,
 )
 from speechbrain_dino.training.schedules import Schedules
+from speechbrain_dino.utils.compiled import keep_compiled
+from speechbrain_dino.utils.distributed import summed
 from speechbrain_dino.utils.ending import stop_workers
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.randomness import seed_step
@@ -79,11 +81,13 @@ class TrainingBrain(sb.Brain):
 
     def __init__(self, curves, on_epoch_end=None, **kwargs):
         super().__init__(**kwargs)
+        # ``modules`` holds them wrapped once training starts: these stay bare.
+        self.bare = {name: self.modules[name] for name in self.networks}
         for name in ("compute_features", "mean_var_norm"):
             move_constants(self.modules[name], self.device)
         self.curves = curves
         self.on_epoch_end = on_epoch_end
-        self.epoch = 0
+        self.epoch, self.compiled = 0, False
         self.shown_loss = torch.tensor(float("nan"))
         if not sys.stderr.isatty():
             self.noprogressbar = True
@@ -105,29 +109,44 @@ class TrainingBrain(sb.Brain):
         return Embedder(
             self.modules.compute_features,
             self.modules.mean_var_norm,
-            self.result_of(unwrapped(self.modules[self.evaluated])).embedding_model,
+            self.branch().encoder,
         )
 
-    def result_of(self, module):
-        """The branch whose encoder is exported, inside the evaluated module."""
-        return module
+    def branch(self):
+        """The branch whose encoder is the result."""
+        return self.bare[self.evaluated]
 
     def init_optimizers(self):
         """Builds the optimizer: no weight decay on biases and 1-D parameters."""
-        groups = parameter_groups(
-            self.trained, self.schedules.at("weight_decay", 0.0, 0.0), *self.apart()
+        weight_decay = self.schedules.at("weight_decay", 0.0, 0.0)
+        self.unclipped, factor = self.apart()
+        self.optimizer = self.opt_class(
+            parameter_groups(self.trained, weight_decay, self.unclipped, factor)
         )
-        self.optimizer = self.opt_class(groups)
         start_momentum(self.optimizer)
         self.optimizers_dict = {"optimizer": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def _compile(self):
-        if self.compile and self.compile_module_keys is None:
-            # The rest is a few milliseconds, and complex numbers do not compile.
-            self.compile_module_keys = list(self.networks)
-        super()._compile()
+        """Compiles the encoders once for crops of all lengths, or the modules named."""
+        if not self.compile or self.compile_module_keys is not None:
+            super()._compile()
+            return
+        logger.info(
+            "compiling the encoders during the first step takes minutes; what is made "
+            "is kept in %s",
+            keep_compiled(),
+        )
+        # The rest is a few milliseconds, and complex numbers do not compile.
+        parts = [p for name in self.networks for p in self.modules[name].modules()]
+        for branch in parts:
+            if isinstance(branch, Branch):
+                branch.compile_encoder(
+                    mode=self.compile_mode,
+                    fullgraph=self.compile_using_fullgraph,
+                    dynamic=True,
+                )
 
     def _wrap_distributed(self):
         """Wraps the trained module alone; BatchNorm is synchronized on GPUs."""
@@ -151,18 +170,19 @@ class TrainingBrain(sb.Brain):
         self.loader.batch_sampler.set_epoch(epoch, first=self.step)
         self.clock.start()
         if self.step == 0:
-            logger.debug("epoch %d: %d batches", epoch, len(self.loader))
+            logger.debug("epoch %d: %d batches", epoch, self.batches)
 
     def on_fit_start(self):
         """Sets up and recovers; what will be trained again leaves the curves."""
         super().on_fit_start()
         done = self.epoch_counter.current
         if if_main_process():
-            self.curves.forget_after(done * len(self.loader) + self.step, done)
+            self.curves.forget_after(done * self.batches + self.step, done)
 
     def fit(self, epoch_counter, train_set, **kwargs):
         """Trains; see ``speechbrain.Brain.fit``. ``train_set`` is a ``crop_loader``."""
         self.loader = train_set
+        self.batches = len(train_set)
         self.epoch_counter = epoch_counter
         try:
             super().fit(epoch_counter, train_set, **kwargs)
@@ -203,8 +223,13 @@ class TrainingBrain(sb.Brain):
         self.clock.batch_came()
         self.now = now = self._step_state()
         seed_step(self.hparams.seed, now.number, getattr(self, "rank", 0))
-        self.schedules.apply(now.progress, self.optimizer)
+        self.scheduled = self.schedules.apply(now.progress, self.optimizer)
+        begin = time.perf_counter()
         loss = self.train_step(batch.to(self.device))
+        if self.compile and not self.compiled:
+            self.compiled = True
+            seconds = time.perf_counter() - begin
+            logger.info("the first step, compilation included: %.1f s", seconds)
         self.modules.health.count(loss, self.finite)
         if now.logged:
             self.shown_loss = log_step(self, loss, now.number)
@@ -222,11 +247,7 @@ class TrainingBrain(sb.Brain):
     def backward(self, loss):
         """Backward pass of a batch; sets ``self.finite``, the same in all processes."""
         self.scaler.scale(loss / self.grad_accumulation_factor).backward()
-        self.finite = agreed(loss.detach().isfinite())
-
-    def held_still(self):
-        """Parameters that take no part in this step."""
-        return ()
+        self.finite = summed((~loss.detach().isfinite()).float()) == 0
 
     def apart(self):
         """Parameters without weight decay and clipping, the factor of their rate."""
@@ -235,13 +256,11 @@ class TrainingBrain(sb.Brain):
     def optimizers_step(self):
         """Clips over all groups, then steps unless loss or gradients are not finite."""
         self.scaler.unscale_(self.optimizer)
-        for parameter in self.held_still():
-            parameter.grad = None
         norm = clip_gradients(
-            unwrapped(self.trained).parameters(),
+            self.trained.parameters(),
             self.hparams.clip_norm,
             self.hparams.clip_per_tensor,
-            free=self.apart()[0],
+            free=self.unclipped,
         )
         self.finite = self.finite & norm.isfinite()
         if self.scaler.is_enabled():
@@ -253,18 +272,17 @@ class TrainingBrain(sb.Brain):
         self.optimizer_step += 1
 
     def _step_state(self):
-        steps = max(len(self.loader) // self.grad_accumulation_factor, 1)
+        steps = max(self.batches // self.grad_accumulation_factor, 1)
         done = max(self.step - 1, 0) // self.grad_accumulation_factor
         return StepState(
             number=self._batches_before() + self.step,
             progress=self.epoch - 1 + done / steps,
             updates=self.step % self.grad_accumulation_factor == 0,
-            logged=self.step % self.hparams.log_every == 0
-            or self.step == len(self.loader),
+            logged=self.step % self.hparams.log_every == 0 or self.step == self.batches,
         )
 
     def _batches_before(self):
-        return (self.epoch - 1) * len(self.loader)
+        return (self.epoch - 1) * self.batches
 
     # -- metrics --------------------------------------------------------------
 

@@ -11,7 +11,11 @@ import torch
 from speechbrain.utils.checkpoints import Checkpoint, Checkpointer, ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from speechbrain_dino.utils.checked_json import DamagedFileError, file_digest
+from speechbrain_dino.utils.checked_json import (
+    DamagedFileError,
+    file_digest,
+    read_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +199,7 @@ def _missing(path, recoverables):
         return f"no {CONTENTS}, no {', '.join(absent)}" if absent else ""
     try:
         written = _contents(path)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, IsADirectoryError):
         return f"{CONTENTS} is cut"
     for name, (size, _) in written.items():
         file = path / name
@@ -216,7 +220,7 @@ def _damaged(path):
 
 def _contents(path):
     """File -> (bytes, digest); of checkpoints of earlier versions no digest."""
-    written = json.loads((path / CONTENTS).read_text(encoding="utf-8"))
+    written = read_json(path / CONTENTS)
     pairs = {k: v if isinstance(v, list) else (v, None) for k, v in written.items()}
     return {name: (size, digest) for name, (size, digest) in pairs.items()}
 

@@ -8,7 +8,7 @@ from speechbrain.utils.distributed import ddp_broadcast, if_main_process
 
 from speechbrain_dino.embeddings.extract import embed
 from speechbrain_dino.metrics.classification import unweighted_recall
-from speechbrain_dino.models.modes import evaluating, unwrapped
+from speechbrain_dino.models.modes import evaluating
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def class_logits(brain, manifest):
         device=brain.device,
         batch_seconds=brain.hparams.batch_seconds,
     )
-    head = unwrapped(brain.trained).head
+    head = brain.bare["student"].head
     with torch.no_grad(), evaluating(head):
         vectors = torch.from_numpy(np.array(table.vectors)).to(brain.device)
         logits = head(vectors).float().cpu().numpy()

@@ -5,7 +5,7 @@ import logging
 import speechbrain as sb
 import torch
 
-from speechbrain_dino.models.modes import evaluating, unwrapped
+from speechbrain_dino.models.modes import evaluating
 from speechbrain_dino.training.brain import TrainingBrain
 from speechbrain_dino.training.safe_step import KeptBuffers
 from speechbrain_dino.utils.distributed import process_count, summed
@@ -54,7 +54,7 @@ class ClassifierBrain(TrainingBrain):
         self.speeds = getattr(self.hparams, "speed_classes", None)
         self.copy_paste = getattr(self.hparams, "copy_paste", None)
         self.held = affine_split(
-            unwrapped(self.trained).encoder, self.hparams.affine_layers
+            self.bare["student"].encoder, self.hparams.affine_layers
         )
         self.holding = False
 
@@ -96,7 +96,7 @@ class ClassifierBrain(TrainingBrain):
             epoch,
             self.epoch_counter.limit,
             metrics,
-            unwrapped(self.trained),
+            self.bare["student"],
             "gate" in self.modules,
         ):
             self.epoch_counter.limit = epoch
@@ -184,7 +184,7 @@ class ClassifierBrain(TrainingBrain):
         out = torch.nonzero(~kept).flatten()
         if not len(out):
             return labels, corrected
-        with evaluating(unwrapped(self.trained)) as student:
+        with evaluating(self.bare["student"]) as student:
             _, cosines = student([self.features(waves[:, out])])
         predicted, sure = self.modules.correction(cosines)
         corrected[out] = sure
@@ -223,6 +223,6 @@ def affine_split(encoder, affine_layers):
 
 
 def _named(brain):
-    encoder = unwrapped(brain.trained).encoder
+    encoder = brain.bare["student"].encoder
     names = [n for n, _ in encoder.named_children() if n in brain.hparams.affine_layers]
     return ", ".join(names)

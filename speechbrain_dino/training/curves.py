@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import zlib
+from functools import cached_property
 from pathlib import Path
 
 from speechbrain_dino.utils.files import replacing
@@ -31,8 +32,19 @@ class Curves:
     def __init__(self, folder, tensorboard=False):
         self.path = Path(folder) / "curves.jsonl"
         self.sums = Path(folder) / "curves.crc"
+        for path in (self.path, self.sums):
+            if path.is_dir():
+                raise IsADirectoryError(
+                    f"{path} is a folder, and a file of this name is to be written: "
+                    "move the folder away"
+                )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.writer = _tensorboard(folder) if tensorboard else None
+        self._tensorboard = tensorboard
+
+    @cached_property
+    def writer(self):
+        """TensorBoard's, None without it; it makes a file at once."""
+        return _tensorboard(self.path.parent) if self._tensorboard else None
 
     def add(self, kind, step, **metrics):
         """Appends a line of kind "step" or "epoch".

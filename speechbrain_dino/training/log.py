@@ -1,4 +1,4 @@
-"""Figures of steps and epochs: to the curves, the log, and SpeechBrain's train log."""
+"""Metrics of steps and epochs: to the curves, the log, and SpeechBrain's train log."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def log_step(brain, loss, number):
-    """Writes a step's figures; the only place where the host waits for the device.
+    """Writes a step's metrics; the only place where the host waits for the device.
 
     Arguments
     ---------
@@ -30,7 +30,7 @@ def log_step(brain, loss, number):
     shown = loss.detach().float().cpu()
     batches = brain.loader.batch_sampler
     utterances = batches.batch_size * batches.world_size
-    figures = {
+    metrics = {
         "epoch": number / len(brain.loader),
         "loss": shown.item(),
         "lr": brain.optimizer.param_groups[0]["lr"],
@@ -38,15 +38,15 @@ def log_step(brain, loss, number):
         "utt_per_s": brain.clock.rate() * utterances,
     }
     if if_main_process():
-        brain.curves.add("step", number, **figures)
+        brain.curves.add("step", number, **metrics)
         if brain.noprogressbar and brain.clock.line_due():
-            _progress_line(brain, number, figures, utterances)
+            _progress_line(brain, number, metrics, utterances)
     return shown
 
 
-def _progress_line(brain, number, figures, utterances):
+def _progress_line(brain, number, metrics, utterances):
     total = brain.epoch_counter.limit * len(brain.loader)
-    left = (total - number) * utterances / max(figures["utt_per_s"], 1e-9)
+    left = (total - number) * utterances / max(metrics["utt_per_s"], 1e-9)
     logger.info(
         "epoch %d/%d, batch %d/%d: loss %.4f, lr %.2e, %.1f utterances/s, "
         "waited for data %.0f %%, %s left",
@@ -54,17 +54,17 @@ def _progress_line(brain, number, figures, utterances):
         brain.epoch_counter.limit,
         brain.step,
         len(brain.loader),
-        figures["loss"],
-        figures["lr"],
-        figures["utt_per_s"],
-        100 * figures["wait"],
+        metrics["loss"],
+        metrics["lr"],
+        metrics["utt_per_s"],
+        100 * metrics["wait"],
         hours(left),
     )
 
 
 @main_process_only
-def log_epoch(brain, epoch, number, figures):
-    """Writes the figures of an epoch; every process calls it.
+def log_epoch(brain, epoch, number, metrics):
+    """Writes the metrics of an epoch; every process calls it.
 
     Arguments
     ---------
@@ -74,16 +74,16 @@ def log_epoch(brain, epoch, number, figures):
         Number of the epoch.
     number : int
         Batches seen since the start of the run.
-    figures : dict
-        What health and validation found.
+    metrics : dict
+        Those of health and validation.
     """
-    brain.curves.add("epoch", number, epoch=epoch, **figures)
-    logger.info("%s", epoch_line(brain, epoch, figures))
-    logger.debug("epoch %d: %s", epoch, health_line(figures))
-    validated = {k: v for k, v in figures.items() if "eer/" in k or "agreement" in k}
+    brain.curves.add("epoch", number, epoch=epoch, **metrics)
+    logger.info("%s", epoch_line(brain, epoch, metrics))
+    logger.debug("epoch %d: %s", epoch, health_line(metrics))
+    validated = {k: v for k, v in metrics.items() if "eer/" in k or "agreement" in k}
     brain.hparams.train_logger.log_stats(
         {"epoch": epoch, "lr": brain.optimizer.param_groups[0]["lr"]},
-        train_stats={"loss": figures.get("loss", float("nan"))},
+        train_stats={"loss": metrics.get("loss", float("nan"))},
         valid_stats=validated or None,
     )
 
@@ -172,7 +172,7 @@ class Clock:
     def rate(self):
         """Batches a second since the last call."""
         now = time.perf_counter()
-        # The batch under way is as good as done when the figures are written.
+        # The batch under way is as good as done when the metrics are written.
         batches = self.batches + 1 - self.marked_batches
         seconds = now - self.marked
         self.marked, self.marked_batches = now, self.batches + 1

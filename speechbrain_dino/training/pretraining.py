@@ -1,10 +1,12 @@
 """The Brain of self-supervised training: student, teacher and objective meet here."""
 
+from dataclasses import replace
+
 import speechbrain as sb
 import torch
 
 from speechbrain_dino.losses.views import NOTHING, Views
-from speechbrain_dino.models.modes import evaluating, unwrapped
+from speechbrain_dino.models.modes import evaluating
 from speechbrain_dino.training.brain import TrainingBrain
 from speechbrain_dino.training.safe_step import KeptBuffers
 from speechbrain_dino.utils.errors import plain_errors
@@ -25,8 +27,11 @@ class PretrainingBrain(TrainingBrain):
     ``freeze_last_layer_epochs``. Optional: ``on_epoch_start``, a callable or a list of
     them, each called with (brain, epoch) before an epoch and after resuming within
     one; ``views_apart``: BatchNorm sees one view of the utterances at a time (sslsv),
-    not all of one length; ``prototype_lr_factor``: the head's prototypes have so many
-    times the learning rate, no weight decay and no clipping (SDPN).
+    not all of one length; ``speed_classes``
+    (:class:`~speechbrain_dino.augment.speeds.SpeedClasses` without new classes): each
+    utterance is played at a speed, the same in all its crops; ``prototype_lr_factor``:
+    the head's prototypes have so many times the learning rate, no weight decay and no
+    clipping (SDPN).
     """
 
     networks = ("student", "teacher")
@@ -37,6 +42,7 @@ class PretrainingBrain(TrainingBrain):
             del kwargs["modules"]["teacher"]
             self.networks, self.evaluated = ("student",), "student"
         super().__init__(**kwargs)
+        self.with_reference = False  # until an epoch begins
         self._check_crops()
 
     def _check_crops(self):
@@ -55,9 +61,9 @@ class PretrainingBrain(TrainingBrain):
                 "nothing to compare: give two crops in all at least."
             )
 
-    def result_of(self, module):
-        """The branch itself, or the copy of the student inside the teacher."""
-        return getattr(module, "branch", module)
+    def branch(self):
+        """The student, or its copy inside the teacher."""
+        return getattr(self.bare[self.evaluated], "branch", self.bare[self.evaluated])
 
     def fit(self, epoch_counter, train_set, **kwargs):
         """Trains; tells the objective how many utterances there are."""
@@ -71,6 +77,7 @@ class PretrainingBrain(TrainingBrain):
         if stage != sb.Stage.TRAIN:
             return
         self.modules.loss.begin_epoch(epoch)
+        self.with_reference = self.modules.loss.wants_reference()
         called = getattr(self.hparams, "on_epoch_start", None) or []
         with plain_errors(ValueError, OSError):
             for function in called if isinstance(called, list) else [called]:
@@ -89,6 +96,7 @@ class PretrainingBrain(TrainingBrain):
         statistics.restore_unless(self.finite)
         self.modules.loss.settle(self.finite)
         if self.now.updates:
+            self.hold_prototypes()
             self.optimizers_step()
             self.update_teacher()
         if self.now.logged:
@@ -97,6 +105,7 @@ class PretrainingBrain(TrainingBrain):
 
     def compute_forward(self, batch, stage):
         """Runs student and teacher on a ``CropBatch``; returns their ``Views``."""
+        batch = self._played(batch)
         has_teacher = "teacher" in self.modules
         clean = has_teacher and self.hparams.teacher_clean
         apart = self.hparams.student_crops == "local"
@@ -110,7 +119,8 @@ class PretrainingBrain(TrainingBrain):
             feats = self.features(batch.views[0]) if clean else crops[0]
             taught = self.modules.teacher(self._passes([feats], [num_global]))
             teacher = _by_view("teacher", taught, num_global)
-            teacher["project"] = getattr(self._teacher_head(), "prototypes", None)
+            head = self.bare["teacher"].branch.head
+            teacher["project"] = getattr(head, "prototypes", None)
         student_views = num_views - num_global if apart else num_views
         counts = [len(view) for view in batch.views]
         student = self.modules.student(
@@ -124,6 +134,18 @@ class PretrainingBrain(TrainingBrain):
             reference=self._reference(batch.views[0]),
         )
 
+    def _played(self, batch):
+        """The batch at the speeds that its utterances are played at."""
+        speeds = getattr(self.hparams, "speed_classes", None)
+        if speeds is None:
+            return batch
+        chosen, views = batch.draws[0][0, :, -1], []
+        for view in batch.views:
+            waves = view.flatten(0, 1).float()
+            played, _ = speeds(waves, chosen.repeat(len(view)))
+            views.append(played.unflatten(0, view.shape[:2]))
+        return replace(batch, views=views, draws=[d[..., :-1] for d in batch.draws])
+
     def _passes(self, crops, counts):
         """Log-mels as they go through the encoder: by length, or each view apart."""
         if not getattr(self.hparams, "views_apart", False):
@@ -131,13 +153,10 @@ class PretrainingBrain(TrainingBrain):
         views = zip(crops, counts)
         return [view for feats, count in views for view in feats.chunk(count)]
 
-    def _teacher_head(self):
-        return unwrapped(self.modules.teacher).branch.head
-
     @torch.no_grad()
     def _reference(self, view):
         """Embeddings (B, D) of the first crops as recorded, if the objective asks."""
-        if not self.modules.loss.wants_reference():
+        if not self.with_reference:
             return None
         encoder = self.embedder().embedding_model
         with evaluating(encoder):
@@ -153,8 +172,7 @@ class PretrainingBrain(TrainingBrain):
         """Moves the teacher, unless the step was not taken."""
         if "teacher" not in self.modules:
             return
-        momentum = self.schedules.at("momentum", self.now.progress, 1.0)
-        momentum = torch.where(self.finite, momentum, 1.0)
+        momentum = torch.where(self.finite, self.scheduled.get("momentum", 1.0), 1.0)
         self.modules.teacher.update(self.modules.student, momentum)
 
     def observe(self, views, result):
@@ -164,10 +182,11 @@ class PretrainingBrain(TrainingBrain):
             distance = self.modules.teacher.distance(self.modules.student)
         self.modules.health.observe(views, result, distance)
 
-    def held_still(self):
-        """The prototypes, in the first epochs."""
-        frozen = self.now.progress < self.hparams.freeze_last_layer_epochs
-        return self._prototypes() if frozen else ()
+    def hold_prototypes(self):
+        """Takes the gradients of the prototypes away, in the first epochs."""
+        if self.now.progress < self.hparams.freeze_last_layer_epochs:
+            for parameter in self._prototypes():
+                parameter.grad = None
 
     def apart(self):
         """The prototypes, if their learning rate has a factor of its own."""
@@ -175,8 +194,7 @@ class PretrainingBrain(TrainingBrain):
         return ((), 1.0) if factor is None else (self._prototypes(), factor)
 
     def _prototypes(self):
-        head = unwrapped(self.modules.student).head
-        prototypes = getattr(head, "prototypes", None)
+        prototypes = getattr(self.bare["student"].head, "prototypes", None)
         return [] if prototypes is None else list(prototypes.parameters())
 
 

@@ -2,8 +2,6 @@
 
 import torch
 
-from speechbrain_dino.utils.distributed import summed
-
 
 def parameter_groups(module, weight_decay, apart=(), lr_factor=1.0):
     """Two optimizer groups: matrices with weight decay, biases and other 1-D without.
@@ -97,11 +95,6 @@ def clip_gradients(parameters, max_norm=None, per_tensor=False, free=()):
     elif max_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=True)
     return total
-
-
-def agreed(finite):
-    """Whether a flag holds in all processes; boolean scalars on the device."""
-    return summed((~finite).float()) == 0
 
 
 def step_if(optimizer, finite):

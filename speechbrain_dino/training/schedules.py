@@ -192,15 +192,13 @@ class Schedules:
         return otherwise if schedule is None else schedule(progress)
 
     def apply(self, progress, optimizer):
-        """Sets the numbers of optimizer and loss, once per step."""
+        """Sets the numbers of optimizer and loss, once per step; returns all values."""
+        values = {name: value(progress) for name, value in self.functions.items()}
         for name, owner in self.owners.items():
-            setattr(owner, name, self.functions[name](progress))
-        groups = optimizer.param_groups
-        if "lr" in self.functions:
-            rate = self.functions["lr"](progress)
-            for group in groups:
-                group["lr"] = rate * group.get("lr_factor", 1.0)
-        # The other groups have none.
-        groups[0]["weight_decay"] = self.at(
-            "weight_decay", progress, groups[0]["weight_decay"]
-        )
+            setattr(owner, name, values[name])
+        for group in optimizer.param_groups:
+            if "lr" in values:
+                group["lr"] = values["lr"] * group.get("lr_factor", 1.0)
+        if "weight_decay" in values:  # the other groups have none
+            optimizer.param_groups[0]["weight_decay"] = values["weight_decay"]
+        return values

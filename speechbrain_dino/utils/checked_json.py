@@ -1,12 +1,40 @@
 """JSON that a step leaves for the next, with a checksum, so that damage is seen."""
 
+import contextlib
 import hashlib
 import json
+import math
 from pathlib import Path
 
 from speechbrain_dino.utils.files import replacing
 
 CHECKSUM = "checksum"
+_REMEDY = "restore it, or move it away and run the command again"
+
+
+def read_json(path):
+    """Reads JSON; ValueError, which says why, whatever else the file holds.
+
+    NaN and infinity, which JSON does not have, become None.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.json"
+    >>> _ = path.write_text("[" * 100000)
+    >>> read_json(path)
+    Traceback (most recent call last):
+    ValueError: it is nested too deeply
+    """
+    text = Path(path).read_text("utf-8-sig")
+    try:
+        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text):
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 class DamagedFileError(ValueError):
@@ -33,7 +61,7 @@ def write_checked(path, content):
         draft.write_text(text + "\n", "utf-8")
 
 
-def read_checked(path, remedy="restore it, or move it away and run the command again"):
+def read_checked(path, remedy=_REMEDY):
     """Reads the dict in a JSON, without its checksum, which older files lack.
 
     Raises
@@ -45,8 +73,10 @@ def read_checked(path, remedy="restore it, or move it away and run the command a
         If there is no such file.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        content = read_json(path)
+    except IsADirectoryError as error:
+        raise DamagedFileError(f"{path} is a folder, not a file: {remedy}") from error
+    except ValueError as error:
         raise DamagedFileError(f"{path} is not JSON ({error}): {remedy}") from error
     if not isinstance(content, dict):
         raise DamagedFileError(
@@ -60,6 +90,43 @@ def read_checked(path, remedy="restore it, or move it away and run the command a
             f"differs): {remedy}"
         )
     return content
+
+
+@contextlib.contextmanager
+def odd_content_is_named(path, remedy=_REMEDY):
+    """Turns errors over what stands in a file into DamagedFileError.
+
+    Unless the file is as this program wrote it: then it is the program that is wrong.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "results.json"
+    >>> _ = path.write_text('{"eer": "low"}')
+    >>> with odd_content_is_named(path):
+    ...     read_checked(path)["eer"] / 2
+    Traceback (most recent call last):
+    speechbrain_dino.utils.checked_json.DamagedFileError: ... was changed by hand ...
+    """
+    try:
+        yield
+    except (OSError, DamagedFileError):
+        raise
+    except Exception as error:  # there is no end of what odd values lead to
+        if _is_as_written(path):
+            raise
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DamagedFileError(
+            f"{path} is damaged or was changed by hand, it cannot be used "
+            f"({why}): {remedy}"
+        ) from error
+
+
+def _is_as_written(path):
+    try:
+        content = read_json(path)
+        return content.get(CHECKSUM) == _checksum(content)
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _checksum(content):

@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import contextmanager
 
+from speechbrain_dino.utils.refusals import refuse
 from speechbrain_dino.utils.storage import storage_message
 
 logger = logging.getLogger(__name__)
@@ -14,7 +15,8 @@ logger = logging.getLogger(__name__)
 def plain_errors(*kinds):
     """Ends the program with an error's message alone; the traceback goes to the log.
 
-    For errors that the user repairs, not the programmer: bad data, collapse.
+    For errors that the user repairs, not the programmer: bad data, collapse. A command
+    that was not accepted yet (see ``refusals``) leaves its folder as it was.
 
     Arguments
     ---------
@@ -37,6 +39,7 @@ def plain_errors(*kinds):
             logger.error("%s", error)
         else:
             print(error, file=sys.stderr)
+        refuse()
         raise SystemExit(1) from None
 
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import speechbrain_dino
+from speechbrain_dino.utils.checked_json import read_json
 
 MARK = "owner.json"
 """File in every folder that a command may replace: command, version, run, files."""
@@ -161,12 +162,19 @@ def read_mark(folder):
     """
     path = Path(folder) / MARK
     try:
-        mark = json.loads(path.read_text("utf-8"))
+        mark = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         mark = None
-    if not (isinstance(mark, dict) and isinstance(mark.get("command"), str)):
+    mark = mark if isinstance(mark, dict) else {}
+    files = mark.get("files", [])
+    if not (
+        isinstance(mark.get("command"), str)
+        and mark["command"]
+        and isinstance(files, list)
+        and all(isinstance(name, str) for name in files)
+    ):
         raise NotOwnedError(
             f"{path} is damaged, so it is not known who wrote {folder}: move the "
             "folder away, or give another output folder"

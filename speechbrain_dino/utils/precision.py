@@ -184,10 +184,17 @@ def resolved_precision(asked, device):
 
 def stored_precision(settings):
     """The precision in the ``hyperparams.yaml`` that a run left behind, or None."""
+    word = stored_word(settings, "precision")
+    return word if word in DTYPES else None
+
+
+def stored_word(settings, key):
+    """What a ``hyperparams.yaml`` has for a key with a plain value, None if nothing."""
     if not settings.is_file():
         return None
-    line = re.search(r"^precision: *(\w+)", settings.read_text("utf-8"), re.MULTILINE)
-    return line[1] if line and line[1] in DTYPES else None
+    text = settings.read_text("utf-8", "replace")
+    line = re.search(rf"^{re.escape(key)}: *([\w.]+)", text, re.MULTILINE)
+    return line and line[1]
 
 
 def autocast(device, precision):

@@ -107,7 +107,7 @@ def _free(path):
 
 
 def tell_storage_errors(folder):
-    """Makes errors of the disk that nobody catches end the program in one line.
+    """Makes errors of the disk that are not caught end the program in one line.
 
     Others are handed on to the ``sys.excepthook`` of before. A log that cannot be
     written either does not print tracebacks meanwhile.

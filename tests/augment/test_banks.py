@@ -213,3 +213,19 @@ def test_silent_response_is_named(tmp_path):
     path = csv_of(tmp_path, {"none": np.zeros(100, dtype=np.float32)})
     with pytest.raises(ValueError, match=r"none\.wav is silent"):
         RoomBank(path)
+
+
+@pytest.mark.parametrize("length", [1, 700, 1000, 1001, 5300])
+def test_stretches_wrap_at_the_end_of_a_piece(length):
+    bank = NoiseBank.__new__(NoiseBank)
+    torch.nn.Module.__init__(bank)
+    bank.samples = 1000
+    bank.pieces = torch.randint(-9000, 9000, (4, 1000), dtype=torch.int16)
+    pieces, begins = np.array([3, 0, 3, 1]), np.array([0, 999, 400, 500])
+    stretches = bank._stretches(pieces, begins, length)
+    assert stretches.dtype == torch.float32
+    for row, piece, begin in zip(stretches, pieces, begins):
+        expected = np.take(
+            bank.pieces[piece].numpy(), begin + np.arange(length), mode="wrap"
+        )
+        assert row.tolist() == expected.tolist()

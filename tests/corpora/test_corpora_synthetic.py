@@ -131,7 +131,7 @@ def test_same_seed_same_bytes_and_restart(corpus, tmp_path):
     marker["done"] = False
     (again / "synthetic.json").write_text(json.dumps(marker), encoding="utf-8")
     killed = again / "wav" / "id90004"
-    shutil.rmtree(again / "wav")  # every speaker anew, one of them half written
+    shutil.rmtree(again / "wav")  # every speaker again, one of them half written
     (again / "wav" / ".id90004.partial").mkdir(parents=True)
     make_synthetic_corpus(again, **{**SMALL, "workers": 1})
     assert killed.is_dir() and digests(again) == wanted

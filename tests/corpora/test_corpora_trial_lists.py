@@ -95,10 +95,10 @@ def test_every_well_known_list_has_addresses():
 
 def test_files_of_a_list(folders):
     numbers = {"a/b/1.wav": 0, "a/b/2.wav": 1, "c/d/1.wav": 2}
-    found = resolve(folders[0][0] / "veri_test.txt", numbers.get)
-    assert found.trials.labels.tolist() == [1, 0]
-    assert (found.files, found.absent) == (numbers, {})
-    assert found.skipped() == {}
+    resolved_list = resolve(folders[0][0] / "veri_test.txt", numbers.get)
+    assert resolved_list.trials.labels.tolist() == [1, 0]
+    assert (resolved_list.files, resolved_list.absent) == (numbers, {})
+    assert resolved_list.skipped() == {}
 
 
 def test_absent_files_are_counted_over_all_lists(tmp_path):

@@ -28,14 +28,6 @@ if __name__ == "__main__":
 """
 
 
-def running(group):
-    """Process ids of a group that still run."""
-    command = ["ps", "-A", "-o", "pid=,pgid=,stat="]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = [line.split() for line in listed.stdout.splitlines()]
-    return [pid for pid, pgid, state in lines if pgid == str(group) and state[0] != "Z"]
-
-
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="workers are told of it on Linux alone"
 )
@@ -55,9 +47,9 @@ def test_no_worker_is_left_behind(tmp_path, name):
         assert runs.until(lambda: len(os.listdir(done)) > 6)
         process.send_signal(getattr(signal, name))
         process.wait(timeout=runs.HANGS)
-        assert runs.until(lambda: not running(process.pid), seconds=30)
+        assert runs.until(lambda: not runs.members_of(process.pid), seconds=30)
     finally:
-        if running(process.pid):
+        if runs.members_of(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -43,7 +43,7 @@ BAD = {
     "zeros": ("silent", np.zeros(8000)),
     "dc": ("silent", np.full(8000, 0.25)),
     "dither": ("silent", np.random.default_rng(1).integers(0, 2, 8000) / 32768),
-    "cancelled": ("silent", np.stack([speech(), -speech()], 1)),
+    "canceled": ("silent", np.stack([speech(), -speech()], 1)),
     "nan": ("non_finite", np.where(np.arange(8000) == 99, np.nan, speech())),
     "inf": ("non_finite", np.where(np.arange(8000) == 99, np.inf, speech())),
     "sample": ("too_short", np.ones(1) / 2),
@@ -73,7 +73,7 @@ def manifest(tmp_path):
 
 KINDS = {name: kind for name, (kind, _) in BAD.items()}
 # An encoder of five frames takes 1500 samples, but not one.
-COMPUTABLE = ["zeros", "dc", "dither", "cancelled", "blip"]
+COMPUTABLE = ["zeros", "dc", "dither", "canceled", "blip"]
 
 
 def good_alone(manifest, embedder):
@@ -127,7 +127,7 @@ def test_if_all_is_bad_the_message_counts(manifest, embedder, tmp_path):
 
 
 def test_a_channel_instead_of_the_mean(manifest, embedder):
-    row = list(manifest.ids).index("cancelled")
+    row = list(manifest.ids).index("canceled")
     vectors = [
         embed(manifest.subset([row]), embedder, on_bad="skip", channel=channel).vectors
         for channel in ("left", "right")

@@ -10,7 +10,6 @@ import pytest
 import recipe_runs as runs
 import soundfile
 import torch
-from huggingface_hub import ModelCard
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
@@ -25,7 +24,6 @@ from speechbrain_dino.embeddings.export import (
     inference_yaml,
 )
 from speechbrain_dino.embeddings.extract import Embedder, embed
-from speechbrain_dino.embeddings.model_card import classifier_card, model_card
 from speechbrain_dino.embeddings.pretrained import load_pretrained
 from speechbrain_dino.embeddings.speech_features import SpeechFeatures, with_vad
 
@@ -56,13 +54,6 @@ SENTENCE = """speechbrain.processing.features.InputNormalization
     norm_type: sentence
     std_norm: False"""
 MEAN = "speechbrain_dino.models.features.MeanNorm\n    window_seconds: 0.3"
-FIGURES = {
-    "eer": 0.123,
-    "eer_threshold": 0.4321,
-    "min_dcf_0.01": 0.9,
-    "min_dcf_0.05": 0.8,
-    "trials": 100,
-}
 
 
 def build(folder, encoder, norm):
@@ -187,6 +178,33 @@ def test_a_moved_folder_gives_the_training_embedding(elsewhere, encoder, norm):
         torch.cosine_similarity(*pair).item(), abs=1e-5
     )
     assert model.verify_files(one, one)[0].item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "padding", ["", "\n    padding: reflect", "\n    padding: zeros"]
+)
+def test_the_fast_ecapa_is_exported_as_speechbrains_where_they_are_equal(
+    elsewhere, padding
+):
+    fast = "speechbrain_dino.models.ecapa.FastECAPA"
+    path, embedder = build(elsewhere, (fast, ECAPA[1] + padding), SENTENCE)
+    folder = export_inference_folder(elsewhere, path, embedder)
+    yaml = (folder / "hyperparams.yaml").read_text("utf-8")
+    named = fast if "zeros" in padding else ECAPA[0]
+    assert f"embedding_model: !new:{named}\n" in yaml
+    assert ("padding" in yaml) == ("zeros" in padding)
+    model = EncoderClassifier.from_hparams(str(folder), run_opts={"device": "cpu"})
+    loaded = load_pretrained(folder).embedder
+    wav = 0.1 * torch.randn(2, 16000)
+    with torch.no_grad():
+        expected = embedder(wav)
+        close = {"atol": 1e-5, "rtol": 1e-5}
+        torch.testing.assert_close(
+            model.encode_batch(wav).flatten(1), expected, **close
+        )
+        torch.testing.assert_close(loaded(wav), expected, **close)
+    # SpeechBrain's class computes as ours does once it is loaded here.
+    assert type(loaded.embedding_model) is type(embedder.embedding_model)
 
 
 def spoken(rows=3):
@@ -363,40 +381,3 @@ def test_weights_that_do_not_fit_are_refused_and_the_old_folder_stays(tmp_path):
     )
     with pytest.raises(ValueError, match="has no mean_var_norm"):
         inference_yaml(path)
-
-
-def test_the_card_says_what_to_do(tmp_path):
-    path, embedder = build(tmp_path, LRESNET, MEAN)
-    results = {
-        "verification": {"veri_test": FIGURES},
-        "data": {"kept": 1234, "hours": 5.678},
-        "git": {"commit": "abc123", "dirty": True},
-        "seed": 7,
-    }
-    folder = export_inference_folder(tmp_path, path, embedder, results)
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    (eer,) = ModelCard(card).data.eval_results
-    assert (eer.dataset_name, eer.metric_type, eer.metric_value) == (
-        "veri_test",
-        "eer",
-        12.3,
-    )
-    assert "| veri_test | 100 | 12.30 | 0.9000 | 0.8000 | 0.4321 |" in card
-    assert "same_speaker = score > 0.4321" in card
-    assert "1234 utterances (5.7 hours)" in card
-    assert "abc123, with local changes" in card
-    assert "pip install speechbrain speechbrain-dino" in card
-    plain = model_card("", {})
-    assert "No threshold was measured" in plain
-    assert "pip install speechbrain\n" in plain
-    assert ModelCard(plain).data.library_name == "speechbrain"
-    assert "model-index" not in plain and "## Training" not in plain
-
-
-def test_the_card_of_a_classifier_has_its_recall_where_there_is_one():
-    results = {"uar_valid": 0.61234, "fold": "fold1", "epoch": 3}
-    card = classifier_card(["angry", "sad"], results)
-    assert "Classes: angry, sad." in card
-    assert "recall in validation: 61.2 % (fold fold1, epoch 3)." in card
-    assert ModelCard(card).data.tags[0] == "speech-emotion-recognition"
-    assert "recall" not in classifier_card(["angry", "sad"], {"uar_valid": None})

@@ -32,8 +32,8 @@ def test_names_that_cannot_stand_in_a_list_are_named(tmp_path):
     assert (summary["kept"], summary["left_out"]["name"]["count"]) == (1, number)
     named = summary["left_out"]["name"]["example"]
     assert named.isprintable() and named.startswith(str(folder))
-    found = find_utterances(folder, tmp_path / "again")
-    assert list(found.ids) == ["good.wav"]
+    utterances = find_utterances(folder, tmp_path / "again")
+    assert list(utterances.ids) == ["good.wav"]
 
 
 def test_names_that_are_long_or_odd_are_converted(tmp_path):
@@ -99,11 +99,11 @@ def test_a_table_beside_audio_is_not_ours(tmp_path):
     (folder / "train.csv").write_text(table, encoding="utf-8")
     manifest = find_utterances(folder, tmp_path / "save")
     assert list(manifest.ids) == ["clips/a.wav", "clips/b.wav"]
-    found = Manifest.from_csv(tmp_path / "save" / "train.csv")
+    manifest = Manifest.from_csv(tmp_path / "save" / "train.csv")
     only = tmp_path / "only"
-    found.to_csv(only / "train.csv")  # a manifest and nothing else
-    assert list(find_utterances(only, tmp_path / "save2").ids) == list(found.ids)
-    lengths = [int(n) for n in np.unique(found.lengths)]
+    manifest.to_csv(only / "train.csv")  # a manifest and nothing else
+    assert list(find_utterances(only, tmp_path / "save2").ids) == list(manifest.ids)
+    lengths = [int(n) for n in np.unique(manifest.lengths)]
     assert lengths == [16000]
 
 
@@ -153,13 +153,13 @@ def test_names_no_file_can_have_are_named_in_a_list(tmp_path):
     good = write(tmp_path / "good.wav", 1.0)
     names = [good, f"{tmp_path}/{'x' * 300}.wav", f"{tmp_path}/a\0b.wav"]
     names.append(write(tmp_path / "two\nlines.wav", 1.0, seed=1))
-    found = find_audio(names, tmp_path / "save")
-    assert list(found.manifest.ids) == [good]
-    assert sorted(found.left_out) == sorted((n, n, "name") for n in names[1:])
+    audio = find_audio(names, tmp_path / "save")
+    assert list(audio.manifest.ids) == [good]
+    assert sorted(audio.left_out) == sorted((n, n, "name") for n in names[1:])
     rows = [
         {"ID": str(k), "duration": 1.0, "wav": name, "start": 0, "stop": 16000}
         for k, name in enumerate(names)
     ]
-    found = find_audio(Manifest.from_rows(rows), tmp_path / "save2")
-    assert [kind for *_, kind in found.left_out] == ["name"] * 3
-    assert list(found.manifest.ids) == ["0"]
+    audio = find_audio(Manifest.from_rows(rows), tmp_path / "save2")
+    assert [kind for *_, kind in audio.left_out] == ["name"] * 3
+    assert list(audio.manifest.ids) == ["0"]

@@ -29,7 +29,7 @@ class Mean(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def embedded(tmp_path_factory):
     """A table with bad audio, what it was made of, and parts of one not finished."""
     folder = tmp_path_factory.mktemp("fuzz")
     rows = []
@@ -79,8 +79,8 @@ def damage(path, how):
 
 @settings(max_examples=EXAMPLES)
 @given(name=st.sampled_from(FILES), how=damages())
-def test_a_damaged_table_is_refused_or_computed_again(made, name, how):
-    folder, make, vectors, status = made
+def test_a_damaged_table_is_refused_or_computed_again(embedded, name, how):
+    folder, make, vectors, status = embedded
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "whole", copy)
@@ -100,8 +100,8 @@ def test_a_damaged_table_is_refused_or_computed_again(made, name, how):
 
 @settings(max_examples=EXAMPLES)
 @given(number=st.integers(0, 5), how=damages())
-def test_a_damaged_part_is_computed_again(made, number, how):
-    folder, make, vectors, status = made
+def test_a_damaged_part_is_computed_again(embedded, number, how):
+    folder, make, vectors, status = embedded
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "parts", copy)
@@ -115,10 +115,10 @@ def test_a_damaged_part_is_computed_again(made, number, how):
 @settings(max_examples=EXAMPLES)
 @given(name=st.sampled_from(FILES[:3]), how=damages())
 def test_without_checksums_damage_is_an_error_of_its_own_or_seen_by_nobody(
-    made, name, how
+    embedded, name, how
 ):
     """A table that another program made: no traceback of NumPy's, whatever is in it."""
-    folder, _, _, _ = made
+    folder, _, _, _ = embedded
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "whole", copy)

@@ -79,10 +79,10 @@ def test_opus_counts_48_kHz_in_some_programs(tmp_path, positions):
         row("whole", wav, 0, 3 * positions, 3.0),
         row("part", wav, positions, 2 * positions, 1.0),
     ]
-    found = usable_utterances(Manifest.from_rows(rows), tmp_path / "save")
-    assert found.left_out == []
-    assert likeness(found.manifest[0], truth) > 0.9
-    assert likeness(found.manifest[1], truth[RATE : 2 * RATE]) > 0.9
+    audio = usable_utterances(Manifest.from_rows(rows), tmp_path / "save")
+    assert audio.left_out == []
+    assert likeness(audio.manifest[0], truth) > 0.9
+    assert likeness(audio.manifest[1], truth[RATE : 2 * RATE]) > 0.9
 
 
 def test_runs_of_speech_move_with_the_rate(tmp_path):
@@ -91,18 +91,18 @@ def test_runs_of_speech_move_with_the_rate(tmp_path):
     given = row(
         "a", wav, 0, 144000, 3.0, speech=np.array([[0, 48000], [96000, 144000]])
     )
-    found = usable_utterances(Manifest.from_rows([given]), tmp_path / "save")
-    assert found.manifest[0].speech.tolist() == [[0, 16000], [32000, 48000]]
+    audio = usable_utterances(Manifest.from_rows([given]), tmp_path / "save")
+    assert audio.manifest[0].speech.tolist() == [[0, 16000], [32000, 48000]]
     expected = np.concatenate([truth[:RATE], truth[2 * RATE :]])
-    assert likeness(found.manifest[0], expected) > 0.99
+    assert likeness(audio.manifest[0], expected) > 0.99
 
 
 def test_what_is_in_order_is_read_in_place(tmp_path):
     wav = write(tmp_path / "a.wav", 1.0)
     given = Manifest.from_rows([row("a", wav, 0, 16000, 1.0, gender="f")])
-    found = usable_utterances(given, tmp_path / "save")
-    assert found.manifest is given
-    assert (found.left_out, found.files) == ([], None)
+    audio = usable_utterances(given, tmp_path / "save")
+    assert audio.manifest is given
+    assert (audio.left_out, audio.files) == ([], None)
     assert not (tmp_path / "save" / "audio").exists()
 
 
@@ -120,13 +120,13 @@ def test_formats_levels_and_channels_are_converted(tmp_path):
         row(name, wav, 0, stops.get(name, 32000), 2.0, spk_id=name)
         for name, wav in files.items()
     )
-    found = find_audio(given, tmp_path / "save")
-    assert (list(found.manifest.ids), found.left_out) == (list(files), [])
-    assert list(found.manifest.column("spk_id")) == list(files)
+    audio = find_audio(given, tmp_path / "save")
+    assert (list(audio.manifest.ids), audio.left_out) == (list(files), [])
+    assert list(audio.manifest.column("spk_id")) == list(files)
     for number, (name, wav) in enumerate(files.items()):
-        assert found.file_of(number) == wav
+        assert audio.file_of(number) == wav
         least = 0.9 if name in ("mp3", "gsm") else 0.99
-        assert likeness(found.manifest[number], truth) > least, name
+        assert likeness(audio.manifest[number], truth) > least, name
 
 
 def test_what_cannot_be_used_is_named(tmp_path, caplog):
@@ -146,9 +146,9 @@ def test_what_cannot_be_used_is_named(tmp_path, caplog):
         row("na\nme", good, 1, 16000, 1.0),
     ]
     Manifest.from_rows(rows).to_csv(tmp_path / "m.csv")
-    found = find_audio(tmp_path / "m.csv", tmp_path / "save")
-    assert list(found.manifest.ids) == ["good", "again"]
-    kinds = {name: kind for name, _, kind in found.left_out}
+    audio = find_audio(tmp_path / "m.csv", tmp_path / "save")
+    assert list(audio.manifest.ids) == ["good", "again"]
+    kinds = {name: kind for name, _, kind in audio.left_out}
     assert kinds == {r["ID"]: r["ID"].replace("\n", "") for r in rows[2:]}
     with caplog.at_level("WARNING"):
         find_utterances(tmp_path / "m.csv", tmp_path / "save")
@@ -162,9 +162,9 @@ def test_what_cannot_be_used_is_named(tmp_path, caplog):
 def test_lossy_files_may_be_a_little_shorter_than_listed(tmp_path):
     wav = at_rate(tmp_path / "a.mp3", speech(), RATE)
     rows = [row("a", wav, 0, 33000, 33000 / RATE), row("b", wav, 0, 48000, 3.0)]
-    found = usable_utterances(Manifest.from_rows(rows), tmp_path / "save")
-    assert [(u.id, u.stop) for u in (found.manifest[0],)] == [("a", 32000)]
-    assert found.left_out == [("b", wav, "past_end")]
+    audio = usable_utterances(Manifest.from_rows(rows), tmp_path / "save")
+    assert [(u.id, u.stop) for u in (audio.manifest[0],)] == [("a", 32000)]
+    assert audio.left_out == [("b", wav, "past_end")]
 
 
 def test_training_does_not_read_another_rate(tmp_path):

@@ -177,11 +177,10 @@ def test_rounds(rounds_recipe, tmp_path):  # noqa: F811
 @pytest.mark.distributed
 def test_more_processes_than_gpus_are_named(tmp_path):
     processes = torch.cuda.device_count() + 1
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [f"--nproc_per_node={processes}", "-m", "speechbrain_dino.runs.embed"]
     arguments = ["--model", "none", "--data", "none", "--output_folder", str(tmp_path)]
     done = subprocess.run(
-        [*torchrun, *command, *arguments],
+        [*runs.TORCHRUN, *command, *arguments],
         env=gpu_environment(),
         capture_output=True,
         text=True,

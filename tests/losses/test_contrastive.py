@@ -53,6 +53,21 @@ def test_ntxent_of_two_views_is_the_papers_cross_entropy():
     torch.testing.assert_close(NTXent(0.2)(views).loss, expected)
 
 
+def test_ntxent_of_embeddings_and_of_the_student_alone():
+    views = make_views(batch=4, student=3, teacher=2, shared=2)
+    other = make_views(batch=4, student=3, teacher=2, shared=2, first=1)
+    both = views._replace(
+        student_embeddings=other.student, teacher_embeddings=other.teacher
+    )
+    expected = slow_ntxent(other, 0.2, 0.0)
+    loss = NTXent(0.2, of="embeddings")(both).loss
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() != pytest.approx(NTXent(0.2)(both).loss.item(), rel=1e-3)
+    alone = NTXent(0.2, with_teacher=False)(views).loss
+    expected = slow_ntxent(views._replace(teacher=None, shared=0), 0.2, 0.0)
+    assert alone.item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("teacher, shared", [(0, 0), (2, 2)])
 def test_groups_are_batches_of_their_own(teacher, shared):
     # 7 utterances in groups of 3: three, and four with the one left over.

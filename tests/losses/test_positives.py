@@ -111,6 +111,45 @@ def test_own_targets_stay_where_none_is_found(sessions_as_clusters):
     assert result.metrics["positives_found"].item() == pytest.approx(1 / 3)
 
 
+def test_one_view_may_be_replaced(sessions_as_clusters):
+    """sslsv's SimCLR: NT-Xent of the first view and, for the second, the others'."""
+    loss, embeddings = ssps(NTXent(0.1), view=1), references()
+    loss.begin_epoch(1)
+    stored = {}
+    for items in torch.arange(ITEMS).split(ITEMS // 2):
+        views = make_views(ITEMS // 2)._replace(teacher=None, shared=2)
+        views = views._replace(
+            student=views.student[:2], items=items, reference=embeddings[items]
+        )
+        loss(views)
+        stored |= {int(i): views.student[1, b] for b, i in enumerate(items)}
+    loss.settle()
+    loss.begin_epoch(2)
+    items = torch.tensor([0, 7, 20])
+    one, own = torch.randn(2, 3, K)
+    one.requires_grad_()
+    views = make_views(3)._replace(teacher=None, items=items, shared=2)
+    _, place = loss.other(items)
+    other = torch.stack([stored[int(i)] for i in loss.queue.items[place]])
+    views = views._replace(student=torch.stack([one, own]), reference=embeddings[items])
+    result = loss(views).loss
+    z = F.normalize(torch.cat([one, other]), dim=1)
+    cosines = (z @ z.T / 0.1).fill_diagonal_(-torch.inf)
+    expected = F.cross_entropy(cosines, torch.arange(6).roll(3))
+    torch.testing.assert_close(result, expected)
+    gradients = [torch.autograd.grad(v, one)[0] for v in (result, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_one_view_is_of_outputs_without_a_teacher(sessions_as_clusters):
+    for wrong in ({"view": 2}, {"view": 0, "of": "bottleneck"}):
+        with pytest.raises(ValueError, match=r"view is \d and of"):
+            ssps(NTXent(0.1), **wrong)
+    loss = ssps(NTXent(0.1), view=1)
+    with pytest.raises(ValueError, match="there is a teacher"):
+        loss(views_of(torch.tensor([0, 7]), references()))
+
+
 def test_all_utterances_of_the_cluster_are_taken_in_turn(sessions_as_clusters):
     loss, embeddings = ssps(DINO(K)), references()
     one_epoch(loss, embeddings, epoch=1)

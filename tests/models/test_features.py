@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchaudio.transforms import MelSpectrogram
 
-from speechbrain_dino.models.features import MeanNorm, WindowedFbank, move_constants
+from speechbrain_dino.models.features import FastFbank, MeanNorm, move_constants
 
 
 def slow(feats, window):
@@ -134,7 +134,7 @@ def test_features_of_voxceleb_trainers_descendants(window):
     expected = nn.InstanceNorm1d(40)((theirs(voices()) + 1e-6).log()).transpose(1, 2)
     similar = {}
     for name in functions:
-        ours = WindowedFbank(name, f_min=0, f_max=8000, **sizes)
+        ours = FastFbank(name, f_min=0, f_max=8000, **sizes)
         feats = MeanNorm(variance=True)(ours(voices()))
         assert feats.shape == expected.shape
         similar[name] = torch.cosine_similarity(feats, expected, dim=1).min().item()
@@ -144,4 +144,45 @@ def test_features_of_voxceleb_trainers_descendants(window):
 
 def test_unknown_windows_are_refused():
     with pytest.raises(ValueError, match="window is 'kaiser'"):
-        WindowedFbank("kaiser")
+        FastFbank("kaiser")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_mels": 80, "n_fft": 512, "f_min": 20, "f_max": 7600},
+        {"n_mels": 40},
+        {"n_mels": 24, "win_length": 20, "hop_length": 5, "n_fft": 441},
+        {"sample_rate": 8000, "n_fft": 256},
+        {"n_mels": 20, "filter_shape": "gaussian"},
+        {"n_mels": 20, "filter_shape": "rectangular", "deltas": True, "context": True},
+        {"n_mels": 20, "requires_grad": True},
+    ],
+)
+@pytest.mark.parametrize("time", [1, 160, 401, 16000, 83111])
+def test_fast_features_are_speechbrains(options, time):
+    waves = 0.1 * torch.randn(3, time)
+    waves[1] = 0
+    waves[2, time // 2 :] *= 1e-3
+    expected, feats = Fbank(**options)(waves), FastFbank(**options)(waves)
+    torch.testing.assert_close(feats, expected, atol=1e-3, rtol=0)  # dB
+
+
+def test_fast_features_of_voices_are_speechbrains():
+    options = {"n_mels": 80, "n_fft": 512, "f_min": 20, "f_max": 7600}
+    expected, feats = Fbank(**options)(voices(70.0)), FastFbank(**options)(voices(70.0))
+    # Bands 70 dB below the loudest have few digits left.
+    torch.testing.assert_close(feats, expected, atol=0.02, rtol=0)
+    assert (feats - expected).abs().mean() < 1e-4
+
+
+def test_fast_features_stay_on_the_device_and_in_float32():
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        features = FastFbank(n_mels=80).to("cuda")
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            feats = features(torch.rand(2, 8000))  # as after SpeechBrain's ``to``
+    assert (feats.device.type, feats.dtype) == ("cuda", torch.float32)
+
+
+def test_fast_features_have_the_state_of_speechbrains():
+    assert FastFbank().state_dict().keys() == Fbank().state_dict().keys()

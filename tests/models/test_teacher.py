@@ -28,6 +28,14 @@ def test_teacher_starts_equal_frozen_and_apart():
     assert not teacher(torch.randn(5, 3)).requires_grad
 
 
+def test_dropout_is_the_students_alone():
+    student = nn.Sequential(nn.Linear(3, 50), nn.Dropout(0.5), nn.Dropout1d(0.5))
+    teacher = Teacher(student)
+    assert teacher.training and [layer.p for layer in student[1:]] == [0.5, 0.5]
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(teacher(x), student[0](x))
+
+
 def test_update_follows_the_closed_form():
     student = network()
     teacher = Teacher(student)

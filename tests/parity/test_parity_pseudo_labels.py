@@ -116,6 +116,21 @@ def test_learning_rate_of_loss_gated_learning_is_fixed():
     assert hparams["by_round"]["gate_bound"] == [1, 3, 3, 5, 6]
 
 
+def test_schedules_of_dlg_lc_are_what_its_table_says():
+    """The authors' are not known: 15 epochs, halved in 1.5, 5 of a large margin."""
+    hparams = recipe("pseudo_labels_dlg_lc.yaml")
+    at = [hparams["number_of_epochs"] * share for share in (0, 0.1, 0.25, 0.5, 0.75, 1)]
+    assert at == [0, 2, 5, 10, 15, 20]
+    rates = [hparams["lr_schedule"](epoch) for epoch in at]
+    halved = [0.05 * 0.5 ** ((epoch - 2) / 1.5) for epoch in (2, 5, 10)]
+    assert rates == pytest.approx([0, *halved, 1e-4, 5e-5], rel=0.01)
+    margins = [hparams["margin_schedule"](epoch) for epoch in at]
+    assert margins == [0, 0.2, 0.2, 0.2, 0.5, 0.5]
+    assert {hparams["weight_decay_schedule"](epoch) for epoch in at} == {1e-4}
+    optimizer = hparams["opt_class"]([nn.Parameter(torch.zeros(1))], lr=0.1)
+    assert type(optimizer) is torch.optim.SGD and optimizer.defaults["momentum"] == 0.9
+
+
 # -- gates --------------------------------------------------------------------------
 
 

@@ -171,11 +171,34 @@ def test_schedules_at_twenty_points(method):
         np.testing.assert_allclose(rest, share, rtol=0.01, atol=1e-6)
 
 
+@pytest.mark.parametrize("method, share", [("dino_cluster", 1), ("dino_folder", 0.5)])
+def test_schedules_of_recipes_without_an_original(method, share):
+    """Those of wespeaker's DINO; ``share``: of its batch of 512, and so of its rate."""
+    expected, here = (
+        reference("dino_ecapa")["schedules"],
+        recipe(method, plain_or_schedule),
+    )
+    for name in set(expected) - {"t"}:
+        values = np.array([here[f"{name}_schedule"](t) for t in expected["t"]])
+        values = values / share if name == "lr" else values
+        close = {"rtol": 0.01, "atol": 1e-5, "err_msg": name}
+        np.testing.assert_allclose(values, expected[name], **close)
+
+
+def test_every_full_size_recipe_that_trains_is_held_here():
+    """By these files, or beside the recipe that it is a variant of."""
+    others = ("cluster", "cluster_plda", "demo", "probe", "verify")
+    trained = {path.stem for path in HPARAMS.glob("*.yaml")} - set(others)
+    trained = {name for name in trained if not name.endswith("_mini")}
+    labeled = {"pseudo_labels", "pseudo_labels_lgl", "pseudo_labels_dlg_lc"}
+    assert trained == {*RECIPES, *labeled, "dino_cluster", "dino_folder"}
+
+
 # SpeechBrain's ECAPA has biases that wespeaker's leaves out.
 EXTRA = {"dino_ecapa": 3328, "simclr": 3328, "moco": 3328}
 
 
-@pytest.mark.parametrize("method", [m for m in RECIPES if m != "dino_cosine"])
+@pytest.mark.parametrize("method", RECIPES)
 def test_numbers_of_parameters(method):
     keys = ("embedding_model", "head", "seed", "n_mels", "embedding_dim", "out_dim")
     keys += ("expanded_dim", "hidden_dim", "bottleneck_dim", "projection_dim")

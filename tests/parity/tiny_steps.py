@@ -112,13 +112,13 @@ def _views(student, teacher, counts, student_crops, step, views_apart):
     whole = crops(step, counts[0], GLOBAL_FRAMES)
     local = [crops(step, counts[1], LOCAL_FRAMES)] if counts[1] else []
     seen = local if student_crops == "local" else [whole, *local]
-    heard = [whole]
+    teacher_input = [whole]
     if views_apart:
-        seen = heard = list(whole.chunk(counts[0]))
+        seen = teacher_input = list(whole.chunk(counts[0]))
     number = sum(counts) if student_crops == "all" else counts[1]
     taught, shared = {}, 0
     if teacher is not None:
-        taught = _by_view("teacher", teacher(heard), counts[0])
+        taught = _by_view("teacher", teacher(teacher_input), counts[0])
         shared = counts[0] if student_crops == "all" else 0
     return Views(
         **_by_view("student", student(seen), number),

@@ -1,7 +1,6 @@
 """Two processes with half batches give what one process with the whole gives."""
 
 import subprocess
-import sys
 
 import pytest
 import recipe_runs as runs
@@ -39,8 +38,8 @@ def one_process(launcher, recipe):
 @pytest.fixture(scope="module")
 def two_processes(recipe):
     folder = recipe.parent / "two"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(runs.RECIPE / "train.py"), str(recipe)]
+    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command += [str(runs.RECIPE / "train.py"), str(recipe)]
     command += ["--output_folder", str(folder)]
     done = subprocess.run(
         command,

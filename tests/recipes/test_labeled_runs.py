@@ -1,7 +1,6 @@
 """Whole runs on pseudo labels: what they leave, killed ones, several processes."""
 
 import subprocess
-import sys
 
 import pytest
 import recipe_runs as runs
@@ -94,8 +93,8 @@ def test_two_processes_end_as_one(launcher, recipe, tmp_path):
     other.write_text("\n".join(lines) + "\n", encoding="utf-8")
     run = launcher.run(other, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(runs.RECIPE / "train.py"), str(other)]
+    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command += [str(runs.RECIPE / "train.py"), str(other)]
     command += ["--output_folder", str(tmp_path / "two")]
     done = subprocess.run(
         command,

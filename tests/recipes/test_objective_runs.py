@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 import recipe_runs as runs
@@ -29,6 +28,7 @@ WITHOUT_PROTOTYPES = ("simclr", "moco", "vicreg", "byol", "simclr_ssps")
 WITHOUT_TEACHER = ("simclr", "vicreg", "simclr_ssps")
 TERMS = {
     "dino_cosine": {"dino", "cosine"},
+    "dino_contrastive": {"dino", "koleo", "contrastive"},
     "dino_koleo": {"dino", "koleo"},
     "rdino": {"dino", "dimensions"},
     "sdpn": {"sdpn", "entropy", "koleo"},
@@ -40,7 +40,7 @@ EVERY = sorted(path.stem for path in METHODS.glob("*.yaml"))
 
 @pytest.fixture
 def build(tiny_corpus, tmp_path_factory, tmp_path):
-    """Builds brain and loader of a method on the tiny corpus, anew at each call."""
+    """Builds brain and loader of a method on the tiny corpus, again at each call."""
     prepared = tmp_path_factory.getbasetemp() / "prepared_for_objectives"
 
     def build(method, output="run", options=(), **keys):
@@ -131,8 +131,8 @@ def test_two_processes_end_with_the_weights_of_one(launcher, build, tmp_path):
     recipe = tmp_path / "dino_ssps.yaml"
     run = launcher.run(recipe, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(runs.RECIPE / "train.py"), str(recipe)]
+    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command += [str(runs.RECIPE / "train.py"), str(recipe)]
     done = subprocess.run(
         [*command, "--output_folder", str(tmp_path / "two")],
         env=runs.environment(),
@@ -180,11 +180,11 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
         fit(brain, loader)
     fit(*build(method, "stopped"))
     expected = runs.tensors(runs.states(tmp_path / "whole"))
-    found = runs.tensors(runs.states(tmp_path / "stopped"))
-    assert set(found) == set(expected)
+    resumed = runs.tensors(runs.states(tmp_path / "stopped"))
+    assert set(resumed) == set(expected)
     for name, value in expected.items():
         if torch.is_tensor(value):
-            assert torch.equal(found[name], value), name
+            assert torch.equal(resumed[name], value), name
     figures = [
         [
             {k: v for k, v in row.items() if k not in ("wait", "utt_per_s")}
@@ -197,19 +197,20 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 
 def test_positives_of_other_utterances_are_found(build):
     brain = fit(*build("dino_ssps", num_clusters=3))
-    found = [
+    shares = [
         r["loss/positives_found"] for r in brain.curves.read() if r["kind"] == "epoch"
     ]
     # The first epoch of three collects; then every utterance has its cluster.
-    assert found[0] == 0 and found[1] > 0.3 and found[2] > 0.3
+    assert shares[0] == 0 and shares[1] > 0.3 and shares[2] > 0.3
     assert brain.modules.loss.references.embeddings.any(1).all()
 
 
-def test_clusters_are_made_anew_and_put_in_force(build, tmp_path):
+def test_clusters_are_recomputed_and_put_in_force(build, tmp_path):
     brain = fit(*build("dino_cluster", num_clusters=5))
     folder = tmp_path / "run" / "clusters"
-    made = sorted(path.parent.name for path in folder.glob("*/labels.csv"))
-    assert made == ["epoch_0002", "epoch_0003"]  # a third of the epochs goes without
+    epochs = sorted(path.parent.name for path in folder.glob("*/labels.csv"))
+    # A third of the epochs goes without.
+    assert epochs == ["epoch_0002", "epoch_0003"]
     data = brain.loader.dataset
     labels = load_labels(folder / "epoch_0003", data.manifest.ids)
     assert len(set(labels)) == 5
@@ -260,10 +261,10 @@ def recorded(brain, monkeypatch):
 )
 def test_who_hears_what_is_a_key(build, monkeypatch, keys, asked, shapes):
     brain, loader = build("dino_koleo", number_of_epochs=1, **keys)
-    heard = recorded(brain, monkeypatch)
+    requests = recorded(brain, monkeypatch)
     batch = next(iter(loader)).to(brain.device)
     views = brain.compute_forward(batch, None)
-    assert heard == asked
+    assert requests == asked
     assert (len(views.student), len(views.teacher), views.shared) == shapes
     assert torch.equal(views.items, batch.items)
     assert brain.compute_objectives(views, batch, None).loss.isfinite()

@@ -179,7 +179,7 @@ def test_changes_that_are_allowed_are_kept_in_the_results(
     options = ["--output_folder", folder, "--number_of_epochs", 4, "--base_lr", 0.1]
     run = launcher.run(recipe, *options, "--allow_changed", "base_lr")
     assert run.status == 0, run.output
-    assert "goes on with another base_lr: 0.1, before 0.2" in run.output
+    assert "resumes with another base_lr: 0.1, before 0.2" in run.output
     results = runs.results(folder)
     keys = results["changes"][0]["keys"]
     assert keys["base_lr"] == [0.2, 0.1] and keys["number_of_epochs"] == [3, 4]

@@ -118,8 +118,8 @@ def test_killed_at_random_points(launcher, recipe, uninterrupted, tmp_path, seed
     died = 0
     for _ in range(3):
         process = launcher.start(recipe, "--output_folder", tmp_path)
-        known = len(lines.read_bytes()) if lines.exists() else 0
-        grown = known + chance.randrange(1500)
+        size = len(lines.read_bytes()) if lines.exists() else 0
+        grown = size + chance.randrange(1500)
         runs.until(
             lambda: lines.exists() and lines.stat().st_size > grown,  # noqa: B023
             seconds=chance.uniform(0.5, 5),

@@ -144,5 +144,5 @@ def test_options_of_training_are_refused_where_nothing_is_trained():
 
 
 def test_every_run_option_of_speechbrain_is_decided_on():
-    known = {*ANYWHERE, *TRAINING, *REFUSED, *OWN}
-    assert set(HELP_TEXTS) <= known
+    handled = {*ANYWHERE, *TRAINING, *REFUSED, *OWN}
+    assert set(HELP_TEXTS) <= handled

@@ -20,18 +20,18 @@ def values(*words):
 
 
 def test_sizes_are_those_of_the_modules():
-    found = values(HPARAMS / "dino_mini.yaml", "--out_dim", 32)
+    printed = values(HPARAMS / "dino_mini.yaml", "--out_dim", 32)
     hparams = load_hyperpyyaml(
         read_recipe(HPARAMS / "dino_mini.yaml"), {"data_folder": "x", "out_dim": 32}
     )
     total = 0
     for name, module in (("encoder", "embedding_model"), ("head", "head")):
         count = sum(p.numel() for p in hparams[module].parameters())
-        assert found[name] == f"{count:,} parameters"
+        assert printed[name] == f"{count:,} parameters"
         total += count
-    assert found["total"] == f"{total:,} parameters"
-    assert found["crops per utterance"] == "2 x 2.5 s (global), 4 x 1.5 s (local)"
-    assert found["batch"].startswith("48 utterances")
+    assert printed["total"] == f"{total:,} parameters"
+    assert printed["crops per utterance"] == "2 x 2.5 s (global), 4 x 1.5 s (local)"
+    assert printed["batch"].startswith("48 utterances")
 
 
 def test_flops_and_memory_follow_the_crops():
@@ -53,11 +53,11 @@ def test_flops_of_a_linear_layer_are_counted_by_hand(tmp_path):
         local_crops=0,
         out_dim=1,
     )
-    found = values(recipe)
+    printed = values(recipe)
     frames, crops = 1001, 2
     student = crops * 2 * (frames * 16 * 16 + 16 * 8 + 8 * 16 + 16 * 16 + 16 * 8 + 8)
     # Forward and twice that backward, and the teacher's forward.
-    assert found["FLOPs per utterance"] == f"{4 * student / 1e9:.1f} G in training"
+    assert printed["FLOPs per utterance"] == f"{4 * student / 1e9:.1f} G in training"
 
 
 @pytest.mark.parametrize(

@@ -44,21 +44,21 @@ def table(tmp_path):
     vectors = 3 * np.eye(8)[truth] + 0.3 * rng.standard_normal((112, 8))
     names = [f"id/{number}, x.wav" for number in range(112)]
     EmbeddingTable(names, vectors).save(tmp_path / "table")
-    known = pd.DataFrame({"ID": names[::-1], "who": [f"s{t}" for t in truth[::-1]]})
-    known.to_csv(tmp_path / "truth.csv", index=False)
+    table = pd.DataFrame({"ID": names[::-1], "who": [f"s{t}" for t in truth[::-1]]})
+    table.to_csv(tmp_path / "truth.csv", index=False)
     return names, truth, {"embedding_folder": tmp_path / "table"}
 
 
 def test_labels_figures_and_picture(table, tmp_path, cluster):
     names, truth, options = table
     options |= {"num_means": 40, "num_clusters": 4, "min_size": 20}
-    found = cluster(options)["clustering"]
+    summary = cluster(options)["clustering"]
     labels = load_labels(tmp_path / "out" / "labels.csv", names)
     np.testing.assert_array_equal(labels, np.where(truth == 3, -1, truth))
-    assert (found["clusters"], found["kept"], found["means"]) == (3, 96, 40)
-    assert found["left_out"] == {"unsure": 0, "small": 16, "large": 0}
-    assert read_summary(tmp_path / "out") == found
-    assert "against_truth" not in found
+    assert (summary["clusters"], summary["kept"], summary["means"]) == (3, 96, 40)
+    assert summary["left_out"] == {"unsure": 0, "small": 16, "large": 0}
+    assert read_summary(tmp_path / "out") == summary
+    assert "against_truth" not in summary
     picture = (tmp_path / "out" / "clusters.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
 
@@ -72,9 +72,9 @@ def test_the_truth_gives_figures_and_changes_nothing(table, tmp_path, cluster):
     labels = (tmp_path / "out" / "labels.csv").read_bytes()
     options |= {"truth": tmp_path / "truth.csv", "truth_column": "who"}
     options |= {"num_means": "null", "num_clusters": "null", "threshold": 0.5}
-    known = cluster(options)["clustering"]
-    assert known["against_truth"]["nmi"] == known["against_truth"]["purity"] == 1
-    assert "curve" not in known
+    summary = cluster(options)["clustering"]
+    assert summary["against_truth"]["nmi"] == summary["against_truth"]["purity"] == 1
+    assert "curve" not in summary
     assert (tmp_path / "out" / "labels.csv").read_bytes() == labels
     text = (tmp_path / "truth.csv").read_text(encoding="utf-8")
     (tmp_path / "truth.csv").write_text(
@@ -89,10 +89,10 @@ def test_the_truth_gives_figures_and_changes_nothing(table, tmp_path, cluster):
 def test_plda_as_a_command(table, tmp_path, cluster):
     _, truth, options = table
     options |= {"threshold": 0.5, "min_size": 3, "min_posterior": "null"}
-    found = cluster(options, "cluster_plda.yaml")["clustering"]
+    summary = cluster(options, "cluster_plda.yaml")["clustering"]
     labels = load_labels(tmp_path / "out")
     kept = labels >= 0
-    assert kept.mean() > 0.8 and found["clusterer"] == "PLDAClustering"
+    assert kept.mean() > 0.8 and summary["clusterer"] == "PLDAClustering"
     assert normalized_mutual_info_score(truth[kept], labels[kept]) > 0.9
 
 
@@ -113,12 +113,12 @@ def test_audio_is_embedded_first(tmp_path, tiny_corpus, cluster):
     )
     assert about["options"]["max_seconds"] == 30.0
     labels = load_labels(tmp_path / "out", table.ids)
-    made = (tmp_path / "out" / "embeddings" / "vectors.npy").stat().st_mtime_ns
+    written_at = (tmp_path / "out" / "embeddings" / "vectors.npy").stat().st_mtime_ns
     assert sorted(set(labels)) == [0, 1, 2]
     again = cluster(options | {"num_clusters": 2})
     assert again["clustering"]["clusters"] == 2
     now = (tmp_path / "out" / "embeddings" / "vectors.npy").stat().st_mtime_ns
-    assert now == made
+    assert now == written_at
 
 
 @pytest.mark.parametrize(

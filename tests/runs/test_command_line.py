@@ -56,6 +56,45 @@ def test_run_starts_with_the_overrides(recipe, tmp_path):
     assert "extends" not in written and "batch_size: 8" in written
 
 
+NOISE = """
+output_folder: !PLACEHOLDER
+noise_max_hours: null
+brain: !name:collections.Counter
+"""
+HOURS = """
+import sys
+from speechbrain_dino.augment import banks
+from speechbrain_dino.runs import command_line
+hours = float(sys.argv.pop(1))
+command_line.default_hours = lambda: hours
+hparams, _ = command_line.start_run(sys.argv[1:])
+print("hours", hparams["noise_max_hours"])
+"""
+
+
+def test_a_run_holds_the_hours_of_noise_that_it_began_with(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(NOISE, encoding="utf-8")
+
+    def hours(default, *words):
+        options = [tmp_path / "recipe.yaml", "--output_folder", tmp_path / "run"]
+        command = [sys.executable, "-c", HOURS, default, *map(str, options), *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.stdout.split("\n")[-2] if done.returncode == 0 else done.stderr
+
+    assert hours("20") == "hours 20.0"
+    (tmp_path / "run" / "save" / "CKPT+1").mkdir(parents=True)
+    assert hours("5") == "hours 20.0"
+    assert hours("5", "--noise_max_hours", "null") == "hours 20.0"
+    assert "noise_max_hours 20.0, and now noise_max_hours is 5" in hours(
+        "5", "--noise_max_hours", "5"
+    )
+    settings = tmp_path / "run" / "hyperparams.yaml"
+    text = settings.read_text(encoding="utf-8")
+    # As runs of before left it.
+    settings.write_text(text.replace("20.0", "null"), encoding="utf-8")
+    assert hours("5") == "hours 5.0"
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -161,7 +200,7 @@ def test_what_cannot_be_built_ends_in_one_line(recipe):
     assert stop.value.code.startswith("recipe.yaml: ") and "\n" not in stop.value.code
 
 
-# -- errors that the user mends -----------------------------------------------
+# -- errors that the user fixes -----------------------------------------------
 
 
 def test_expected_errors_end_the_program_plainly(caplog):

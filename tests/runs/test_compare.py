@@ -267,8 +267,7 @@ def test_a_comparison_that_is_stopped_leaves_no_process(stage):
         True,
         False,
     ]
-    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
-    assert alive.stdout == ""
+    assert not runs.running_with(yaml)
 
 
 def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
@@ -294,8 +293,7 @@ def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
     printed = process.communicate(timeout=120)[0]
     assert is_training.exists(), printed
     assert process.returncode == 143, printed
-    alive = subprocess.run(["pgrep", "-f", yaml], capture_output=True, text=True)
-    assert alive.stdout == ""
+    assert not runs.running_with(yaml)
 
 
 def test_methods_must_share_their_data(stage):
@@ -332,19 +330,19 @@ def compared(method, seed, eers, untrained=0.5):
 
 
 def test_lines_are_means_over_seeds_from_the_untrained_encoder():
-    found = comparison_figure(
+    figure = comparison_figure(
         [
             compared("one", 1, [0.4, 0.3], 0.5),
             compared("one", 2, [0.2, 0.1, 0.1], 0.6),
             compared("other", 1, [0.45, 0.35]),
         ]
     )
-    (axis,) = found.axes
+    (axis,) = figure.axes
     one, other = axis.lines
     np.testing.assert_allclose(one.get_ydata(), [55, 30, 20])
     np.testing.assert_allclose(one.get_xdata(), [0, 1, 2])
     np.testing.assert_allclose(other.get_ydata(), [50, 45, 35])
-    assert [text.get_text() for text in found.legends[0].texts] == ["one", "other"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["one", "other"]
 
 
 def test_a_table_of_what_is_known():

@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import recipe_runs as runs
+import soundfile
 import torch
 from test_pretrained import export
 from test_utterances import write_audio
@@ -36,6 +36,25 @@ def test_a_folder_becomes_a_table(tmp_path, audio):
     np.testing.assert_allclose(main(alone).vectors, table.vectors, atol=1e-4)
 
 
+def test_the_status_names_the_users_files(tmp_path, audio):
+    """Of what was converted and turns out bad when it is read, as well."""
+    model, rate = export(tmp_path / "run", 1), 22050
+    soundfile.write(audio / "silent.flac", np.zeros(2 * rate), rate)
+    lines = ["ID,duration,wav,start,stop"]
+    for number, name in enumerate(["0.wav", "silent.flac"]):
+        frames = soundfile.info(audio / name).frames
+        lines.append(f"u{number},{frames / rate},{audio / name},0,{frames}")
+    manifest = tmp_path / "given.csv"
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for data, name in ((audio, "silent.flac"), (manifest, "u1")):
+        output = tmp_path / f"of-{name}"
+        arguments = ["--model", str(model), "--data", str(data), "--device", "cpu"]
+        main([*arguments, "--output_folder", str(output)])
+        text = (output / "status.csv").read_text(encoding="utf-8")
+        path = audio / "silent.flac"
+        assert text.splitlines() == ["ID,wav,status", f"{name},{path},silent"]
+
+
 def test_auto_becomes_what_the_hardware_computes(tmp_path, audio, monkeypatch):
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
     precision.resolved_precision.cache_clear()
@@ -52,8 +71,12 @@ def test_processes_make_the_same_table(tmp_path, audio):
     model = export(tmp_path / "run", 1)
     arguments = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
     alone = main([*arguments, "--output_folder", str(tmp_path / "a")])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc_per_node=2", "-m", "speechbrain_dino.runs.embed"]
+    command = [
+        *runs.TORCHRUN,
+        "--nproc_per_node=2",
+        "-m",
+        "speechbrain_dino.runs.embed",
+    ]
     both = [*command, *arguments, "--output_folder", str(tmp_path / "b")]
     done = subprocess.run(
         both,

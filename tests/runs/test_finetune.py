@@ -59,8 +59,8 @@ def test_a_whole_run_and_what_it_leaves(run, corpus, start_model, tmp_path):
     probs = whole[["p_angry", "p_neutral", "p_sad"]].to_numpy()
     np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
 
-    told = (tmp_path / "out" / "inference" / "README.md").read_text(encoding="utf-8")
-    assert "--data F --output F.csv" in told
+    card = (tmp_path / "out" / "inference" / "README.md").read_text(encoding="utf-8")
+    assert "--data F --output F.csv" in card
 
     # The exported model says what the predictions of its fold say.
     model = EncoderClassifier.from_hparams(
@@ -101,7 +101,7 @@ def test_debug_ends_before_the_first_validation(run, tmp_path):
     results = run(tmp_path / "out", debug="yes", debug_epochs=1, validate_every=3)
     assert results["finetune"]["epochs"] == [1, 1, 1]
     assert results["finetune"]["uar_valid"] == [None] * 3
-    # Another one begins anew, with other values, too.
+    # Another one starts over, with other values, too.
     keys = {"base_lr": 0.01, "validate_every": 1}
     results = run(tmp_path / "out", debug="yes", debug_epochs=1, **keys)
     assert None not in results["finetune"]["uar_valid"]

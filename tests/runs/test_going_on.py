@@ -1,4 +1,4 @@
-"""A run goes on with the values, data and processes it began with, or says so."""
+"""A run resumes with the values, data and processes it began with, or says so."""
 
 import json
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from speechbrain_dino.runs.resume import (
     run_conditions,
 )
 from speechbrain_dino.runs.train import _check_epochs
+from speechbrain_dino.utils.refusals import accept
 
 RECIPE = """
 seed: 1
@@ -207,6 +208,7 @@ def test_another_condition_is_refused_unless_allowed(launch, tmp_path, name):
     hparams = {"output_folder": tmp_path, "allow_changed": ()}
     conditions = dict.fromkeys(CONDITIONS, 1)
     check_conditions(hparams, conditions)
+    accept()
     check_conditions(hparams, conditions)
     other = {**conditions, name: 2}
     words = f"{CONDITIONS[name]} changed since it began: 1 before, 2 now"
@@ -215,6 +217,7 @@ def test_another_condition_is_refused_unless_allowed(launch, tmp_path, name):
             check_conditions(hparams, other)
         assert f"--allow_changed {name} " in str(error.value)
     check_conditions({**hparams, "allow_changed": (name,)}, other)
+    accept()
     check_conditions(hparams, other)
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [entry["keys"] for entry in results["changes"]] == [{name: [1, 2]}]
@@ -224,6 +227,8 @@ def test_a_new_run_takes_any_condition(tmp_path):
     hparams = {"output_folder": tmp_path}
     check_conditions(hparams, {"data": "a"})
     check_conditions(hparams, {"data": "b"})
+    assert not (tmp_path / "conditions.json").exists()
+    accept()
     text = (tmp_path / "conditions.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"data": "b"}
 

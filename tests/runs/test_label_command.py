@@ -57,14 +57,14 @@ def audio(tmp_path):
         write_audio(folder / f"{number}.wav", 9000 + 700 * number)
     write_audio(folder / "stereo.flac", 9000, 8000, 2)
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
-    soundfile.write(folder / "cancelled.wav", np.stack([sound, -sound], 1), 16000)
+    soundfile.write(folder / "canceled.wav", np.stack([sound, -sound], 1), 16000)
     soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
     (folder / "empty.wav").touch()
     (folder / "page.mp3").write_text("<html>404</html>")
     return folder
 
 
-BAD = {"cancelled.wav": "silent", "silent.wav": "silent"}
+BAD = {"canceled.wav": "silent", "silent.wav": "silent"}
 BAD |= {"empty.wav": "empty", "page.mp3": "unreadable"}
 
 
@@ -81,7 +81,7 @@ def test_every_file_has_a_row_and_silence_no_label_unasked(
     table = run(model, audio, tmp_path / "out.csv", "--on_bad", on_bad)
     assert sorted(table.index) == sorted(path.name for path in audio.iterdir())
     assert {k: v for k, v in table["status"].items() if v != "ok"} == BAD
-    kept = ("cancelled.wav", "silent.wav") if on_bad == "keep" else ()
+    kept = ("canceled.wav", "silent.wav") if on_bad == "keep" else ()
     bare = set(table.index[table["label"].isna()])
     assert bare == set(BAD) - set(kept)
     assert table["score"].isna().equals(table["label"].isna())
@@ -100,13 +100,11 @@ def test_fail_ends_before_anything_is_computed(model, audio, tmp_path, caplog):
 
 
 def test_the_folder_of_a_manifest_channel_and_a_single_file(model, audio, tmp_path):
-    left = run(
-        model, audio / "cancelled.wav", tmp_path / "one.csv", "--channel", "left"
-    )
+    left = run(model, audio / "canceled.wav", tmp_path / "one.csv", "--channel", "left")
     right = run(model, audio, tmp_path / "all.csv", "--channel", "right")
-    name = str(audio / "cancelled.wav")
+    name = str(audio / "canceled.wav")
     assert left["status"].tolist() == ["ok"] and left.index.tolist() == [name]
-    assert right.loc["cancelled.wav", "label"] == left.loc[name, "label"]
+    assert right.loc["canceled.wav", "label"] == left.loc[name, "label"]
 
 
 def test_a_folder_in_place_of_the_table_stays(model, audio, tmp_path, caplog):

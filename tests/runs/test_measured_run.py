@@ -34,14 +34,14 @@ def script(tmp_path, monkeypatch):
 @pytest.mark.parametrize("status", [0, 3])
 def test_script_runs_as_if_started_alone(script, tmp_path, status):
     note = tmp_path / "run" / "memory.json"
-    told = tmp_path / "told.txt"
+    status_file = tmp_path / "told.txt"
     with pytest.raises(SystemExit) as end:
-        main([str(note), str(script), str(told), str(status)])
+        main([str(note), str(script), str(status_file), str(status)])
     assert end.value.code == status
-    assert told.read_text(encoding="utf-8") == f"status {status}"
-    found = json.loads(note.read_text(encoding="utf-8"))
-    assert found["device"] == "cpu"
-    assert 0.05 < found["memory_gb"] <= peak_memory()["memory_gb"]
+    assert status_file.read_text(encoding="utf-8") == f"status {status}"
+    measured = json.loads(note.read_text(encoding="utf-8"))
+    assert measured["device"] == "cpu"
+    assert 0.05 < measured["memory_gb"] <= peak_memory()["memory_gb"]
 
 
 def test_the_larger_peak_of_several_sessions_stays(script, tmp_path):

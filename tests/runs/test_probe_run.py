@@ -68,7 +68,7 @@ def make_corpus(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def inputs(tmp_path_factory):
     """Corpus, model and recipe."""
     folder = tmp_path_factory.mktemp("probe")
     make_corpus(folder / "corpus")
@@ -81,12 +81,12 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def run(made, in_this_process):
-    def start(*options, model=made / "inference", output=made / "out"):
+def run(inputs, in_this_process):
+    def start(*options, model=inputs / "inference", output=inputs / "out"):
         return run_emotion(
             [
-                str(made / "tiny.yaml"),
-                f"--data_folder={made / 'corpus'}",
+                str(inputs / "tiny.yaml"),
+                f"--data_folder={inputs / 'corpus'}",
                 f"--model={model}",
                 f"--output_folder={output}",
                 "--device=cpu",
@@ -110,9 +110,9 @@ def expected(vectors, targets, folds, chosen):
     return true, predicted
 
 
-def test_figures_are_those_of_scikit_learn(run, made):
+def test_figures_are_those_of_scikit_learn(run, inputs):
     results = run()
-    output = made / "out"
+    output = inputs / "out"
     assert read_checked(output / "results.json") == results
     probe = results["probe"]["emotion"]
     assert list(probe["systems"]) == [
@@ -138,17 +138,17 @@ def test_figures_are_those_of_scikit_learn(run, made):
         table = EmbeddingTable.load(output / "embeddings" / source)
         assert table.ids == list(manifest.ids)
         vectors = table.vectors[:, columns].astype(np.float64)
-        found = probe["systems"][system]
-        assert found["dimensions"] == vectors.shape[1]
-        true, guess = expected(vectors, targets, folds, found["chosen"])
+        of_system = probe["systems"][system]
+        assert of_system["dimensions"] == vectors.shape[1]
+        true, guess = expected(vectors, targets, folds, of_system["chosen"])
         figures = {
             "uar": recall_score(true, guess, average="macro"),
             "micro_f1": accuracy_score(true, guess),
             "macro_f1": f1_score(true, guess, average="macro"),
         }
-        assert found["pooled"] == pytest.approx(figures)
-        assert found["confusion"] == confusion_matrix(true, guess).tolist()
-        low, high = found["intervals"]["uar"]
+        assert of_system["pooled"] == pytest.approx(figures)
+        assert of_system["confusion"] == confusion_matrix(true, guess).tolist()
+        low, high = of_system["intervals"]["uar"]
         assert low <= figures["uar"] <= high
     # The noise tells the classes apart; what does not listen is at the floor.
     assert probe["systems"]["mfcc"]["pooled"]["uar"] > 0.75
@@ -171,7 +171,7 @@ def test_figures_are_those_of_scikit_learn(run, made):
     assert "data:image/png;base64" in page and probe["best_in_validation"] in page
 
 
-def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, made, monkeypatch):
+def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, inputs, monkeypatch):
     first = run()["probe"]
 
     def never(*arguments, **options):
@@ -181,24 +181,24 @@ def test_a_second_run_takes_the_embeddings_and_ends_the_same(run, made, monkeypa
     assert run()["probe"] == first
 
 
-def test_a_model_a_fold(run, made):
+def test_a_model_a_fold(run, inputs):
     """Each fold is tested with its own model, as a run with that model alone does."""
     for seed, name in enumerate(("fold1", "fold2", "fold3")):
         torch.manual_seed(seed)
         model = Embedder(*load_hyperpyyaml(MODEL).values())
-        export_inference_folder(made / name, made / "model.yaml", model)
+        export_inference_folder(inputs / name, inputs / "model.yaml", model)
     for name in ("{fold}", "fold1", "fold2", "fold3"):
-        run(model=made / name / "inference", output=made / "by_fold" / name)
+        run(model=inputs / name / "inference", output=inputs / "by_fold" / name)
     file = "predictions/emotion/trained_embedding.csv"
-    found = pd.read_csv(made / "by_fold" / "{fold}" / file)
-    assert len(found) == 54
-    for name, rows in found.groupby("fold"):
-        alone = pd.read_csv(made / "by_fold" / name / file)
+    predictions = pd.read_csv(inputs / "by_fold" / "{fold}" / file)
+    assert len(predictions) == 54
+    for name, rows in predictions.groupby("fold"):
+        alone = pd.read_csv(inputs / "by_fold" / name / file)
         alone = alone[alone.fold == name]
         assert rows.predicted.tolist() == alone.predicted.tolist()
-        others = made / "by_fold" / "fold1" / "embeddings" / "trained"
+        others = inputs / "by_fold" / "fold1" / "embeddings" / "trained"
         table = EmbeddingTable.load(others)
-        own = made / "by_fold" / "{fold}" / "embeddings" / "trained" / name
+        own = inputs / "by_fold" / "{fold}" / "embeddings" / "trained" / name
         same = np.array_equal(EmbeddingTable.load(own).vectors, table.vectors)
         assert same == (name == "fold1")
 
@@ -206,26 +206,29 @@ def test_a_model_a_fold(run, made):
 def test_a_column_that_is_not_there_is_named(run, capsys):
     with pytest.raises(SystemExit):
         run("--column=mood")
-    told = capsys.readouterr()
-    assert "'mood'" in told.out + told.err and "'emotion'" in told.out + told.err
+    printed = capsys.readouterr()
+    assert (
+        "'mood'" in printed.out + printed.err
+        and "'emotion'" in printed.out + printed.err
+    )
 
 
-def test_bad_audio_is_left_out_of_folds_and_figures(made, in_this_process, capsys):
+def test_bad_audio_is_left_out_of_folds_and_figures(inputs, in_this_process, capsys):
     rows = []
-    for path in sorted((made / "corpus" / "AudioWAV").glob("*.wav")):
+    for path in sorted((inputs / "corpus" / "AudioWAV").glob("*.wav")):
         actor, _, emotion, _ = path.stem.split("_")
         row = {"ID": path.stem, "duration": 0.6, "wav": str(path), "start": 0}
         rows.append(row | {"stop": 9600, "spk_id": actor, "emotion": emotion})
     for name, samples in (("silent", np.zeros(9600)), ("nan", np.full(9600, np.nan))):
-        wav = made / f"{name}.wav"
+        wav = inputs / f"{name}.wav"
         soundfile.write(wav, samples, 16000, subtype="FLOAT")
         rows.insert(20, rows[20] | {"ID": name, "wav": str(wav)})
-    rows.append(rows[0] | {"ID": "missing", "wav": str(made / "nowhere.wav")})
-    Manifest.from_rows(rows).to_csv(made / "all.csv")
+    rows.append(rows[0] | {"ID": "missing", "wav": str(inputs / "nowhere.wav")})
+    Manifest.from_rows(rows).to_csv(inputs / "all.csv")
     arguments = [
         str(ROOT / "recipes" / "VoxCeleb" / "hparams" / "probe.yaml"),
-        f"--manifest={made / 'all.csv'}",
-        f"--model={made}",
+        f"--manifest={inputs / 'all.csv'}",
+        f"--model={inputs}",
         "--column=emotion",
         "--bootstrap=0",
         "--num_folds=3",
@@ -236,15 +239,15 @@ def test_bad_audio_is_left_out_of_folds_and_figures(made, in_this_process, capsy
         launch, hparams = launched([*arguments, *more], "probe")
         return run_probe(launch, hparams)["probe"]["emotion"]
 
-    found = probe(f"--output_folder={made / 'skipping'}")
+    results = probe(f"--output_folder={inputs / 'skipping'}")
     predicted = pd.read_csv(
-        made / "skipping" / "predictions" / "emotion" / "trained_embedding.csv"
+        inputs / "skipping" / "predictions" / "emotion" / "trained_embedding.csv"
     )
     good = {row["ID"] for row in rows} - {"silent", "nan", "missing"}
     assert sorted(predicted["ID"]) == sorted(good)
     labels = {row["ID"]: row["emotion"] for row in rows}
     assert predicted["label"].tolist() == [labels[name] for name in predicted["ID"]]
-    assert sum(fold["test"]["all"] for fold in found["folds"].values()) == len(good)
+    assert sum(fold["test"]["all"] for fold in results["folds"].values()) == len(good)
     with pytest.raises(SystemExit):
-        probe(f"--output_folder={made / 'failing'}", "--on_bad=fail")
+        probe(f"--output_folder={inputs / 'failing'}", "--on_bad=fail")
     assert "the audio of" in "".join(capsys.readouterr())

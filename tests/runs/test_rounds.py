@@ -200,3 +200,18 @@ def test_finished_rounds_keep_their_epochs(launcher, recipe, finished):
     run = launcher.run(recipe, *options, script="rounds.py")
     assert run.status == 1 and len(run.output.splitlines()) == 1
     assert "--allow_changed" in run.output and "main_epochs" in run.output
+
+
+def test_debug_goes_through_all_rounds_in_a_folder_of_its_own(
+    launcher, recipe, tmp_path
+):
+    for _ in range(2):  # the second time it begins anew
+        run = launcher.run(
+            recipe, "--output_folder", tmp_path, "--debug", script="rounds.py"
+        )
+        assert run.status == 0, run.output
+        assert "Round 1 of 2" in run.output and "Round 2 of 2" in run.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["debug"]
+    lines = runs.results(tmp_path / "debug")["rounds"]
+    assert [line["round"] for line in lines] == [0, 1, 2]
+    assert all("eer" in line["verification"]["veri_test"] for line in lines)

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from speechbrain_dino.embeddings.model_card import model_card
-from speechbrain_dino.embeddings.training_data import TrainingData, training_data
+from speechbrain_dino.embeddings.model_card import (
+    TrainingData,
+    model_card,
+    training_data,
+)
 from speechbrain_dino.runs.seen_speakers import check_unseen
 
 COUNTS = {"utterances": 1092009, "speakers": 5994}

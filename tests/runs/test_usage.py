@@ -1,12 +1,14 @@
 """Help on scripts and recipes."""
 
+import re
+import runpy
 import subprocess
 import sys
 
 import pytest
 import recipe_runs as runs
 
-from speechbrain_dino.runs.usage import key_lines, option_lines
+from speechbrain_dino.runs.usage import key_lines, option_lines, recipe_lines
 
 SCRIPTS = sorted((runs.ROOT / "recipes").glob("*/*.py"))
 
@@ -73,3 +75,23 @@ def test_sections_are_those_of_the_first_file_that_has_the_key(tmp_path):
 def test_run_options_are_in_order():
     names = [line.split()[0] for line in option_lines() if line.startswith("  --")]
     assert names == sorted(names) and "--debug" in names and "--help" not in names
+
+
+@pytest.mark.parametrize("columns, most", [(60, 60), (80, 80), (300, 88)])
+def test_lines_fit_the_terminal(monkeypatch, columns, most):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [*option_lines(), *recipe_lines(runs.RECIPE / "train.py")]
+    lines = [line for text in lines for line in text.splitlines()]
+    assert most - 8 < max(map(len, lines)) <= most
+    assert not any(line.endswith("- ...") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "module", ["cluster", "finetune", "probe", "rounds", "train", "verify"]
+)
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_modules_without_a_command_line_name_the_script(module):
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"speechbrain_dino.runs.{module}", run_name="__main__")
+    (script,) = re.findall(r"recipes/\S+\.py", str(end.value))
+    assert (runs.ROOT / script).is_file()

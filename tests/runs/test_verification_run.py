@@ -224,14 +224,17 @@ def test_lists_that_cannot_be_scored_cost_no_embedding(
     targets = [line for line in text.splitlines() if line[0] == "1"]
     (tmp_path / "same.txt").write_text("\n".join(targets), encoding="utf-8")
     (tmp_path / "known").mkdir()
-    known = tmp_path / "known" / "list_test_hard2.txt"
-    known.write_text("\ufeff" + text, encoding="utf-8")
+    hard = tmp_path / "known" / "list_test_hard2.txt"
+    hard.write_text("\ufeff" + text, encoding="utf-8")
     said = {"trained_on": {"vox1/dev": {"utterances": 9, "speakers": 3}}}
     (tmp_path / "run" / "data").mkdir()
     (tmp_path / "run" / "data" / "prepare.json").write_text(json.dumps(said), "utf-8")
     for name, message in (
         (tmp_path / "same.txt", "same.txt: all trials are target trials (one speaker)"),
-        (known, "trained on speakers of the trial lists (list_test_hard2: VoxCeleb1"),
+        (
+            hard,
+            "trained on speakers of the trial lists (list_test_hard2: VoxCeleb1",
+        ),
     ):
         with pytest.raises(SystemExit) as stopped:
             verify(arguments | {"trial_lists": f"[{name}]"})

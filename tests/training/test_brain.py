@@ -358,6 +358,34 @@ def test_log_mels_are_erased_where_crops_are_augmented(build):
         assert (erased == -777.0).any((0, 2, 3)).all()
 
 
+def test_utterances_are_played_at_one_speed(build, monkeypatch):
+    """Crops of both lengths; what is heard is as long as without."""
+    speeds = "!new:speechbrain_dino.augment.speeds.SpeedClasses\n    new_classes: False"
+    plain, _ = build(speed_classes=None)
+    lengths = [round(16000 * plain.hparams.global_seconds)]
+    lengths += [round(16000 * plain.hparams.local_seconds)]
+    brain, loader = build(speed_classes=speeds, number_of_epochs=1)
+    heard, features = [], brain.features
+    monkeypatch.setattr(
+        brain,
+        "features",
+        lambda view, draws=None: (heard.append((view, draws)), features(view, draws))[
+            1
+        ],
+    )
+    chosen = brain.hparams.speed_classes
+    batch = next(iter(loader))
+    draws = batch.draws[0][0, :, -1]
+    brain.compute_forward(batch, None)
+    for (view, left), given, samples in zip(heard, batch.views, lengths, strict=True):
+        assert view.shape == (*given.shape[:2], samples)
+        assert left.shape[-1] == batch.draws[0].shape[-1] - 1
+        for crop, read in zip(view, given):
+            expected, which = chosen(read.float(), draws)
+            torch.testing.assert_close(crop, expected)
+    assert len(set(which.tolist())) > 1
+
+
 def test_views_may_go_through_apart(build):
     """BatchNorm then sees one view of the utterances at a time (sslsv)."""
     by_length = """!new:speechbrain_dino.models.branch.Branch

@@ -9,7 +9,6 @@ from torch import nn
 
 from speechbrain_dino.training.safe_step import (
     KeptBuffers,
-    agreed,
     clip_gradients,
     parameter_groups,
     start_momentum,
@@ -256,10 +255,6 @@ def test_started_momentum_is_that_of_plain_sgd():
         started.step()
         plain.step()
     assert same(state_of(module, started), state_of(twin, plain))
-
-
-def test_alone_everyone_agrees():
-    assert agreed(TRUE) and not agreed(FALSE)
 
 
 # -- buffers ------------------------------------------------------------------

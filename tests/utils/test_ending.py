@@ -51,11 +51,7 @@ class Program:
 
     def members(self):
         """Process ids of its group that still run."""
-        command = ["ps", "-A", "-o", "pid=,pgid=,stat="]
-        listed = subprocess.run(command, capture_output=True, text=True, check=True)
-        lines = [line.split() for line in listed.stdout.splitlines()]
-        group = str(self.process.pid)
-        return [p for p, pgid, state in lines if pgid == group and state[0] != "Z"]
+        return runs.members_of(self.process.pid)
 
     def ended(self, seconds=60):
         """Exit status and what it printed; nothing of it may be left."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import sys
 
 import pytest
 import recipe_runs as runs
@@ -261,8 +260,8 @@ def test_all_processes_take_the_choice_of_the_first(tmp_path):
     (tmp_path / "run.py").write_text(SHARED, encoding="utf-8")
     text = f"precision: auto\noutput_folder: {tmp_path / 'out'}\n"
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(tmp_path / "run.py"), str(tmp_path / "r.yaml")]
+    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command += [str(tmp_path / "run.py"), str(tmp_path / "r.yaml")]
     done = subprocess.run(
         command, env=runs.environment(), capture_output=True, text=True, timeout=180
     )

@@ -7,13 +7,25 @@ from speechbrain_dino.utils.options import Options, number
 
 def main(arguments=None):
     """Makes a corpus from the command line."""
-    parser = Options(description="Makes synthetic speakers.")
+    parser = Options(
+        prog="python -m speechbrain_dino.corpora.synthetic",
+        description="Makes a corpus of synthetic speakers with trial lists.",
+    )
     parser.add_argument("folder", help="where to write the corpus")
-    parser.add_argument("--train_speakers", type=number(int, low=1), default=80)
-    parser.add_argument("--test_speakers", type=number(int, low=4), default=24)
-    parser.add_argument("--train_utterances", type=number(int, low=2), default=10)
-    parser.add_argument("--test_utterances", type=number(int, low=2), default=8)
-    parser.add_argument("--seed", type=number(int, low=0), default=1986)
+    for name, low, default, meaning in (
+        ("train_speakers", 1, 80, "speakers to train on"),
+        ("test_speakers", 4, 24, "speakers of the trial lists"),
+        ("train_utterances", 2, 10, "utterances of each speaker to train on"),
+        ("test_utterances", 2, 8, "utterances of each speaker of the trial lists"),
+        ("seed", 0, 1986, "of voices, texts and rooms"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=number(int, low=low),
+            default=default,
+            metavar="N",
+            help=f"{meaning}; {default} if not given",
+        )
     settings = vars(parser.parse_args(arguments))
     with plain_errors(ImportError, ValueError, OSError):
         folder = make_synthetic_corpus(**settings)

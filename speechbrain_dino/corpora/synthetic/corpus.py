@@ -27,6 +27,7 @@ from speechbrain_dino.corpora.synthetic.speaker import (
     make_speaker,
     write_wav,
 )
+from speechbrain_dino.utils.checked_json import read_checked
 from speechbrain_dino.utils.files import replacing
 from speechbrain_dino.utils.progress import progress
 
@@ -111,7 +112,9 @@ def _is_complete(folder, settings):
                 f"{folder} exists and is no synthetic corpus: name another folder"
             )
         return False
-    state = json.loads(marker.read_text(encoding="utf-8"))
+    state = read_checked(marker, "delete that folder, or name another one")
+    if "settings" not in state or "done" not in state:
+        raise ValueError(f"{marker} is damaged: delete that folder or name another one")
     if state["settings"] != settings:
         raise ValueError(
             f"{folder} holds a synthetic corpus of {state['settings']}, asked for was "

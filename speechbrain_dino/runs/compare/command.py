@@ -52,20 +52,20 @@ def main(argv, train_script):
         The recipe's ``train.py``.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    known, options = _parser().parse_known_args(argv)
+    arguments, options = _parser().parse_known_args(argv)
     # Trainings must not outlive the comparison: the next one would start them again.
     end_on_signals()
     with plain_errors(ValueError, OSError):
         table = compare(
-            known.yamls,
-            known.seeds,
+            arguments.yamls,
+            arguments.seeds,
             train_script,
-            known.output_folder,
+            arguments.output_folder,
             options,
-            steps=known.steps,
-            minutes=known.minutes,
-            points=known.points,
-            jobs=known.jobs,
+            steps=arguments.steps,
+            minutes=arguments.minutes,
+            points=arguments.points,
+            jobs=arguments.jobs,
         )
     # A collapse is a result.
     failed = [
@@ -84,9 +84,13 @@ def _parser():
         description=examples(),
         epilog="Further options, such as --data_folder, go to every train.py.",
     )
-    parser.add_argument("yamls", nargs="+", help="one YAML a method")
+    parser.add_argument("yamls", nargs="+", help="one YAML per method")
     parser.add_argument(
-        "--seeds", type=number(int, low=0, high=2**32 - 1), nargs="+", default=[1, 2, 3]
+        "--seeds",
+        type=number(int, low=0, high=2**32 - 1),
+        nargs="+",
+        default=[1, 2, 3],
+        help="a run each of every method; 1 2 3 if not given",
     )
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument(
@@ -97,7 +101,11 @@ def _parser():
         type=number(float, above=0),
         help="minutes of training of every run",
     )
-    parser.add_argument("--output_folder", default="results/comparison")
+    parser.add_argument(
+        "--output_folder",
+        default="results/comparison",
+        help="where runs and table go; %(default)s if not given",
+    )
     parser.add_argument(
         "--points", type=number(int, low=1), default=8, help="validations of a run"
     )

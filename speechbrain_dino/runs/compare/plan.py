@@ -149,6 +149,10 @@ class Plan:
         self.content = {"budget": self.budget, "epochs": {}}
         if path.is_file():
             self.content |= read_checked(path)
+        epochs = self.content["epochs"]
+        numbers = epochs.values() if isinstance(epochs, dict) else [None]
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError(f"{path} is damaged (epochs): remove it to plan again")
         if self.content["budget"] != self.budget:
             raise ValueError(
                 f"{path.parent} holds a comparison with another budget or other "
@@ -178,8 +182,8 @@ class Plan:
         int
             The same for all seeds, and after a restart.
         """
-        known = self.content["epochs"]
-        if method not in known:
+        epochs_of = self.content["epochs"]
+        if method not in epochs_of:
             batch = YAML(typ="rt").load(read_recipe(recipe))["batch_size"]
             batch = int(as_pairs(command).get("batch_size", batch))
             steps = utterances // batch
@@ -194,9 +198,9 @@ class Plan:
                 seconds = 60 * self.budget["minutes"]
                 speed = measured_speed(command, probe, environment)
                 wanted = seconds * speed / batch
-            known[method] = max(1, round(wanted / steps))
+            epochs_of[method] = max(1, round(wanted / steps))
             write_checked(self.path, self.content)
-        return known[method]
+        return epochs_of[method]
 
 
 def measured_speed(command, folder, environment=None):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from speechbrain_dino.reports.run_folder import read_run
-from speechbrain_dino.utils.checked_json import read_checked
+from speechbrain_dino.utils.checked_json import odd_content_is_named, read_checked
 
 HEALTH = (
     "effective_rank",
@@ -67,9 +67,10 @@ def read_compared(folder, method, seed):
         return ComparedRun(method, seed, status, {}, {})
     run = read_run(folder)
     figures = {"memory_gb": _json(folder / "memory.json").get("memory_gb")}
-    for key, name in (("verification_before", "untrained"), ("verification", "eer")):
-        for which, metrics in run.results.get(key, {}).items():
-            figures[f"{name}/{which}"] = metrics["eer"]
+    with odd_content_is_named(folder / "results.json"):
+        for key, name in _EERS.items():
+            for which, metrics in run.results.get(key, {}).items():
+                figures[f"{name}/{which}"] = float(metrics["eer"])
     curve = {}
     if not run.steps.empty:
         batch = re.search(r"^batch_size: (\d+)", run.settings, flags=re.MULTILINE)
@@ -125,6 +126,9 @@ def _curve(run, column, minutes):
     seen = run.epochs[run.epochs[column].notna()]
     at = np.interp(seen["step"], run.steps["step"], minutes)
     return at, seen[column].to_numpy(dtype=float)
+
+
+_EERS = {"verification_before": "untrained", "verification": "eer"}
 
 
 def _json(path):
@@ -194,9 +198,9 @@ def table_lines(table):
         Method, EER of each list in % (mean, deviation over seeds), seeds, further
         figures, and what is not done; the untrained encoder comes last.
     """
-    known = [entry["figures"] for entry in table.values()]
-    eers = sorted({n for figures in known for n in figures if n.startswith("eer/")})
-    columns = [c for c in COLUMNS if any(c[0] in figures for figures in known)]
+    measured = [entry["figures"] for entry in table.values()]
+    eers = sorted({n for figures in measured for n in figures if n.startswith("eer/")})
+    columns = [c for c in COLUMNS if any(c[0] in figures for figures in measured)]
     heading = ["method", *(f"EER % {name[4:]}" for name in eers), "seeds"]
     lines = [heading + [title for _, title, _, _ in columns] + ["not done"]]
     for method, entry in table.items():
@@ -205,16 +209,16 @@ def table_lines(table):
         line = [method, *(_cell(figures, name, "{:.2f}", 100) for name in eers)]
         line += [str(seeds), *(_cell(figures, n, f, s) for n, _, f, s in columns)]
         lines.append([*line, "; ".join(entry["status"])])
-    untrained = [_untrained(known, name) for name in eers]
+    untrained = [_untrained(measured, name) for name in eers]
     if any(untrained):
         empty = [""] * (len(columns) + 2)
         lines.append(["untrained (mean of all)", *untrained, *empty])
     return lines
 
 
-def _untrained(known, name):
+def _untrained(measured, name):
     name = name.replace("eer/", "untrained/")
-    values = [figures[name]["mean"] for figures in known if name in figures]
+    values = [figures[name]["mean"] for figures in measured if name in figures]
     return f"{100 * np.mean(values):.2f}" if values else ""
 
 
