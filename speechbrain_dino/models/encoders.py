@@ -1,5 +1,7 @@
 """Encoders that SpeechBrain lacks; its ECAPA-TDNN, x-vector and ResNet serve too."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -43,9 +45,11 @@ class MaskedResNet(nn.Module):
     mean and standard deviation over time, then a linear layer without bias and batch
     normalization. Strides, one per stage, are in time and frequency. ``activation`` is
     a key of ``ACTIVATIONS``; convolutions begin as He et al. (2015), by fan out.
-    Tensors lie channels-last in memory (on CPUs where channels come in sixteens).
-    ``recompute``: backward computes blocks again
-    instead of keeping what lies inside them, for larger batches.
+    ``fused``: BatchNorm, residual and activation are one step
+    (:mod:`speechbrain_dino.models.norm_act`), tensors lie channels-last in memory (on
+    CPUs where channels come in sixteens); written for GPUs, where it was not run yet.
+    ``recompute``: backward computes blocks again instead of keeping what lies inside
+    them, for larger batches.
     """
 
     def __init__(
@@ -56,10 +60,11 @@ class MaskedResNet(nn.Module):
         strides,
         lin_neurons,
         activation="relu",
+        fused=False,
         recompute=False,
     ):
         super().__init__()
-        self.recompute = recompute
+        self.fused, self.recompute = fused, recompute
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation is {activation!r}; expected one of "
@@ -72,6 +77,7 @@ class MaskedResNet(nn.Module):
         for out, count, stride in zip(channels, block_sizes, strides):
             for number in range(count):
                 block = self.block(width, out, stride if number == 0 else 1)
+                block.fused = fused
                 blocks.append(block)
                 width = block.width_out
             bands = -(-bands // stride)
@@ -94,21 +100,20 @@ class MaskedResNet(nn.Module):
         Padding by relative ``lengths`` (batch,) is masked exactly.
         """
         mask = frame_mask(lengths, feats)
-        if mask is not None:
-            feats = feats * mask[..., None]
         # (batch, 1, bands, frames)
-        x = feats.transpose(1, 2).unsqueeze(1)
-        if self.wide or x.device.type != "cpu":
+        x = masked(feats.transpose(1, 2).unsqueeze(1), mask)
+        if self.fused and (self.wide or x.device.type != "cpu"):
             # Channels-last by its strides. Not on CPUs for other widths: oneDNN's
             # backward of strided 1x1 convolutions then writes past its memory.
             x = x.squeeze(1).contiguous()[..., None].permute(0, 3, 1, 2)
-        x = norm_act(self.stem_norm, self.stem(x), self.activation, mask=mask)
+        x = self.stem(x)
+        x = norm_act(self.stem_norm, x, self.activation, mask=mask, fused=self.fused)
         for block in self.blocks:
             if self.recompute:
                 x, mask = recomputed(block, x, mask)
             else:
                 x, mask = block(x, mask)
-        x = self.embedding(_statistics(x, mask))
+        x = self.embedding(_statistics(x.flatten(1, 2), mask))
         return self.embedding_norm(x).unsqueeze(1)
 
     @property
@@ -138,17 +143,11 @@ class LResNet34(MaskedResNet):
         strides=(1, 2, 2, 2),
         lin_neurons=256,
         activation="relu",
+        fused=False,
         recompute=False,
     ):
-        super().__init__(
-            input_size,
-            channels,
-            block_sizes,
-            strides,
-            lin_neurons,
-            activation,
-            recompute,
-        )
+        sizes = input_size, channels, block_sizes, strides, lin_neurons
+        super().__init__(*sizes, activation, fused, recompute)
 
     def block(self, width, out, stride):
         return BasicBlock(width, out, stride, self.activation)
@@ -156,6 +155,8 @@ class LResNet34(MaskedResNet):
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al., 2016)."""
+
+    fused = False
 
     def __init__(self, width, out, stride, activation=torch.relu):
         super().__init__()
@@ -169,10 +170,10 @@ class BasicBlock(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = norm_act(self.norm1, self.conv1(x), self.activation, mask=inner)
+        step = partial(norm_act, activation=self.activation, fused=self.fused)
+        y = step(self.norm1, self.conv1(x), mask=inner)
         y = self.conv2(y)
-        y = norm_act(self.norm2, y, self.activation, self.shortcut(x), inner)
-        return y, inner
+        return step(self.norm2, y, residual=self.shortcut(x), mask=inner), inner
 
 
 def conv(width, out, kernel, stride=1):
@@ -190,16 +191,13 @@ def masked(x, mask):
 
 
 def _statistics(x, mask, floor=1e-5):
-    """Mean and deviation over time of (batch, channels, bands, time).
-
-    Returns (batch, 2 channels bands), float32 at least: means, then deviations.
-    """
+    """Mean and standard deviation over time, (batch, 2 channels), in float32."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     if mask is None:
-        variance, mean = torch.var_mean(x, dim=3, correction=0)
+        mean = x.mean(dim=2)
+        variance = x.var(dim=2, unbiased=False)
     else:
-        weight = (mask / mask.sum(1)[:, None])[:, None, None]
-        mean = (x * weight).sum(dim=3)
-        variance = ((x - mean[..., None]).square() * weight).sum(dim=3)
-    deviation = variance.clamp(min=floor).sqrt()
-    return torch.cat([mean.flatten(1), deviation.flatten(1)], dim=1)
+        weight = mask[:, None] / mask.sum(1)[:, None, None]
+        mean = (x * weight).sum(dim=2)
+        variance = ((x - mean[..., None]).square() * weight).sum(dim=2)
+    return torch.cat([mean, variance.clamp(min=floor).sqrt()], dim=1)

@@ -17,7 +17,7 @@ FUSED = (*BOUNDS, F.silu)
 """The activations that `norm_act` computes in one step."""
 
 
-def norm_act(norm, x, activation, residual=None, mask=None):
+def norm_act(norm, x, activation, residual=None, mask=None, fused=True):
     """``activation(norm(x) + residual) * mask`` with fewer bytes moved and kept.
 
     Values, gradients, running statistics and state are those of the modules. Where the
@@ -37,6 +37,8 @@ def norm_act(norm, x, activation, residual=None, mask=None):
         Shape of ``x``; is added before the activation.
     mask : torch.Tensor, optional
         Boolean (batch, width): positions that are not padding.
+    fused : bool
+        Whether it may be one step.
 
     Returns
     -------
@@ -48,7 +50,8 @@ def norm_act(norm, x, activation, residual=None, mask=None):
     >>> norm_act(nn.BatchNorm2d(3), torch.randn(2, 3, 4, 5), torch.relu).shape
     torch.Size([2, 3, 4, 5])
     """
-    if torch.compiler.is_compiling() or not norm.training or not _plain(norm):
+    usual = torch.compiler.is_compiling() or not norm.training
+    if not fused or usual or not _plain(norm):
         return _by_modules(norm, x, activation, residual, mask)
     if activation not in FUSED or x.numel() == x.shape[1]:
         return _by_modules(norm, x, activation, residual, mask)

@@ -1,5 +1,7 @@
 """Res2Net-50, the encoder that the paper trains on pseudo labels."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -35,18 +37,12 @@ class Res2Net50(MaskedResNet):
         expansion=4,
         lin_neurons=256,
         activation="relu",
+        fused=False,
         recompute=False,
     ):
         self.scale, self.base_width, self.expansion = scale, base_width, expansion
-        super().__init__(
-            input_size,
-            channels,
-            block_sizes,
-            strides,
-            lin_neurons,
-            activation,
-            recompute,
-        )
+        sizes = input_size, channels, block_sizes, strides, lin_neurons
+        super().__init__(*sizes, activation, fused, recompute)
 
     def block(self, width, out, stride):
         group = max(out * self.base_width // 64, 1)
@@ -56,6 +52,8 @@ class Res2Net50(MaskedResNet):
 
 class Res2Block(nn.Module):
     """1x1, a row of 3x3 convolutions by groups of channels, 1x1, with a shortcut."""
+
+    fused = False
 
     def __init__(self, width, out, stride, group, scale, activation=torch.relu):
         super().__init__()
@@ -75,20 +73,19 @@ class Res2Block(nn.Module):
     def forward(self, x, mask=None):
         """Applies the block; returns the result and the mask at its frame rate."""
         inner = None if mask is None else mask[:, :: self.stride]
-        y = norm_act(self.norm1, self.conv1(x), self.activation, mask=mask)
+        step = partial(norm_act, activation=self.activation, fused=self.fused)
+        y = step(self.norm1, self.conv1(x), mask=mask)
         groups = y.chunk(self.scale, dim=1)
         outputs = []
         for number, (layer, norm) in enumerate(zip(self.convs, self.norms)):
             group = groups[number]
             if number and self.stride == 1:  # else the sizes differ
                 group = group + outputs[-1]
-            group = norm_act(norm, layer(group), self.activation, mask=inner)
-            outputs.append(group)
+            outputs.append(step(norm, layer(group), mask=inner))
         if self.scale > 1:
             last = groups[-1]
             if self.stride > 1:
                 last = masked(F.avg_pool2d(last, 3, self.stride, padding=1), inner)
             outputs.append(last)
         y = self.conv3(torch.cat(outputs, dim=1))
-        y = norm_act(self.norm3, y, self.activation, self.shortcut(x), inner)
-        return y, inner
+        return step(self.norm3, y, residual=self.shortcut(x), mask=inner), inner

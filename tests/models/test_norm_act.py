@@ -129,7 +129,8 @@ def test_other_norms_and_hooks_run_as_they_are():
 
 @pytest.mark.parametrize("make", [LResNet34, Res2Net50])
 def test_recomputed_blocks_give_the_same(make):
-    encoder = make(16, channels=(16, 16, 16, 16), block_sizes=(1, 1, 1, 1))
+    sizes = {"channels": (16, 16, 16, 16), "block_sizes": (1, 1, 1, 1)}
+    encoder = make(16, **sizes, fused=True)
     encoder.double()
     other = copy.deepcopy(encoder)
     other.recompute = True
@@ -139,6 +140,28 @@ def test_recomputed_blocks_give_the_same(make):
     for one, two in zip(encoder.parameters(), other.parameters()):
         torch.testing.assert_close(one.grad, two.grad)
     for one, two in zip(encoder.buffers(), other.buffers()):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "swish"])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("make", [LResNet34, Res2Net50])
+def test_fused_networks_are_the_others(make, padded, activation):
+    """Embeddings, gradients and statistics, in double precision."""
+    sizes = {"channels": (16,) * 4, "block_sizes": (1,) * 4, "activation": activation}
+    plain = make(16, **sizes).double()
+    fused = make(16, **sizes, fused=True).double()
+    fused.load_state_dict(plain.state_dict())
+    feats = torch.randn(6, 20, 16).double()
+    lengths = torch.linspace(0.3, 1, 6).double() if padded else None
+    embeddings = []
+    for network in (plain, fused):
+        embeddings.append(network(feats, lengths))
+        embeddings[-1].pow(3).sum().backward()
+    torch.testing.assert_close(*embeddings)
+    for one, two in zip(plain.parameters(), fused.parameters()):
+        torch.testing.assert_close(one.grad, two.grad)
+    for one, two in zip(plain.buffers(), fused.buffers()):
         torch.testing.assert_close(one, two)
 
 
@@ -155,14 +178,14 @@ def test_recomputed_keeps_its_input_alone():
 def test_narrow_and_wide_networks_choose_their_memory_format():
     """oneDNN writes past its memory in backward where few channels come last."""
     for width, last in ((4, False), (16, True)):
-        encoder, seen = LResNet34(16, (width,) * 4, (1,) * 4), []
+        encoder, seen = LResNet34(16, (width,) * 4, (1,) * 4, fused=True), []
         encoder.blocks[0].register_forward_pre_hook(lambda _, a, s=seen: s.append(a[0]))
         encoder(torch.randn(2, 20, 16)).sum().backward()
         assert seen[0].is_contiguous(memory_format=torch.channels_last) == last
 
 
 def test_one_graph_for_both_crop_lengths():
-    encoder = LResNet34(16, (16,) * 4, (1,) * 4)
+    encoder = LResNet34(16, (16,) * 4, (1,) * 4, fused=True)
     graphs = []
 
     def backend(graph, inputs):
