@@ -1,13 +1,12 @@
 """Bad audio is found before training: counted, named, with a remedy."""
 
-import csv
 import logging
 
 import numpy as np
 
 from speechbrain_dino.data.audio_facts import look_up
 from speechbrain_dino.data.audio_source import name_problem, printable
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.files import replacing, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +98,8 @@ class LeftOut:
                 draft, "w", encoding="utf-8", errors="surrogateescape", newline=""
             ) as file,
         ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["wav", "status"])
-            bad = (entry for entry in self.files if entry[0] not in NO_FAULT)
-            writer.writerows((wav, kind) for kind, wav in bad)
+            bad = [(wav, kind) for kind, wav in self.files if kind not in NO_FAULT]
+            write_rows(file, [("wav", "status"), *bad])
 
     def __str__(self):
         return "\n".join(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from speechbrain_dino.utils.checked_json import read_json
-from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.files import replacing, write_rows
 
 VECTORS, IDS, TABLE, STATUS = "vectors.npy", "ids.txt", "table.json", "status.csv"
 _BLOCK = 1 << 22
@@ -199,9 +199,7 @@ def write_status(folder, rows):
             draft, "w", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows(
-            [("ID", "wav", "status"), *rows]
-        )
+        write_rows(file, [("ID", "wav", "status"), *rows])
 
 
 def _read_status(folder):

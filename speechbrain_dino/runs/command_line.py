@@ -41,6 +41,7 @@ from speechbrain_dino.utils.allocator import keep_freed_memory
 from speechbrain_dino.utils.distributed import checked_device, own_device
 from speechbrain_dino.utils.ending import end_on_signals, leave_group, wait_long
 from speechbrain_dino.utils.errors import plain_errors, said_once
+from speechbrain_dino.utils.one_run import wait_for_others
 from speechbrain_dino.utils.precision import (
     bf16_support,
     choose_precision,
@@ -321,6 +322,7 @@ def _passing(run_opts):
 
 def _take_folder(folder, owner, launch, hparams, free):
     """Refuses a folder of others, or of a run with other values; returns changes."""
+    wait_for_others(folder)
     take_output_folder(folder, owner)
     if _passing(launch.run_opts):
         forget_notes(folder)

@@ -20,7 +20,7 @@ from speechbrain_dino.reports.report import write_report
 from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, folds_digest
-from speechbrain_dino.runs.train import make_brain
+from speechbrain_dino.runs.train import fit, make_brain
 from speechbrain_dino.training.checkpoints import best_checkpoint
 from speechbrain_dino.training.class_validator import ClassValidator, class_logits
 from speechbrain_dino.training.classifier_setup import set_up_classifier
@@ -97,7 +97,7 @@ def _run_fold(launch, hparams, name, folder):
     run = prepare(of_fold, launch.run_opts, data_ready=True)
     brain = make_brain(run)
     run.validator.end_where_stopped(brain)
-    brain.fit(of_fold["epoch_counter"], run.loader)
+    fit(brain, run)
     if if_main_process():
         _finish_fold(brain, run, name)
     ddp_barrier()

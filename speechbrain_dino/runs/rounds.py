@@ -17,7 +17,7 @@ from speechbrain_dino.reports.rounds import log_table, write_rounds_report
 from speechbrain_dino.runs.output_folder import RUN_FILES, write_settings
 from speechbrain_dino.runs.prepare import prepare
 from speechbrain_dino.runs.resume import check_conditions, manifest_digest
-from speechbrain_dino.runs.train import finish_run, make_brain
+from speechbrain_dino.runs.train import finish_run, fit, make_brain
 from speechbrain_dino.scoring.verify import verify_lists
 from speechbrain_dino.training.pseudo_labels import label_change, true_speakers
 from speechbrain_dino.utils.checked_json import (
@@ -216,7 +216,7 @@ def _train(number, folder, launch, hparams, state, previous):
     ddp_barrier()
     run = prepare(of_round, launch.run_opts)
     brain = make_brain(run)
-    brain.fit(of_round["epoch_counter"], run.loader)
+    fit(brain, run)
     finish_run(brain, run)
     ddp_barrier()
     results = read_checked(folder / "results.json")

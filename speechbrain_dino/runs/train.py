@@ -1,5 +1,6 @@
 """The stages of a training run, for the recipes' ``train.py``."""
 
+import contextlib
 import json
 import logging
 import time
@@ -27,6 +28,7 @@ from speechbrain_dino.utils.checked_json import (
 from speechbrain_dino.utils.ending import together
 from speechbrain_dino.utils.errors import plain_errors
 from speechbrain_dino.utils.files import replacing
+from speechbrain_dino.utils.one_run import only_run
 from speechbrain_dino.utils.provenance import provenance
 from speechbrain_dino.utils.refusals import accept
 from speechbrain_dino.utils.results import update_results
@@ -35,6 +37,7 @@ __all__ = [
     "evaluate",
     "export",
     "finish_run",
+    "fit",
     "make_brain",
     "prepare",
     "run_training",
@@ -57,8 +60,17 @@ def run_training(launch, hparams):
     """
     run = prepare(hparams, launch.run_opts)
     brain = make_brain(run)
-    brain.fit(hparams["epoch_counter"], run.loader)
+    fit(brain, run)
     finish_run(brain, run)
+
+
+def fit(brain, run):
+    """Trains, and keeps other trainings out of the run's folder meanwhile."""
+    with contextlib.ExitStack() as stack:
+        if if_main_process():
+            with plain_errors(ValueError):
+                stack.enter_context(only_run(run.folder))
+        brain.fit(run.hparams["epoch_counter"], run.loader)
 
 
 def make_brain(run):

@@ -77,3 +77,14 @@ def _first_odd_line(path):
             except UnicodeDecodeError:
                 return f"see line {number}, {line[:80]!r}"
     return "it ends in the middle of a character"
+
+
+def write_rows(file, rows):
+    """Writes rows of text as CSV; a name with a carriage return comes back as it was.
+
+    Before Python 3.13 the csv module quotes for line feeds alone.
+    """
+    rows = [[str(value) for value in row] for row in rows]
+    odd = any("\r" in value for row in rows for value in row)
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerows(rows)
