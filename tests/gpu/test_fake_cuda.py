@@ -137,6 +137,7 @@ def brain_of(hparams):
         if isinstance(part, SSPS):
             part.allocate(ITEMS)
             part.epoch = part.clustered_for = part.first_epoch = 1
+            brain.with_reference = part.wants_reference()
     brain.init_optimizers()
     brain.modules.train()
     return brain
