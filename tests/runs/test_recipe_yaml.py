@@ -11,7 +11,12 @@ from speechbrain.utils.run_opts import RunOptions
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-YAMLS = sorted(RECIPES.glob("*/hparams/*.yaml"))
+# A plan of several recipes is none of them.
+YAMLS = [
+    path
+    for path in sorted(RECIPES.glob("*/hparams/*.yaml"))
+    if path.parts[-3] != "Paper"
+]
 
 
 def write(folder, **files):
