@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-r"""All of arXiv 2208.05413: DINO, its rival, verification, rounds, emotions, one page.
+r"""Recipe for all of arXiv 2208.05413: DINO, its rival, rounds, emotions, one page.
 
 To run this recipe, do the following:
 > python reproduce.py hparams/paper.yaml --voxceleb V --iemocap I --crema_d C \

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import recipe_runs as runs
+from process_tools import members_of
 
 from speechbrain_dino.data.audio_facts import map_parallel
 
@@ -47,9 +48,9 @@ def test_no_worker_is_left_behind(tmp_path, name):
         assert runs.until(lambda: len(os.listdir(done)) > 6)
         process.send_signal(getattr(signal, name))
         process.wait(timeout=runs.HANGS)
-        assert runs.until(lambda: not runs.members_of(process.pid), seconds=30)
+        assert runs.until(lambda: not members_of(process.pid), seconds=30)
     finally:
-        if runs.members_of(process.pid):
+        if members_of(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
 
 

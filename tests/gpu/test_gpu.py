@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import TORCHRUN
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 from test_finetune import corpus, run, start_model  # noqa: F401  fixtures
@@ -180,7 +181,7 @@ def test_more_processes_than_gpus_are_named(tmp_path):
     command = [f"--nproc_per_node={processes}", "-m", "speechbrain_dino.runs.embed"]
     arguments = ["--model", "none", "--data", "none", "--output_folder", str(tmp_path)]
     done = subprocess.run(
-        [*runs.TORCHRUN, *command, *arguments],
+        [*TORCHRUN, *command, *arguments],
         env=gpu_environment(),
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import TORCHRUN
 
 pytestmark = [pytest.mark.recipe, pytest.mark.distributed]
 
@@ -38,7 +39,7 @@ def one_process(launcher, recipe):
 @pytest.fixture(scope="module")
 def two_processes(recipe):
     folder = recipe.parent / "two"
-    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command = [*TORCHRUN, "--nproc_per_node=2"]
     command += [str(runs.RECIPE / "train.py"), str(recipe)]
     command += ["--output_folder", str(folder)]
     done = subprocess.run(

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import TORCHRUN
 from speechbrain.inference.speaker import SpeakerRecognition
 from test_resume import PAUSE, assert_same_end, kill
 
@@ -93,7 +94,7 @@ def test_two_processes_end_as_one(launcher, recipe, tmp_path):
     other.write_text("\n".join(lines) + "\n", encoding="utf-8")
     run = launcher.run(other, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
-    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command = [*TORCHRUN, "--nproc_per_node=2"]
     command += [str(runs.RECIPE / "train.py"), str(other)]
     command += ["--output_folder", str(tmp_path / "two")]
     done = subprocess.run(

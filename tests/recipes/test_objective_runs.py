@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import TORCHRUN
 
 from speechbrain_dino.clustering.labels import load_labels
 
@@ -131,7 +132,7 @@ def test_two_processes_end_with_the_weights_of_one(launcher, build, tmp_path):
     recipe = tmp_path / "dino_ssps.yaml"
     run = launcher.run(recipe, "--output_folder", tmp_path / "one")
     assert run.status == 0, run.output
-    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command = [*TORCHRUN, "--nproc_per_node=2"]
     command += [str(runs.RECIPE / "train.py"), str(recipe)]
     done = subprocess.run(
         [*command, "--output_folder", str(tmp_path / "two")],

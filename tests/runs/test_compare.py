@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import recipe_runs as runs
+from process_tools import running_with
 
 from speechbrain_dino.reports.plots.comparison import comparison_figure
 from speechbrain_dino.runs.compare import command as compare_module
@@ -267,7 +268,7 @@ def test_a_comparison_that_is_stopped_leaves_no_process(stage):
         True,
         False,
     ]
-    assert not runs.running_with(yaml)
+    assert not running_with(yaml)
 
 
 def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
@@ -293,7 +294,7 @@ def test_a_comparison_that_is_terminated_ends_its_trainings(stage):
     printed = process.communicate(timeout=120)[0]
     assert is_training.exists(), printed
     assert process.returncode == 143, printed
-    assert not runs.running_with(yaml)
+    assert not running_with(yaml)
 
 
 def test_methods_must_share_their_data(stage):

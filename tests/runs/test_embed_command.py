@@ -8,6 +8,7 @@ import pytest
 import recipe_runs as runs
 import soundfile
 import torch
+from process_tools import TORCHRUN
 from test_pretrained import export
 from test_utterances import write_audio
 
@@ -72,7 +73,7 @@ def test_processes_make_the_same_table(tmp_path, audio):
     arguments = ["--model", str(model), "--data", str(audio), "--device", "cpu"]
     alone = main([*arguments, "--output_folder", str(tmp_path / "a")])
     command = [
-        *runs.TORCHRUN,
+        *TORCHRUN,
         "--nproc_per_node=2",
         "-m",
         "speechbrain_dino.runs.embed",

@@ -1,4 +1,7 @@
-"""What a training step does: schedules, accumulation, clipping, bad batches."""
+"""What a training step does: schedules, accumulation, clipping, bad batches.
+
+A few more than 400 lines because all of it is looked at in the same small run.
+"""
 
 import pytest
 import recipe_runs as runs

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import members_of
 from torch.utils.data import DataLoader
 
 from speechbrain_dino.data.crops import crop_loader
@@ -51,7 +52,7 @@ class Program:
 
     def members(self):
         """Process ids of its group that still run."""
-        return runs.members_of(self.process.pid)
+        return members_of(self.process.pid)
 
     def ended(self, seconds=60):
         """Exit status and what it printed; nothing of it may be left."""

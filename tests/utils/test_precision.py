@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import recipe_runs as runs
 import torch
+from process_tools import TORCHRUN
 
 from speechbrain_dino.utils import precision
 from speechbrain_dino.utils.ownership import claim
@@ -260,7 +261,7 @@ def test_all_processes_take_the_choice_of_the_first(tmp_path):
     (tmp_path / "run.py").write_text(SHARED, encoding="utf-8")
     text = f"precision: auto\noutput_folder: {tmp_path / 'out'}\n"
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
-    command = [*runs.TORCHRUN, "--nproc_per_node=2"]
+    command = [*TORCHRUN, "--nproc_per_node=2"]
     command += [str(tmp_path / "run.py"), str(tmp_path / "r.yaml")]
     done = subprocess.run(
         command, env=runs.environment(), capture_output=True, text=True, timeout=180
