@@ -105,7 +105,7 @@ def odd_content_is_named(path, remedy=_REMEDY):
     >>> with odd_content_is_named(path):
     ...     read_checked(path)["eer"] / 2
     Traceback (most recent call last):
-    speechbrain_dino.utils.checked_json.DamagedFileError: ... was changed by hand ...
+    speechbrain_dino.utils.checked_json.DamagedFileError: ... was changed by hand...
     """
     try:
         yield
