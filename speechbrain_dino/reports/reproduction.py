@@ -50,12 +50,12 @@ def write_reproduction(output_folder, plan, states, made_with):
             for name in plan["stages"]
             if (output / name / "report" / "index.html").is_file()
         ],
-        made_with={k: v for k, v in made_with.items() if not isinstance(v, dict)},
+        made_with={k: v for k, v in made_with.items() if k != "seed"},
     )
 
 
 def table_rows(output, table, states):
-    """Rows of a table: names, then for each column the paper's figure and ours.
+    """Rows of a table: names, then by column the paper's figure, if any, and ours.
 
     Arguments
     ---------
@@ -74,15 +74,18 @@ def table_rows(output, table, states):
         The first one holds the heads. What is not there yet is "", what was skipped
         or failed is said.
     """
+    published = {column for row in table["rows"] for column in row.get("paper", {})}
     heads = [""]
     for column in table["columns"]:
-        heads += [f"{column}, paper", f"{column}, here"]
+        pair = [f"{column}, paper", f"{column}, here"]
+        heads += pair if column in published else [column]
     rows = [tuple(heads)]
     for row in table["rows"]:
         cells = [row["name"]]
         for column in table["columns"]:
-            figure = row.get("paper", {}).get(column)
-            cells.append("" if figure is None else f"{figure:.2f}")
+            if column in published:
+                figure = row.get("paper", {}).get(column)
+                cells.append("" if figure is None else f"{figure:.2f}")
             place = row.get("ours", {}).get(column)
             cells.append("" if place is None else _measured(output, place, states))
         rows.append(tuple(cells))

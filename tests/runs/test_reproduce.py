@@ -8,6 +8,7 @@ import pytest
 from recipe_runs import write_recipe
 from ruamel.yaml import YAML
 
+from speechbrain_dino.reports.reproduction import table_rows
 from speechbrain_dino.runs.recipe_yaml import read_recipe
 from speechbrain_dino.runs.reproduce import main, read_plan
 from speechbrain_dino.utils.checked_json import read_checked, write_checked
@@ -177,6 +178,18 @@ def test_help_lists_what_may_be_given(capsys, monkeypatch):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "--msp_podcast" in shown and "RIRS_NOISES" in shown
+
+
+def test_columns_without_a_figure_of_the_paper(tmp_path):
+    ours = {"O": ["dino", "results.json", "eer"], "E": ["dino", "results.json", "e"]}
+    rows = [{"name": "DINO", "paper": {"O": 4.38}, "ours": ours}, {"name": "none"}]
+    write_checked(tmp_path / "dino" / "results.json", {"eer": 0.05})
+    states = {"dino": {"status": "done"}}
+    assert table_rows(tmp_path, {"columns": ["O", "E"], "rows": rows}, states) == [
+        ("", "O, paper", "O, here", "E"),
+        ("DINO", "4.38", "5.00", "no results.json: e"),
+        ("none", "", "", ""),
+    ]
 
 
 @pytest.mark.recipe
