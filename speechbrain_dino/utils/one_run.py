@@ -53,7 +53,8 @@ def _locked(folder):
         yield
         return
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(PermissionError):  # a folder of somebody else's
+        # A folder of somebody else's, a full disk: no lock is no reason not to train.
+        with contextlib.suppress(OSError):
             _take(stack.enter_context(_opened(path)), folder)
             _held[path] = True
             stack.callback(_held.pop, path)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import recipe_runs as runs
@@ -57,6 +58,13 @@ def test_the_folder_is_free_after_an_error(tmp_path):
     begun = tmp_path / "begun"
     done = subprocess.run([*words, tmp_path, begun], env=runs.environment())
     assert done.returncode == 0 and begun.exists()
+
+
+def test_where_no_lock_can_be_made_there_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with only_run(tmp_path):
+        wait_for_others(tmp_path)
 
 
 def test_a_run_is_not_started_beside_another(tmp_path, other, tiny_corpus, monkeypatch):
