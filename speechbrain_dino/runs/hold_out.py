@@ -157,7 +157,10 @@ def hold_out(
     shutil.rmtree(output / "wav", ignore_errors=True)
     for earlier in (CLEAN, DEGRADED):
         (output / earlier).unlink(missing_ok=True)
-    names = [_linked(manifest[row], output / "wav") for row in range(len(manifest))]
+    names = [
+        _linked(manifest[row], str(speaker), output / "wav")
+        for row, speaker in enumerate(manifest.column("spk_id"))
+    ]
     pairs = _pairs([of_speaker[speaker] for speaker in chosen], seed)
     _write(output / CLEAN, pairs, names, names)
     rows = sorted(row for speaker in chosen for row in of_speaker[speaker])
@@ -181,9 +184,10 @@ def _chosen(of_speaker, number, seed):
     return [able[place] for place in sorted(drawn)]
 
 
-def _linked(utterance, folder):
+def _linked(utterance, speaker, folder):
     """Links an utterance's file into the corpus; returns its name there."""
-    speaker, session, name = utterance.id.split("--")
+    # A session is a video, and names of videos may have two dashes in them.
+    session, name = utterance.id[len(speaker) + 2 :].rsplit("--", 1)
     link = folder / speaker / session / f"{name}{Path(utterance.wav).suffix.lower()}"
     link.parent.mkdir(parents=True, exist_ok=True)
     os.symlink(os.path.abspath(utterance.wav), link)

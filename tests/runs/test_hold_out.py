@@ -1,5 +1,6 @@
 """Development trials of training speakers: who is in them, and who is trained on."""
 
+import shutil
 from collections import Counter
 from itertools import combinations
 
@@ -55,6 +56,18 @@ def test_recipes_train_on_nobody_who_is_listed(tiny_corpus, tmp_path):
     assert len(developed) == len(reported) == 2
     assert set(trained) == everyone - reported - developed
     assert not reported & {path.name for path in (tmp_path / "D" / "wav").iterdir()}
+
+
+def test_sessions_are_named_as_videos_are(tiny_corpus, tmp_path):
+    shutil.copytree(tiny_corpus, tmp_path / "F")
+    speaker = tmp_path / "F" / "wav" / "id00001"
+    (speaker / "s0").rename(speaker / "-a--b--")
+    _held(tmp_path / "F", tmp_path / "D", speakers=2)
+    links = (tmp_path / "D" / "wav" / "id00001").glob("*/*.wav")
+    sessions = ["-a--b--", "s1", "s2", "s3"]
+    assert sorted(str(link.relative_to(tmp_path / "D" / "wav")) for link in links) == [
+        f"id00001/{session}/00001.wav" for session in sessions
+    ]
 
 
 def test_the_seed_decides(tiny_corpus, tmp_path):
